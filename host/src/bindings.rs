@@ -1,0 +1,58 @@
+//! What wasmtime generates from the WIT, once, under the names that the rest of the host uses.
+//!
+//! Values from a guest own their bytes (`Incoming...`); values to a guest borrow them (`Outgoing...`), so that a message is
+//! copied once, into the guest's memory.
+
+#[allow(missing_docs, unreachable_pub, reason = "the generator's own")]
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "websocket-app",
+        imports: {
+            "waterspout:websocket/connection.[method]connection.flush": async | trappable,
+            default: trappable,
+        },
+        exports: { default: async },
+        with: {
+            "waterspout:websocket/connection.connection": crate::imports::ConnectionHandle,
+            "waterspout:websocket/handshake.request": crate::imports::RequestHandle,
+            "waterspout:websocket/client.client-connection": crate::imports::client::ClientConnectionHandle,
+        },
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+pub(crate) use generated::{WebsocketApp, WebsocketAppPre};
+
+/// `interface types`.
+pub(crate) mod types {
+    pub(crate) use super::generated::waterspout::websocket::types::{
+        CloseFrameParam as OutgoingCloseFrame, CompressionOptions, Error, Host, MessageParam as OutgoingMessage,
+        MessageResult as IncomingMessage, Rejection,
+    };
+}
+
+/// `interface handshake`.
+pub(crate) mod handshake {
+    pub(crate) use super::generated::waterspout::websocket::handshake::{Host, HostRequest};
+}
+
+/// `interface connection`.
+pub(crate) mod connection {
+    pub(crate) use super::generated::waterspout::websocket::connection::{Host, HostConnection};
+}
+
+/// `interface topics`.
+pub(crate) mod topics {
+    pub(crate) use super::generated::waterspout::websocket::topics::Host;
+}
+
+/// `interface client`.
+pub(crate) mod client {
+    pub(crate) use super::generated::waterspout::websocket::client::{
+        ConnectErrorResult as ConnectError, ConnectOptions, Host, HostClientConnection,
+    };
+    pub(crate) use super::generated::waterspout::websocket::types::{
+        CloseFrameResult as IncomingCloseFrame, MessageResult as IncomingMessage,
+    };
+}

@@ -1,0 +1,241 @@
+//! Compiled handlers, kept on disk between starts.
+//!
+//! Compiled code is trusted like the program itself, so only what this program wrote for this user is ever loaded: the
+//! folder is ours alone (mode 0700), a file's name is the hash of component, wasmtime version and engine class, and its
+//! content carries a MAC under a key that is kept in another folder. What does not verify is compiled again.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use wasmtime::Engine;
+
+/// A folder of compiled handlers.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    folder: PathBuf,
+    key: [u8; 32],
+}
+
+/// Where the cache is, and where its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheFolders {
+    /// Holds the compiled handlers; may be deleted at any time.
+    pub cache: PathBuf,
+    /// Holds the key, and whatever else outlives a restart.
+    pub state: PathBuf,
+}
+
+impl CacheFolders {
+    /// `waterspout` in the user's cache and state folders (XDG base directories); none if the environment names neither.
+    pub fn of_user() -> Option<Self> {
+        let folder = |variable: &str, below_home: &str| {
+            let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+            let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(below_home));
+            Some(named.or_else(home)?.join("waterspout"))
+        };
+        Some(Self {
+            cache: folder("XDG_CACHE_HOME", ".cache")?,
+            state: folder("XDG_STATE_HOME", ".local/state")?,
+        })
+    }
+}
+
+const MAC_BYTES: usize = blake3::OUT_LEN;
+
+impl Cache {
+    /// Opens the folders and makes them where they are missing.
+    ///
+    /// # Errors
+    /// A folder cannot be made, belongs to somebody else, or others may write to it.
+    pub(crate) fn open(folders: &CacheFolders) -> io::Result<Self> {
+        private_folder(&folders.cache)?;
+        private_folder(&folders.state)?;
+        Ok(Self { folder: folders.cache.clone(), key: read_or_make_key(&folders.state.join("cache.key"))? })
+    }
+
+    /// The compiled form of `component` for `engine`, if it is here and was written by us.
+    pub(crate) fn load(&self, engine: &Engine, component: &[u8]) -> Option<Vec<u8>> {
+        let path = self.path(engine, component);
+        let mut bytes = Vec::new();
+        File::open(&path).ok()?.read_to_end(&mut bytes).ok()?;
+        let (mac, artefact) = bytes.split_at_checked(MAC_BYTES)?;
+        // blake3 compares hashes in constant time.
+        if self.mac(&path, artefact) == *<&[u8; MAC_BYTES]>::try_from(mac).ok()? {
+            return Some(artefact.to_vec());
+        }
+        tracing::warn!(file = %path.display(), "a cached handler does not verify; it is compiled again");
+        None
+    }
+
+    /// Keeps an artefact for the next start. A cache that cannot be written costs only time.
+    pub(crate) fn store(&self, engine: &Engine, component: &[u8], artefact: &[u8]) {
+        let path = self.path(engine, component);
+        if let Err(error) = self.write(&path, artefact) {
+            tracing::warn!(file = %path.display(), %error, "a compiled handler could not be cached");
+        }
+    }
+
+    fn write(&self, path: &Path, artefact: &[u8]) -> io::Result<()> {
+        // Written aside and renamed, so that nobody reads half a file.
+        let aside = self.folder.join(format!(".{}.{:016x}", std::process::id(), random_u64()));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+        let written = file
+            .write_all(self.mac(path, artefact).as_bytes())
+            .and_then(|()| file.write_all(artefact))
+            .and_then(|()| fs::rename(&aside, path));
+        if written.is_err() {
+            let _ = fs::remove_file(&aside);
+        }
+        written
+    }
+
+    fn path(&self, engine: &Engine, component: &[u8]) -> PathBuf {
+        struct Fingerprint(blake3::Hasher);
+        impl Hasher for Fingerprint {
+            fn finish(&self) -> u64 {
+                unreachable!("only written to")
+            }
+            fn write(&mut self, bytes: &[u8]) {
+                self.0.update(bytes);
+            }
+        }
+        let mut fingerprint = Fingerprint(blake3::Hasher::new());
+        // wasmtime's version and every setting of the engine that its code depends on.
+        engine.precompile_compatibility_hash().hash(&mut fingerprint);
+        fingerprint.0.update(blake3::hash(component).as_bytes());
+        self.folder.join(format!("{}.compiled", fingerprint.0.finalize().to_hex()))
+    }
+
+    /// Over name and content: a file that was renamed does not verify.
+    fn mac(&self, path: &Path, artefact: &[u8]) -> blake3::Hash {
+        let mut mac = blake3::Hasher::new_keyed(&self.key);
+        mac.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        mac.update(artefact);
+        mac.finalize()
+    }
+}
+
+fn private_folder(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let metadata = fs::symlink_metadata(path)?;
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !metadata.is_dir() || !ours || metadata.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "{} must be a folder that belongs to this user alone; `chmod 700` it or remove it",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    match File::open(path) {
+        Ok(mut file) if file.metadata()?.len() == 32 => {
+            file.read_exact(&mut key)?;
+            return Ok(key);
+        }
+        Ok(_) => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    getrandom::fill(&mut key).map_err(io::Error::other)?;
+    let aside = path.with_extension(format!("{}.{:016x}", std::process::id(), random_u64()));
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?.write_all(&key)?;
+    // Two first starts at once: the later key wins, and what the other wrote is compiled again.
+    fs::rename(&aside, path)?;
+    Ok(key)
+}
+
+fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    u64::from_ne_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            Self(std::env::temp_dir().join(format!("waterspout-cache-{:016x}", random_u64())))
+        }
+
+        fn folders(&self) -> CacheFolders {
+            CacheFolders { cache: self.0.join("cache"), state: self.0.join("state") }
+        }
+
+        fn open(&self) -> Cache {
+            Cache::open(&self.folders()).expect("a cache")
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn only_file(cache: &Cache) -> PathBuf {
+        let mut files = fs::read_dir(&cache.folder).expect("a folder");
+        files.next().expect("a file").expect("readable").path()
+    }
+
+    #[test]
+    fn what_was_stored_is_found_again_after_a_restart() {
+        let folder = Folder::new();
+        let engine = Engine::default();
+        folder.open().store(&engine, b"component", b"artefact");
+        assert_eq!(folder.open().load(&engine, b"component").as_deref(), Some(&b"artefact"[..]));
+        assert_eq!(folder.open().load(&engine, b"another"), None);
+    }
+
+    #[test]
+    fn a_changed_truncated_or_renamed_file_is_not_loaded() {
+        let folder = Folder::new();
+        let engine = Engine::default();
+        let cache = folder.open();
+        cache.store(&engine, b"component", b"artefact");
+        let path = only_file(&cache);
+        let good = fs::read(&path).expect("readable");
+        let mut bad = good.clone();
+        *bad.last_mut().expect("not empty") ^= 1;
+        for content in [bad.as_slice(), &good[..good.len() - 1], &good[..7], &[]] {
+            fs::write(&path, content).expect("writable");
+            assert_eq!(cache.load(&engine, b"component"), None);
+        }
+        fs::write(cache.path(&engine, b"another"), &good).expect("writable");
+        assert_eq!(cache.load(&engine, b"another"), None);
+    }
+
+    #[test]
+    fn an_artefact_under_another_key_is_not_loaded() {
+        let folder = Folder::new();
+        let engine = Engine::default();
+        folder.open().store(&engine, b"component", b"artefact");
+        fs::write(folder.folders().state.join("cache.key"), [7; 32]).expect("writable");
+        assert_eq!(folder.open().load(&engine, b"component"), None);
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        let folder = Folder::new();
+        folder.open();
+        fs::set_permissions(folder.folders().cache, fs::Permissions::from_mode(0o777)).expect("ours");
+        let error = Cache::open(&folder.folders()).expect_err("refused").to_string();
+        assert!(error.contains("chmod 700"), "{error}");
+    }
+}

@@ -1,0 +1,33 @@
+//! `waterspout check`: is this a handler that this host can run?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use waterspout::inspect::Inspection;
+use waterspout::{HandlerSource, Limits, Runtime, RuntimeOptions};
+
+use super::progress::with_progress;
+
+/// The arguments of `waterspout check`.
+#[derive(Args)]
+pub(super) struct Check {
+    /// A component, a core module with a component-type section, or WebAssembly text
+    handler: PathBuf,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let source = HandlerSource::File(self.handler);
+        let named = |error| anyhow::anyhow!("{source} {error}");
+        let inspection = Inspection::of(&source).map_err(named)?;
+        println!("{source}");
+        print!("{inspection}");
+        let limits = Limits::default();
+        // One instance: nothing is run here.
+        let options = RuntimeOptions { max_instances: 1, cache: None };
+        let runtime = Runtime::new(&options, [&limits]).map_err(|error| super::Internal(format!("{error:#}")))?;
+        with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;
+        println!("ok       `waterspout serve {source}` runs it");
+        Ok(())
+    }
+}

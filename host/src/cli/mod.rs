@@ -1,0 +1,91 @@
+//! The command line: arguments, logging, exit codes (0 fine, 1 the user's mistake, 2 ours).
+
+mod check;
+mod progress;
+mod serve;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Runs WebSocket handlers that are WebAssembly components.
+///
+/// Without a command: `serve` with an embedded echo handler.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// What is logged on stderr: error, warn, info, debug or trace, or directives such as `info,guest=off`
+    #[arg(long, global = true, default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How records are written
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Accept WebSocket connections and call a sandboxed handler for each
+    Serve(serve::Serve),
+    /// Tell which world a handler implements, what it imports, and what is missing
+    Check(check::Check),
+}
+
+/// An error whose cause is ours rather than the user's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Internal(String);
+
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let mistaken = error.use_stderr();
+            // Nothing to be done where the terminal is gone.
+            let _ = error.print();
+            return if mistaken { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("waterspout: {error:#}");
+            ExitCode::from(if error.is::<Internal>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    start_logging(&arguments)?;
+    match arguments.command {
+        Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Check(check)) => check.run(),
+        None => serve::Serve::default().run(),
+    }
+}
+
+fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&arguments.log)
+        .map_err(|error| anyhow::anyhow!("--log {}: {error}: try `debug` or `info,guest=off`", arguments.log))?;
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match arguments.log_format {
+        LogFormat::Text => logging.init(),
+        LogFormat::Json => logging.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

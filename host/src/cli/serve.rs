@@ -1,0 +1,228 @@
+//! `waterspout serve`: from arguments or a configuration file to a running server.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, PageChoice};
+use waterspout::handshake::{Hosts, Origins};
+use waterspout::{Application, HandlerSource, InstancePolicy, Page, Pattern, Route, Runtime, Server};
+
+use super::progress::with_progress;
+
+/// The arguments of `waterspout serve`.
+#[derive(Args, Default)]
+pub(super) struct Serve {
+    /// The handler: a component, a core module with a component-type section, or WebAssembly text; without it, an
+    /// embedded echo
+    #[arg(conflicts_with = "config")]
+    handler: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8888]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The path of the route: a template such as `/chat/{room}`, or, if it begins with `^`, a regular expression
+    /// [default: /websocket]
+    #[arg(long, value_name = "PATTERN", conflicts_with = "config")]
+    path: Option<String>,
+    /// What connections share: `connection` (nothing), `route` (one instance for all), or a template of path captures such
+    /// as `{room}` (one instance for each room) [default: connection]
+    #[arg(long, value_name = "POLICY", conflicts_with = "config")]
+    instance: Option<String>,
+    /// A host name that is answered; may be repeated [default: on loopback, localhost and the loopback addresses; else any]
+    #[arg(long = "host", value_name = "NAME", conflicts_with = "config")]
+    hosts: Vec<String>,
+    /// An origin whose pages may connect, such as `https://example.com`; may be repeated [default: the same host and port]
+    #[arg(long = "origin", value_name = "ORIGIN", conflicts_with = "config")]
+    origins: Vec<String>,
+    /// Several routes and everything else: see docs/configuration.md
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Serve a page at `/`: FILE, or the host's own, from which a person tries the handler (on without --config)
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "clap's way to tell `--page` from `--page FILE`")]
+    page: Option<Option<PathBuf>>,
+    /// Serve no page
+    #[arg(long, conflicts_with = "page")]
+    no_page: bool,
+    /// Do not keep compiled handlers between starts
+    #[arg(long)]
+    no_cache: bool,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let config = self.into_config()?;
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("the system gives no threads")?
+            .block_on(serve(config))
+    }
+
+    fn into_config(self) -> anyhow::Result<Config> {
+        let mut config = match &self.config {
+            Some(file) => Config::from_file(file)?,
+            None => self.single()?,
+        };
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        match self.page {
+            Some(Some(file)) => config.page = PageChoice::File(file),
+            Some(None) => config.page = PageChoice::Own,
+            None if self.no_page => config.page = PageChoice::Off,
+            None => {}
+        }
+        if self.no_cache {
+            config.runtime.cache = None;
+        }
+        Ok(config)
+    }
+
+    /// One handler on one path.
+    fn single(&self) -> anyhow::Result<Config> {
+        let path = self.path.as_deref().unwrap_or(DEFAULT_PATH);
+        let pattern = Pattern::new(path).map_err(|error| anyhow!("--path {path}: {error}"))?;
+        let name = match &self.handler {
+            Some(file) => file.file_stem().map_or_else(|| "handler".into(), |stem| stem.to_string_lossy().into_owned()),
+            None => "echo".into(),
+        };
+        let mut route = Route::new(name, pattern);
+        if let Some(policy) = &self.instance {
+            route.policy = InstancePolicy::new(policy, &route.pattern)
+                .map_err(|error| anyhow!("--instance {policy}: {error}"))?;
+        }
+        if !self.origins.is_empty() {
+            route.origins = Origins::listed(&self.origins).map_err(|error| anyhow!("--origin {error}"))?;
+        }
+        let handler = self.handler.clone().map_or(HandlerSource::Echo, HandlerSource::File);
+        let mut config = Config::single(route, handler, self.listen.unwrap_or(DEFAULT_LISTEN));
+        if !self.hosts.is_empty() {
+            let hosts = Hosts::listed(&self.hosts).map_err(|error| anyhow!("--host {error}"))?;
+            config.routes[0].0.hosts = hosts;
+        }
+        Ok(config)
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    raise_descriptor_limit(config.server.max_connections);
+    let runtime = Runtime::new(&config.runtime, config.routes.iter().map(|(route, _)| &route.limits))
+        .map_err(|error| super::Internal(format!("the sandbox's address space cannot be had: {error:#}")))?;
+    if let Some(shortage) = runtime.shortage() {
+        tracing::warn!(
+            wanted = shortage.wanted,
+            granted = shortage.granted,
+            remedy = shortage.remedy,
+            "fewer instances than `max-instances` fit into this system's limits"
+        );
+    }
+    let page = match &config.page {
+        PageChoice::Off => None,
+        PageChoice::Own => Some(Page::of_host(config.routes.iter().map(|(route, _)| route))),
+        PageChoice::File(path) => {
+            Some(Page::from_file(path).with_context(|| format!("--page {} cannot be read", path.display()))?)
+        }
+    };
+    let mut routes = Vec::new();
+    for (route, source) in config.routes {
+        let handler = with_progress(&source.to_string(), || runtime.load(&source, &route.limits))
+            .map_err(|error| anyhow!("{source} {error}"))?;
+        routes.push((route, handler));
+    }
+    let paths: Vec<String> = routes.iter().map(|(route, _)| route.pattern.as_str().to_owned()).collect();
+    let has_page = page.is_some();
+    let server = Server::bind(config.listen, Application::new(routes, page), config.server)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = server.local_addr()?;
+    let grace = server.grace();
+    let shutdown = first_signal()?;
+    for path in paths {
+        println!("listening on ws://{address}{path}");
+    }
+    if has_page {
+        println!("open http://{address}/ in a browser");
+    }
+    let dropped = server
+        .run(async {
+            shutdown.await;
+            println!("closing connections; at most {}; ctrl-c again to drop them", humantime::format_duration(grace));
+            exit_at_second_signal();
+        })
+        .await;
+    if dropped > 0 {
+        tracing::warn!(connections = dropped, "dropped at the end of the grace period");
+    }
+    Ok(())
+}
+
+/// Resolves at ctrl-c or SIGTERM.
+fn first_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for ctrl-c")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn exit_at_second_signal() {
+    if let Ok(signal) = first_signal() {
+        tokio::spawn(async move {
+            signal.await;
+            // As shells report a program that SIGINT ended.
+            std::process::exit(130);
+        });
+    }
+}
+
+/// Each connection is a descriptor; the usual soft limit of 1,024 is meant to be raised by programs that need more.
+fn raise_descriptor_limit(connections: u32) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    /// Listener, log, cache, epoll and the like.
+    const OWN: u64 = 64;
+    let needed = u64::from(connections) + OWN;
+    let limit = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // If it cannot be raised, what there is counts.
+    let _ = setrlimit(Resource::Nofile, raised);
+    if let Some(available) = getrlimit(Resource::Nofile).current
+        && available < needed
+    {
+        tracing::warn!(
+            wanted = connections,
+            granted = available.saturating_sub(OWN),
+            remedy = format!("ulimit -n {needed}"),
+            "fewer connections than `max-connections` fit into this system's limits"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_arguments_it_is_the_echo_on_loopback_with_a_page() {
+        let config = Serve::default().into_config().expect("valid");
+        assert_eq!(config.listen, DEFAULT_LISTEN);
+        assert_eq!(config.page, PageChoice::Own);
+        assert_eq!(config.routes[0].1, HandlerSource::Echo);
+        assert_eq!(config.routes[0].0.pattern.as_str(), DEFAULT_PATH);
+    }
+
+    #[test]
+    fn a_mistaken_argument_is_named() {
+        let serve = Serve { path: Some("chat".into()), ..Serve::default() };
+        let error = serve.into_config().expect_err("a mistake").to_string();
+        assert!(error.starts_with("--path chat:"), "{error}");
+        let serve = Serve { instance: Some("{room}".into()), ..Serve::default() };
+        let error = serve.into_config().expect_err("a mistake").to_string();
+        assert!(error.starts_with("--instance {room}:"), "{error}");
+    }
+}

@@ -1,0 +1,170 @@
+//! How connections end. Every ending after the 101 is one [`CloseCause`], and one table maps it to the close frame that
+//! is sent, the level it is logged at, and the label it is counted under.
+
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame as WireFrame, coding::CloseCode};
+use tokio_tungstenite::tungstenite::{Error as WireError, error::CapacityError, error::ProtocolError};
+
+/// A close frame's content (RFC 6455 section 5.5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseFrame {
+    /// 1000 to 4999; 1005 stands for "a close frame without a code".
+    pub code: u16,
+    /// At most 123 bytes.
+    pub reason: String,
+}
+
+impl CloseFrame {
+    pub(crate) fn from_wire(frame: Option<WireFrame>) -> Self {
+        match frame {
+            Some(frame) => Self { code: frame.code.into(), reason: frame.reason.as_str().to_owned() },
+            None => Self { code: 1005, reason: String::new() },
+        }
+    }
+}
+
+/// The close frame a handler asked for: nothing, or a code with a reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CloseRequest(Option<CloseFrame>);
+
+impl CloseRequest {
+    /// Checks what a handler asked for (RFC 6455 sections 5.5.1 and 7.4). A reason without a code means 1000.
+    pub(crate) fn new(code: Option<u16>, reason: Option<String>) -> Result<Self, String> {
+        let reason = reason.unwrap_or_default();
+        let code = match code {
+            None if reason.is_empty() => return Ok(Self(None)),
+            None => 1000,
+            Some(code @ (1000..=1004 | 1007..=1014 | 1016..=4999)) => code,
+            Some(code) => return Err(format!("close code {code} may not be sent: use 1000 to 4999 except 1005, 1006 and 1015")),
+        };
+        if reason.len() > 123 {
+            return Err(format!("a close reason has at most 123 bytes, this one has {}", reason.len()));
+        }
+        Ok(Self(Some(CloseFrame { code, reason })))
+    }
+
+    pub(crate) fn to_wire(&self) -> Option<WireFrame> {
+        self.0.as_ref().map(|frame| wire_frame(frame.code, frame.reason.clone()))
+    }
+}
+
+fn wire_frame(code: u16, reason: impl Into<String>) -> WireFrame {
+    WireFrame { code: CloseCode::from(code), reason: reason.into().into() }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The peer sent the first close frame.
+    PeerClosed,
+    /// The handler called `close`.
+    HandlerClosed,
+    /// The handler trapped, or returned what it may not.
+    Trapped,
+    /// An event ran past its limit of processor time or of wall-clock time.
+    DeadlineExceeded,
+    /// The peer broke the protocol.
+    ProtocolError,
+    /// The peer sent text that is not UTF-8.
+    InvalidUtf8,
+    /// The peer sent a message over `max-message-bytes`.
+    MessageTooBig,
+    /// The server is shutting down.
+    GoingAway,
+    /// No instance could be had although its permit was: a pool is exhausted.
+    Overloaded,
+    /// The socket ended without a close frame.
+    Vanished,
+}
+
+/// One row of the table: what a [`CloseCause`] means to the peer, the log and the metrics.
+struct Row {
+    /// The close frame that we start, if any.
+    frame: Option<(u16, &'static str)>,
+    label: &'static str,
+    level: tracing::Level,
+}
+
+impl CloseCause {
+    fn row(self) -> Row {
+        use tracing::Level;
+        let (frame, label, level) = match self {
+            Self::PeerClosed => (None, "peer_closed", Level::DEBUG),
+            Self::HandlerClosed => (None, "handler_closed", Level::DEBUG),
+            Self::Trapped => (Some((1011, "handler failed")), "trapped", Level::WARN),
+            Self::DeadlineExceeded => (Some((1011, "handler took too long")), "deadline_exceeded", Level::WARN),
+            Self::ProtocolError => (Some((1002, "protocol error")), "protocol_error", Level::DEBUG),
+            Self::InvalidUtf8 => (Some((1007, "invalid UTF-8")), "invalid_utf8", Level::DEBUG),
+            Self::MessageTooBig => (Some((1009, "message too big")), "message_too_big", Level::DEBUG),
+            Self::GoingAway => (Some((1001, "server is going away")), "going_away", Level::DEBUG),
+            Self::Overloaded => (Some((1013, "try again later")), "overloaded", Level::WARN),
+            Self::Vanished => (None, "vanished", Level::DEBUG),
+        };
+        Row { frame, label, level }
+    }
+
+    /// The close frame that the host sends for this cause; none where the other side or the handler chose it.
+    pub(crate) fn to_wire(self) -> Option<WireFrame> {
+        self.row().frame.map(|(code, reason)| wire_frame(code, reason))
+    }
+
+    /// The label under which this ending is logged and counted.
+    pub fn label(self) -> &'static str {
+        self.row().label
+    }
+
+    pub(crate) fn level(self) -> tracing::Level {
+        self.row().level
+    }
+
+    /// What a failed read or write of the socket means.
+    pub(crate) fn from_wire(error: &WireError) -> Self {
+        match error {
+            WireError::Capacity(CapacityError::MessageTooLong { .. }) => Self::MessageTooBig,
+            WireError::Utf8(_) => Self::InvalidUtf8,
+            WireError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Vanished,
+            WireError::Protocol(_) | WireError::Capacity(_) => Self::ProtocolError,
+            _ => Self::Vanished,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_must_not_appear_on_the_wire_are_refused() {
+        for code in [0, 999, 1005, 1006, 1015, 5000, u16::MAX] {
+            assert!(CloseRequest::new(Some(code), None).is_err(), "{code} was accepted");
+        }
+        for code in [1000, 1001, 1003, 1011, 1014, 3000, 4999] {
+            assert!(CloseRequest::new(Some(code), None).is_ok(), "{code} was refused");
+        }
+    }
+
+    #[test]
+    fn a_reason_without_a_code_means_1000() {
+        let frame = CloseRequest::new(None, Some("bye".into())).expect("valid").to_wire().expect("a frame");
+        assert_eq!(u16::from(frame.code), 1000);
+        assert_eq!(frame.reason.as_str(), "bye");
+    }
+
+    #[test]
+    fn neither_code_nor_reason_means_an_empty_frame() {
+        assert_eq!(CloseRequest::new(None, None).expect("valid").to_wire(), None);
+    }
+
+    #[test]
+    fn a_reason_has_at_most_123_bytes() {
+        assert!(CloseRequest::new(Some(1000), Some("é".repeat(61))).is_ok());
+        assert!(CloseRequest::new(Some(1000), Some("é".repeat(62))).is_err());
+    }
+
+    #[test]
+    fn every_reason_of_ours_fits_a_close_frame() {
+        for cause in [CloseCause::Trapped, CloseCause::DeadlineExceeded, CloseCause::GoingAway, CloseCause::Overloaded] {
+            let frame = cause.to_wire().expect("a frame of ours");
+            assert!(frame.reason.len() <= 123);
+        }
+    }
+}

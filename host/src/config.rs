@@ -1,0 +1,357 @@
+//! The configuration file: from text to what a server is made of. It is read in this one place.
+//!
+//! A mistake names file, line, key and value, and the nearest right key.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use crate::cache::CacheFolders;
+use crate::handler::{HandlerSource, RuntimeOptions};
+use crate::handshake::{Hosts, Origins};
+use crate::limits::{Limits, LimitsTable};
+use crate::routes::{InstancePolicy, Pattern, Route};
+use crate::server::ServerOptions;
+use crate::units::Written;
+
+/// Everything that a configuration file says.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen. Default: 127.0.0.1:8888.
+    pub listen: SocketAddr,
+    /// The page at `/`. Default with a configuration file: none.
+    pub page: PageChoice,
+    /// Engines and cache.
+    pub runtime: RuntimeOptions,
+    /// Accepting and ending.
+    pub server: ServerOptions,
+    /// The routes in the order in which they are tried, with their handlers.
+    pub routes: Vec<(Route, HandlerSource)>,
+}
+
+/// Which page is served at `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageChoice {
+    /// None.
+    Off,
+    /// The host's own.
+    Own,
+    /// A file of the operator's.
+    File(PathBuf),
+}
+
+/// A configuration that cannot be used. Correct the file and start again.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: cannot be read: {error}", .file.display())]
+    Read {
+        /// The configuration file.
+        file: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not TOML, or a key or a value is wrong.
+    #[error("{}{}: {message}", .file.display(), .line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Wrong {
+        /// The configuration file.
+        file: PathBuf,
+        /// The line, if it is known.
+        line: Option<usize>,
+        /// Key, value and a hint.
+        message: String,
+    },
+}
+
+/// The default address.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8888);
+/// The default path of a single handler.
+pub const DEFAULT_PATH: &str = "/websocket";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileTable {
+    listen: Option<SocketAddr>,
+    page: Option<PageValue>,
+    grace: Option<Written<Duration>>,
+    max_connections: Option<u32>,
+    max_instances: Option<u32>,
+    cache: Option<CacheValue>,
+    #[serde(default)]
+    limits: LimitsTable,
+    #[serde(default)]
+    route: IndexMap<String, RouteTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`page` is true, false or the path of an HTML file")]
+enum PageValue {
+    OnOff(bool),
+    File(PathBuf),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`cache` is false or the path of a folder")]
+enum CacheValue {
+    OnOff(bool),
+    Folder(PathBuf),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RouteTable {
+    path: String,
+    handler: PathBuf,
+    instance: Option<String>,
+    hosts: Option<Vec<String>>,
+    origins: Option<Vec<String>>,
+    subprotocols: Option<Vec<String>>,
+    #[serde(default)]
+    config: BTreeMap<String, String>,
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    #[serde(default)]
+    html: bool,
+    #[serde(default)]
+    set_cookie: bool,
+    #[serde(default)]
+    limits: LimitsTable,
+}
+
+impl Config {
+    /// What the program serves without a configuration file: one handler on one path, on loopback.
+    pub fn single(route: Route, handler: HandlerSource, listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            page: PageChoice::Own,
+            runtime: RuntimeOptions { cache: CacheFolders::of_user(), ..RuntimeOptions::default() },
+            server: ServerOptions::default(),
+            routes: vec![(Route { hosts: Hosts::default_for(listen.ip()), ..route }, handler)],
+        }
+    }
+
+    /// Reads a configuration file. Paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn from_file(file: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(file).map_err(|error| ConfigError::Read { file: file.into(), error })?;
+        Self::from_text(&text, file)
+    }
+
+    fn from_text(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let wrong = |line, message| ConfigError::Wrong { file: file.into(), line, message };
+        let table: FileTable = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| line_of(text, span.start));
+            wrong(line, explain(error.message(), error.span().and_then(|span| text.get(span)).unwrap_or_default()))
+        })?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let listen = table.listen.unwrap_or(DEFAULT_LISTEN);
+        let mut limits = Limits::default();
+        table.limits.apply_to(&mut limits);
+        if table.route.is_empty() {
+            return Err(wrong(None, "there is no route: add a table such as `[route.chat]` with `path` and `handler`".into()));
+        }
+        let mut routes = Vec::new();
+        for (name, route) in table.route {
+            let line = text.lines().position(|line| line.trim_start().starts_with(&format!("[route.{name}"))).map(|at| at + 1);
+            let handler = HandlerSource::File(folder.join(&route.handler));
+            let route = route
+                .into_route(&name, &limits, listen)
+                .map_err(|message| wrong(line, format!("in route `{name}`: {message}")))?;
+            routes.push((route, handler));
+        }
+        Ok(Self {
+            listen,
+            page: match table.page {
+                None | Some(PageValue::OnOff(false)) => PageChoice::Off,
+                Some(PageValue::OnOff(true)) => PageChoice::Own,
+                Some(PageValue::File(path)) => PageChoice::File(folder.join(path)),
+            },
+            runtime: RuntimeOptions {
+                max_instances: table.max_instances.unwrap_or(RuntimeOptions::default().max_instances).max(1),
+                cache: match table.cache {
+                    None | Some(CacheValue::OnOff(true)) => CacheFolders::of_user(),
+                    Some(CacheValue::OnOff(false)) => None,
+                    Some(CacheValue::Folder(path)) => {
+                        let cache = folder.join(path);
+                        let state = CacheFolders::of_user().map_or_else(|| cache.with_extension("state"), |of_user| of_user.state);
+                        Some(CacheFolders { cache, state })
+                    }
+                },
+            },
+            server: ServerOptions {
+                max_connections: table.max_connections.unwrap_or(ServerOptions::default().max_connections).max(1),
+                grace: table.grace.map_or(ServerOptions::default().grace, |Written(grace)| grace),
+            },
+            routes,
+        })
+    }
+}
+
+impl RouteTable {
+    fn into_route(self, name: &str, limits: &Limits, listen: SocketAddr) -> Result<Route, String> {
+        let key = |key: &str, value: &str, error: &dyn std::fmt::Display| format!("`{key} = {value:?}`: {error}");
+        let pattern = Pattern::new(&self.path).map_err(|error| key("path", &self.path, &error))?;
+        let policy = match &self.instance {
+            None => InstancePolicy::Connection,
+            Some(text) => InstancePolicy::new(text, &pattern).map_err(|error| key("instance", text, &error))?,
+        };
+        let mut limits = limits.clone();
+        self.limits.apply_to(&mut limits);
+        if let Some(contradiction) = limits.contradiction() {
+            return Err(contradiction);
+        }
+        let origins = match self.origins {
+            None => Origins::Same,
+            Some(origins) => Origins::listed(&origins).map_err(|error| format!("`origins`: {error}"))?,
+        };
+        let hosts = match self.hosts {
+            None => Hosts::default_for(listen.ip()),
+            Some(hosts) => Hosts::listed(&hosts).map_err(|error| format!("`hosts`: {error}"))?,
+        };
+        if let Some(subprotocol) =
+            self.subprotocols.iter().flatten().find(|subprotocol| !crate::handshake::is_token(subprotocol))
+        {
+            return Err(key("subprotocols", subprotocol, &"a subprotocol is a token such as `v2.chat`"));
+        }
+        Ok(Route {
+            policy,
+            hosts,
+            origins,
+            subprotocols: self.subprotocols,
+            limits,
+            config: self.config,
+            environment: self.environment,
+            html: self.html,
+            set_cookie: self.set_cookie,
+            ..Route::new(name, pattern)
+        })
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&b| b == b'\n').count() + 1
+}
+
+/// Adds the nearest right key, or the value, to what serde says.
+fn explain(message: &str, at: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if message.starts_with("unknown field") && let [unknown, known @ ..] = quoted.as_slice() {
+        let mut text = format!("unknown key `{unknown}`{}", did_you_mean(unknown, known));
+        if !known.is_empty() {
+            text += &format!(" (there are: {})", known.join(", "));
+        }
+        return text;
+    }
+    if let ["path" | "handler", ..] = quoted.as_slice() && message.starts_with("missing field") {
+        return format!("the route has no `{}`", quoted[0]);
+    }
+    let value = at.lines().next().unwrap_or_default().trim();
+    let message = message.lines().next().unwrap_or_default();
+    if value.is_empty() { message.to_owned() } else { format!("`{value}`: {message}") }
+}
+
+/// `; did you mean ...?` if one of the known names is near.
+pub(crate) fn did_you_mean(unknown: &str, known: &[&str]) -> String {
+    known
+        .iter()
+        .map(|name| (strsim::jaro_winkler(unknown, name), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| format!("; did you mean `{name}`?"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        Config::from_text(text, Path::new("conf/waterspout.toml")).map_err(|error| error.to_string())
+    }
+
+    fn mistake(text: &str) -> String {
+        read(text).expect_err("a mistake")
+    }
+
+    const ROUTE: &str = "[route.chat]\npath = '/chat/{room}'\nhandler = 'chat.wasm'\n";
+
+    #[test]
+    fn a_route_needs_only_path_and_handler() {
+        let config = read(ROUTE).expect("valid");
+        let (route, handler) = &config.routes[0];
+        assert_eq!(route.name, "chat");
+        assert_eq!(route.policy, InstancePolicy::Connection);
+        assert_eq!(route.hosts, Hosts::Loopback);
+        assert_eq!(*handler, HandlerSource::File("conf/chat.wasm".into()));
+        assert_eq!((config.listen, config.page), (DEFAULT_LISTEN, PageChoice::Off));
+    }
+
+    #[test]
+    fn a_routes_limits_stand_on_the_files() {
+        let text = format!("[limits]\nmax-message-bytes = '1KiB'\nmax-timers = 1\n{ROUTE}[route.chat.limits]\nmax-timers = 2");
+        let config = read(&text).expect("valid");
+        let limits = &config.routes[0].0.limits;
+        assert_eq!((limits.max_message_bytes, limits.max_timers), (1024, 2));
+    }
+
+    #[test]
+    fn routes_keep_the_files_order() {
+        let text = "[route.z]\npath='/a'\nhandler='x'\n[route.a]\npath='/a'\nhandler='x'\n[route.m]\npath='/a'\nhandler='x'\n";
+        let names: Vec<_> = read(text).expect("valid").routes.into_iter().map(|(route, _)| route.name).collect();
+        assert_eq!(names, ["z", "a", "m"]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
+        let error = mistake(&format!("{ROUTE}instanse = 'route'\n"));
+        assert!(error.starts_with("conf/waterspout.toml:4: unknown key `instanse`; did you mean `instance`?"), "{error}");
+        let error = mistake(&format!("{ROUTE}[route.chat.limits]\nmax-message-byte = 1\n"));
+        assert!(error.contains(":5: unknown key `max-message-byte`; did you mean `max-message-bytes`?"), "{error}");
+        let error = mistake(&format!("listne = '127.0.0.1:1'\n{ROUTE}"));
+        assert!(error.contains(":1: unknown key `listne`; did you mean `listen`?"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_shown_with_what_would_be_right() {
+        let error = mistake(&format!("{ROUTE}[route.chat.limits]\ncpu-per-event = 'soon'\n"));
+        assert!(error.contains(":5:") && error.contains("soon") && error.contains("50ms"), "{error}");
+        let error = mistake(&format!("listen = 'here'\n{ROUTE}"));
+        assert!(error.contains(":1:") && error.contains("here"), "{error}");
+        let error = mistake(&format!("page = 3\n{ROUTE}"));
+        assert!(error.contains("true, false or the path"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_within_a_route_names_route_key_and_value() {
+        let error = mistake(&format!("{ROUTE}instance = '{{rom}}'\n"));
+        assert!(error.contains("in route `chat`: `instance = \"{rom}\"`") && error.contains("`room`"), "{error}");
+        let error = mistake("[route.a]\npath = 'chat'\nhandler = 'x'\n");
+        assert!(error.contains("`path = \"chat\"`: a path begins with `/`"), "{error}");
+        let error = mistake(&format!("{ROUTE}origins = ['example.com']\n"));
+        assert!(error.contains("https://example.com"), "{error}");
+        let error = mistake(&format!("{ROUTE}hosts = ['example.com:80']\n"));
+        assert!(error.contains("without port"), "{error}");
+        let error = mistake(&format!("{ROUTE}[route.chat.limits]\nwall-per-event = '10ms'\n"));
+        assert!(error.contains("wall-per-event"), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_a_route_or_a_route_without_a_handler_says_so() {
+        assert!(mistake("").contains("there is no route"));
+        assert!(mistake("[route.a]\npath = '/'\n").contains("the route has no `handler`"));
+        assert!(mistake("[route.a\n").starts_with("conf/waterspout.toml:1:"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::from_file(Path::new("no-such-file.toml")).expect_err("missing").to_string();
+        assert!(error.contains("no-such-file.toml"), "{error}");
+    }
+}

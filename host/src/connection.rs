@@ -1,0 +1,275 @@
+//! One open connection: the loop between its socket and its handler.
+//!
+//! Inputs: frames from the socket; what guests do to the [`Link`] (writes, timers, close); the alarm of the next timer or of
+//! the closing handshake. Output: one call at a time to the handler. No channel lies between: while a call runs, the loop polls
+//! the socket and the call side by side, so a guest that waits or is made to yield freezes neither pings nor close. Meanwhile
+//! it reads ahead only a little; then it stops reading, and TCP slows the peer down.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep};
+
+use crate::close::CloseCause;
+use crate::instance::{Answer, Call, CallFailure};
+use crate::link::{Errand, Link};
+use crate::request::Request;
+use crate::routes::Route;
+use crate::seat::Seat;
+use crate::topics::Topics;
+use crate::wire::{Ended, Socket, Wire};
+
+/// Bytes read ahead while a call runs. One message may be larger.
+const READ_AHEAD_BYTES: usize = 64 << 10;
+/// What a message read ahead costs beside its payload: bounds how many empty ones there are.
+const READ_AHEAD_ENTRY_BYTES: usize = 64;
+/// Calls in a row before the loop flushes and lets other tasks run.
+const BATCH: u32 = 64;
+/// How long such a batch may take.
+const BATCH_TIME: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// See the module.
+pub(crate) struct Connection<S> {
+    wire: Wire<S>,
+    link: Arc<Link>,
+    request: Arc<Request>,
+    route: Arc<Route>,
+    topics: Arc<Topics>,
+    inbox: Inbox,
+    alarm: Alarm,
+}
+
+/// What was read while a call ran.
+#[derive(Default)]
+struct Inbox {
+    calls: VecDeque<Call>,
+    bytes: usize,
+}
+
+impl Inbox {
+    fn has_room(&self) -> bool {
+        self.bytes < READ_AHEAD_BYTES
+    }
+
+    fn push(&mut self, call: Call) {
+        self.bytes += cost(&call);
+        self.calls.push_back(call);
+    }
+
+    fn pop(&mut self) -> Option<Call> {
+        let call = self.calls.pop_front()?;
+        self.bytes -= cost(&call);
+        Some(call)
+    }
+}
+
+fn cost(call: &Call) -> usize {
+    READ_AHEAD_ENTRY_BYTES
+        + match call {
+            Call::Text(text) => text.len(),
+            Call::Binary(bytes) | Call::Ping(bytes) | Call::Pong(bytes) => bytes.len(),
+            _ => 0,
+        }
+}
+
+/// Wakes the loop at a time; made when first needed.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When the peer must have answered our close frame.
+    close_deadline: Option<Instant>,
+}
+
+impl Alarm {
+    /// Ready when `at` has come.
+    fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().poll(cx)
+    }
+}
+
+/// What the loop does next.
+enum Step {
+    Call(Call),
+    /// The connection has ended, and nothing that arrived before is left.
+    End(Ended),
+}
+
+impl<S: Socket> Connection<S> {
+    pub(crate) fn new(
+        wire: Wire<S>,
+        link: Arc<Link>,
+        request: Arc<Request>,
+        route: Arc<Route>,
+        topics: Arc<Topics>,
+    ) -> Self {
+        Self { wire, link, request, route, topics, inbox: Inbox::default(), alarm: Alarm::default() }
+    }
+
+    /// Serves the connection from `open` to `on-close`. Returns why it ended.
+    ///
+    /// Cancel safety: dropping the future drops the socket without a close frame; the handler is not told.
+    pub(crate) async fn run(mut self, mut seat: Seat) -> CloseCause {
+        let served = self.serve(&mut seat).await;
+        let timeout = self.route.limits.close_timeout;
+        let Self { wire, link, request, topics, .. } = self;
+        let cause = match served {
+            Ok(ended) => {
+                link.peer_closed();
+                let on_close = async {
+                    // A failure has been logged; the connection is over either way.
+                    if seat.call(Call::Close(ended.frame)).await.is_ok() {
+                        seat.give_back().await;
+                    }
+                };
+                tokio::join!(wire.finish(ended.cause, &link, timeout), on_close);
+                ended.cause
+            }
+            Err(failure) => {
+                drop(seat);
+                let cause = CloseCause::from(failure);
+                wire.finish(cause, &link, timeout).await;
+                cause
+            }
+        };
+        link.end(&topics);
+        request.end();
+        cause
+    }
+
+    async fn serve(&mut self, seat: &mut Seat) -> Result<Ended, CallFailure> {
+        self.deliver(seat, Call::Open).await?;
+        let mut batch = 0;
+        let mut batch_began = std::time::Instant::now();
+        loop {
+            let mut slept = false;
+            let step = poll_fn(|cx| {
+                let step = self.poll_step(cx);
+                slept |= step.is_pending();
+                step
+            })
+            .await;
+            if slept {
+                self.link.wake_up();
+                batch = 0;
+                batch_began = std::time::Instant::now();
+            }
+            match step {
+                Step::Call(call) => self.deliver(seat, call).await?,
+                Step::End(ended) => return Ok(ended),
+            };
+            batch += 1;
+            if batch == BATCH || (batch % 8 == 0 && batch_began.elapsed() >= BATCH_TIME) {
+                batch = 0;
+                self.pause(seat).await?;
+                batch_began = std::time::Instant::now();
+            }
+        }
+    }
+
+    /// Flushes and lets other tasks run; what a busy peer would keep waiting (timers, `on-writable`) gets its turn.
+    async fn pause(&mut self, seat: &mut Seat) -> Result<(), CallFailure> {
+        poll_fn(|cx| Poll::Ready(self.wire.poll_write(cx, &self.link).is_ready())).await;
+        tokio::task::yield_now().await;
+        let errand = poll_fn(|cx| Poll::Ready(self.link.next_errand(cx, Instant::now))).await;
+        if let Some(call) = errand_call(&errand) {
+            self.deliver(seat, call).await?;
+        }
+        Ok(())
+    }
+
+    /// The next call, in order of arrival; while there is none, everything that is to be written is written.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if let Some(call) = self.inbox.pop() {
+            return Poll::Ready(Step::Call(call));
+        }
+        match self.wire.poll_read(cx, &self.link) {
+            Poll::Ready(Some(call)) => {
+                if let Call::Ping(_) = call {
+                    // The pong is sent before the handler hears of the ping.
+                    let _ = self.wire.poll_write(cx, &self.link);
+                }
+                return Poll::Ready(Step::Call(call));
+            }
+            Poll::Ready(None) => {
+                if let Some(ended) = self.wire.ended() {
+                    return Poll::Ready(Step::End(ended.clone()));
+                }
+            }
+            Poll::Pending => {}
+        }
+        loop {
+            // Pending: what has been taken waits for the socket, which wakes this task.
+            let _ = self.wire.poll_write(cx, &self.link);
+            let errand = self.link.next_errand(cx, Instant::now);
+            match errand {
+                Errand::Write => {}
+                Errand::Writable => return Poll::Ready(Step::Call(Call::Writable)),
+                Errand::Timer(token) => return Poll::Ready(Step::Call(Call::Timer(token))),
+                Errand::Sleep(next_timer) => return self.poll_alarm(cx, next_timer),
+            }
+        }
+    }
+
+    /// Sleeps until the next timer or, after our close frame, as long as the peer may take to answer it.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>, next_timer: Option<Instant>) -> Poll<Step> {
+        let close_deadline = self.wire.awaits_close().then(|| {
+            let timeout = self.route.limits.close_timeout;
+            *self.alarm.close_deadline.get_or_insert_with(|| Instant::now() + timeout)
+        });
+        let Some(at) = next_timer.into_iter().chain(close_deadline).min() else { return Poll::Pending };
+        if self.alarm.poll_at(cx, at).is_pending() {
+            return Poll::Pending;
+        }
+        if close_deadline == Some(at) {
+            self.wire.give_up(&self.link);
+        }
+        // Look again: the timer, or the end, is found in its turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Asks the handler, and meanwhile keeps the socket going.
+    async fn deliver(&mut self, seat: &mut Seat, call: Call) -> Result<Answer, CallFailure> {
+        let mut call = pin!(seat.call(call));
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+                return Poll::Ready(answer);
+            }
+            self.poll_background(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// What goes on while the handler waits or has yielded: reading ahead, pongs, writing, the peer's close.
+    fn poll_background(&mut self, cx: &mut Context<'_>) {
+        while self.inbox.has_room() {
+            match self.wire.poll_read(cx, &self.link) {
+                Poll::Ready(Some(call)) => self.inbox.push(call),
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        while self.wire.poll_write(cx, &self.link).is_ready() {
+            // Timers wait until the handler is free; only new output matters now.
+            if self.link.next_write(cx) {
+                continue;
+            }
+            break;
+        }
+    }
+}
+
+fn errand_call(errand: &Errand) -> Option<Call> {
+    match errand {
+        Errand::Writable => Some(Call::Writable),
+        Errand::Timer(token) => Some(Call::Timer(*token)),
+        Errand::Write | Errand::Sleep(_) => None,
+    }
+}

@@ -1,0 +1,206 @@
+//! Engine classes: what reservation, pool sizes and compiled code belong to.
+//!
+//! A few classes, fixed at start, differ in how large a linear memory may grow. A route takes the smallest class that fits its
+//! `max-memory-bytes`. Every live instance holds one [`Slot`], which covers its memories, tables, core instances and stack;
+//! without a slot no handshake is answered with 101.
+
+use std::fs;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use crate::imports::{self, GuestState};
+use crate::limits::Limits;
+use crate::meter;
+
+/// How large one linear memory may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum MemoryClass {
+    /// Up to 16 MiB.
+    Small,
+    /// Up to 128 MiB.
+    Medium,
+    /// Up to 4 GiB, all that a 32-bit memory can be.
+    Large,
+}
+
+impl MemoryClass {
+    const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
+
+    pub(crate) fn max_memory_bytes(self) -> usize {
+        match self {
+            Self::Small => 16 << 20,
+            Self::Medium => 128 << 20,
+            Self::Large => 4 << 30,
+        }
+    }
+
+    /// The smallest class for a route.
+    pub(crate) fn for_limits(limits: &Limits) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|class| limits.max_memory_bytes <= class.max_memory_bytes())
+            .unwrap_or(Self::Large)
+    }
+}
+
+/// Mappings that a live instance takes at most, and that a pooled stack takes from the start (Linux counts them against
+/// `vm.max_map_count`).
+const MAPPINGS_PER_INSTANCE: u64 = 4;
+const MAPPINGS_PER_STACK: u64 = 2;
+/// Mappings left for everything else in the process.
+const MAPPINGS_RESERVED: u64 = 2_000;
+/// Core instances and tables of an ordinary component, for each of its linear memories: the adapter and the shims included.
+const CORE_INSTANCES_PER_SLOT: u32 = 8;
+const TABLES_PER_SLOT: u32 = 4;
+/// Address space of one fiber stack, of which the guest may use `MAX_WASM_STACK`; the rest is for the host's imports.
+const FIBER_STACK: usize = 1 << 20;
+const MAX_WASM_STACK: usize = 512 << 10;
+
+/// One engine, with everything a handler may import linked.
+pub(crate) struct EngineClass {
+    pub(crate) memory: MemoryClass,
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<GuestState>,
+    slots: Arc<Semaphore>,
+}
+
+/// The right to one live instance. Given back by drop.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl EngineClass {
+    fn new(memory: MemoryClass, slots: u32) -> wasmtime::Result<Self> {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(slots)
+            .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT))
+            .total_memories(slots)
+            .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
+            .total_stacks(slots)
+            .max_memory_size(memory.max_memory_bytes());
+        let mut config = Config::new();
+        config
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            .cranelift_opt_level(OptLevel::Speed)
+            .memory_reservation(memory.max_memory_bytes() as u64)
+            .max_wasm_stack(MAX_WASM_STACK)
+            .async_stack_size(FIBER_STACK)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = Engine::new(&config)?;
+        meter::start_ticker(&engine)?;
+        let mut linker = Linker::new(&engine);
+        imports::add_to_linker(&mut linker)?;
+        Ok(Self { memory, engine, linker, slots: Arc::new(Semaphore::new(slots as usize)) })
+    }
+
+    /// A slot for an instance that needs `weight` times what an ordinary one does; none if the pool is exhausted.
+    pub(crate) fn try_slot(&self, weight: u32) -> Option<Slot> {
+        let permit = self.slots.clone().try_acquire_many_owned(weight).ok()?;
+        Some(Slot { _permit: permit })
+    }
+
+    /// How many slots a component takes.
+    pub(crate) fn weight(memories: u32, tables: u32) -> u32 {
+        memories.max(tables.div_ceil(TABLES_PER_SLOT)).max(1)
+    }
+}
+
+/// The engine classes of one process.
+pub(crate) struct Engines {
+    classes: Vec<Arc<EngineClass>>,
+}
+
+/// What the operator wanted and this system does not allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    /// Live instances that were asked for.
+    pub wanted: u32,
+    /// Live instances that there can be.
+    pub granted: u32,
+    /// The command that would mend it.
+    pub remedy: String,
+}
+
+impl Engines {
+    /// Makes the classes that routes with these limits need, with `max_instances` live instances altogether if the system
+    /// allows so many.
+    ///
+    /// # Errors
+    /// The system has no room even for what it said it allows.
+    pub(crate) fn new<'a>(
+        limits: impl IntoIterator<Item = &'a Limits>,
+        max_instances: u32,
+    ) -> wasmtime::Result<(Self, Option<Shortage>)> {
+        let mut wanted: Vec<MemoryClass> = limits.into_iter().map(MemoryClass::for_limits).collect();
+        wanted.sort();
+        wanted.dedup();
+        let (granted, shortage) = fit(max_instances, max_map_count());
+        let share = (granted / wanted.len().max(1) as u32).max(1);
+        let classes = wanted
+            .into_iter()
+            .map(|memory| EngineClass::new(memory, share).map(Arc::new))
+            .collect::<wasmtime::Result<_>>()?;
+        Ok((Self { classes }, shortage))
+    }
+
+    /// The smallest class there is for a route; none if it was not foreseen at start.
+    pub(crate) fn class(&self, limits: &Limits) -> Option<&Arc<EngineClass>> {
+        let needed = MemoryClass::for_limits(limits);
+        self.classes.iter().find(|class| class.memory >= needed)
+    }
+}
+
+fn max_map_count() -> Option<u64> {
+    fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
+}
+
+/// How many instances fit into the system's limit of mappings.
+fn fit(wanted: u32, max_map_count: Option<u64>) -> (u32, Option<Shortage>) {
+    let each = MAPPINGS_PER_INSTANCE + MAPPINGS_PER_STACK;
+    let Some(available) = max_map_count else { return (wanted, None) };
+    let room = u32::try_from(available.saturating_sub(MAPPINGS_RESERVED) / each).unwrap_or(u32::MAX).max(1);
+    if room >= wanted {
+        return (wanted, None);
+    }
+    let needed = u64::from(wanted) * each + MAPPINGS_RESERVED;
+    let remedy = format!("sysctl -w vm.max_map_count={needed}");
+    (room, Some(Shortage { wanted, granted: room, remedy }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_takes_the_smallest_class_that_fits() {
+        let class = |max_memory_bytes| MemoryClass::for_limits(&Limits { max_memory_bytes, ..Limits::default() });
+        assert_eq!(class(1), MemoryClass::Small);
+        assert_eq!(class(16 << 20), MemoryClass::Small);
+        assert_eq!(class((16 << 20) + 1), MemoryClass::Medium);
+        assert_eq!(class(1 << 30), MemoryClass::Large);
+    }
+
+    #[test]
+    fn what_the_system_does_not_allow_is_told_with_the_command_that_mends_it() {
+        assert_eq!(fit(10_000, Some(65_530)), (10_000, None));
+        assert_eq!(fit(10_000, None), (10_000, None));
+        let (granted, shortage) = fit(20_000, Some(65_530));
+        let shortage = shortage.expect("a shortage");
+        assert_eq!((granted, shortage.granted), (10_588, 10_588));
+        assert_eq!(shortage.remedy, "sysctl -w vm.max_map_count=122000");
+        assert_eq!(fit(20_000, Some(122_000)).1, None);
+    }
+
+    #[test]
+    fn a_component_with_several_memories_takes_several_slots() {
+        assert_eq!(EngineClass::weight(1, 2), 1);
+        assert_eq!(EngineClass::weight(4, 5), 4);
+        assert_eq!(EngineClass::weight(0, 0), 1);
+        assert_eq!(EngineClass::weight(1, 9), 3);
+    }
+}

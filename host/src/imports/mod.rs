@@ -1,0 +1,99 @@
+//! What a guest may call, one file an interface; and the state behind it, [`GuestState`], which lives in the instance's store.
+//!
+//! Imports touch requests, links and topics, never a socket, and never call back into the guest.
+
+pub(crate) mod client;
+mod connection;
+mod limiter;
+mod output;
+mod request;
+mod topics;
+mod wasi;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
+
+use crate::bindings;
+use crate::limits::WAIT_MARGIN;
+use crate::link::{Link, LinkError};
+use crate::meter::Meter;
+use crate::routes::Route;
+use crate::topics::Topics;
+
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+pub use connection::ConnectionHandle;
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+pub use request::RequestHandle;
+
+use limiter::InstanceLimiter;
+use output::Speaker;
+use wasi::Wasi;
+
+/// What one instance's imports work on.
+pub(crate) struct GuestState {
+    pub(crate) table: ResourceTable,
+    pub(crate) limiter: InstanceLimiter,
+    pub(crate) meter: Arc<Meter>,
+    route: Arc<Route>,
+    topics: Arc<Topics>,
+    /// Whose event is running, for what the guest prints.
+    speaker: Arc<Speaker>,
+    wasi: Wasi,
+}
+
+impl GuestState {
+    pub(crate) fn new(route: Arc<Route>, topics: Arc<Topics>, meter: Arc<Meter>) -> Self {
+        let speaker = Arc::new(Speaker::new(route.clone()));
+        Self {
+            table: ResourceTable::new(),
+            limiter: InstanceLimiter::new(&route.limits),
+            meter,
+            topics,
+            wasi: Wasi::new(route.clone(), speaker.clone()),
+            speaker,
+            route,
+        }
+    }
+
+    /// The next event is this connection's.
+    pub(crate) fn start_event(&mut self, link: &Arc<Link>) {
+        self.speaker.speaks_for(link);
+    }
+
+    /// Until when an import may wait: a little less than the event's wall-clock limit, so that the guest can still return.
+    fn wait_until(&self) -> Instant {
+        self.meter.wall_deadline() - WAIT_MARGIN
+    }
+}
+
+impl HasData for GuestState {
+    type Data<'a> = &'a mut GuestState;
+}
+
+/// Links everything a handler may import: the WIT's interfaces, all of WASI 0.2 and `wasi:config`.
+pub(crate) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    bindings::WebsocketApp::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
+    wasi::add_to_linker(linker)
+}
+
+impl bindings::types::Host for GuestState {}
+
+/// The WIT's `error`.
+fn wit_error(error: LinkError) -> bindings::types::Error {
+    use bindings::types::Error;
+    match error {
+        LinkError::Closed => Error::Closed,
+        LinkError::BufferFull => Error::BufferFull,
+        LinkError::Limit(name) => Error::Limit(name),
+        LinkError::Invalid(why) => Error::Invalid(why),
+    }
+}
+
+/// What an import that can fail answers a guest; the outer error traps.
+type Answer<T = ()> = wasmtime::Result<Result<T, bindings::types::Error>>;
+
+fn answer<T>(result: Result<T, LinkError>) -> Answer<T> {
+    Ok(result.map_err(wit_error))
+}

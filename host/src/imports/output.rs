@@ -1,0 +1,189 @@
+//! A guest's stdout and stderr become log records: one a line, with the connection whose event is running.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
+
+use crate::link::Link;
+use crate::routes::Route;
+
+/// Who a record of this instance is about.
+pub(super) struct Speaker {
+    route: Arc<Route>,
+    link: Mutex<Option<Arc<Link>>>,
+}
+
+impl Speaker {
+    pub(super) fn new(route: Arc<Route>) -> Self {
+        Self { route, link: Mutex::new(None) }
+    }
+
+    /// From now on records are about this connection.
+    pub(super) fn speaks_for(&self, link: &Arc<Link>) {
+        let mut current = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
+            *current = Some(link.clone());
+        }
+    }
+
+    fn log(&self, stream: Stream, line: &[u8], cut: bool) {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let connection = link.as_ref().map_or("", |link| link.id());
+        let route = self.route.name.as_str();
+        let text = printable(line, cut);
+        match stream {
+            Stream::Stdout => tracing::info!(target: "guest", route, connection, "{text}"),
+            Stream::Stderr => tracing::warn!(target: "guest", route, connection, "{text}"),
+        }
+    }
+}
+
+/// Text that cannot change a terminal or forge a second record: control characters are escaped.
+fn printable(line: &[u8], cut: bool) -> String {
+    let mut text = String::with_capacity(line.len());
+    for c in String::from_utf8_lossy(line).chars() {
+        let bidirectional = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if (c.is_control() && c != '\t') || bidirectional {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    if cut {
+        text.push_str(" ... (cut at `max-log-line-bytes`)");
+    }
+    text
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// One of a guest's output streams. All handles to it write to the same line.
+#[derive(Clone)]
+pub(super) struct GuestOutput {
+    line: Arc<Mutex<Line>>,
+}
+
+/// The line that is being printed.
+struct Line {
+    stream: Stream,
+    speaker: Arc<Speaker>,
+    bytes: Vec<u8>,
+    /// The line is over the limit: the rest of it is dropped.
+    cut: bool,
+}
+
+impl Line {
+    fn end(&mut self) {
+        self.speaker.log(self.stream, &self.bytes, self.cut);
+        self.bytes.clear();
+        self.cut = false;
+    }
+}
+
+/// What was printed without a line's end is logged when the instance ends.
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            self.end();
+        }
+    }
+}
+
+impl GuestOutput {
+    pub(super) fn new(stream: Stream, speaker: Arc<Speaker>) -> Self {
+        Self { line: Arc::new(Mutex::new(Line { stream, speaker, bytes: Vec::new(), cut: false })) }
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let max = line.speaker.route.limits.max_log_line_bytes;
+        for piece in bytes.split_inclusive(|&b| b == b'\n') {
+            let (content, ended) = match piece.strip_suffix(b"\n") {
+                Some(content) => (content, true),
+                None => (piece, false),
+            };
+            let room = max.saturating_sub(line.bytes.len());
+            line.bytes.extend_from_slice(&content[..content.len().min(room)]);
+            line.cut |= content.len() > room;
+            if ended {
+                line.end();
+            }
+        }
+    }
+}
+
+impl IsTerminal for GuestOutput {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestOutput {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+/// Bytes taken in one call: logging never waits.
+const PERMIT: usize = 64 << 10;
+
+impl OutputStream for GuestOutput {
+    fn write(&mut self, bytes: bytes::Bytes) -> Result<(), StreamError> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> Result<usize, StreamError> {
+        Ok(PERMIT)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuestOutput {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for GuestOutput {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_cannot_forge_a_record_or_steer_a_terminal() {
+        assert_eq!(printable(b"a\x1b[2Jb\rc", false), "a\\u{1b}[2Jb\\rc");
+        assert_eq!(printable("a\u{202e}b".as_bytes(), false), "a\\u{202e}b");
+        assert_eq!(printable(b"tab\there \xff", false), "tab\there \u{fffd}");
+        assert!(printable(b"a", true).contains("max-log-line-bytes"));
+    }
+}

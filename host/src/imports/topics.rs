@@ -1,0 +1,22 @@
+//! `interface topics`: messages to every connection that subscribed.
+
+use super::connection::wire_message;
+use super::{Answer, GuestState, answer};
+use crate::bindings::topics;
+use crate::bindings::types::IncomingMessage;
+use crate::link::LinkError;
+
+impl topics::Host for GuestState {
+    fn publish(&mut self, topic: String, message: IncomingMessage) -> Answer {
+        let limits = &self.route.limits;
+        let message = wire_message(message);
+        if topic.is_empty() || topic.len() > limits.max_topic_bytes {
+            return answer(Err(LinkError::Invalid(format!("a topic has 1 to {} bytes", limits.max_topic_bytes))));
+        }
+        if message.len() > limits.max_message_bytes {
+            return answer(Err(LinkError::Limit("max-message-bytes".into())));
+        }
+        self.topics.publish(&topic, &message);
+        Ok(Ok(()))
+    }
+}

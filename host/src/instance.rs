@@ -1,0 +1,239 @@
+//! One live instance: a sandbox with its store, and the calls that a connection makes on its handler.
+//!
+//! An instance is an actor: one call at a time, each under its own limits of processor time and wall-clock time. After any
+//! failed call it must be dropped: nothing is ever called again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use wasmtime::component::ResourceAny;
+use wasmtime::{PoolConcurrencyLimitError, Store};
+
+use crate::bindings::WebsocketApp;
+use crate::bindings::types::{CompressionOptions, OutgoingCloseFrame, OutgoingMessage, Rejection};
+use crate::close::{CloseCause, CloseFrame};
+use crate::engine::Slot;
+use crate::handler::Handler;
+use crate::imports::{ConnectionHandle, GuestState, RequestHandle};
+use crate::link::Link;
+use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
+use crate::request::Request;
+use crate::routes::Route;
+use crate::topics::Topics;
+
+/// What a connection asks its handler: the handshake's questions, then its events.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Construct(Arc<Request>),
+    Prepare,
+    CheckOrigin(String),
+    SelectSubprotocol(Vec<String>),
+    GetCompressionOptions,
+    Open,
+    Text(Utf8Bytes),
+    Binary(Bytes),
+    Ping(Bytes),
+    Pong(Bytes),
+    Writable,
+    Timer(u32),
+    Close(Option<CloseFrame>),
+    /// The connection has ended: the handler's destructor.
+    Drop,
+}
+
+impl Call {
+    /// The event that a message is; none for what is no event of its own.
+    pub(crate) fn for_message(message: Message) -> Option<Self> {
+        match message {
+            Message::Text(text) => Some(Self::Text(text)),
+            Message::Binary(bytes) => Some(Self::Binary(bytes)),
+            Message::Ping(data) => Some(Self::Ping(data)),
+            Message::Pong(data) => Some(Self::Pong(data)),
+            Message::Close(_) | Message::Frame(_) => None,
+        }
+    }
+
+    /// The function's name in the WIT.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Construct(_) => "constructor",
+            Self::Prepare => "prepare",
+            Self::CheckOrigin(_) => "check-origin",
+            Self::SelectSubprotocol(_) => "select-subprotocol",
+            Self::GetCompressionOptions => "get-compression-options",
+            Self::Open => "open",
+            Self::Text(_) | Self::Binary(_) => "on-message",
+            Self::Ping(_) => "on-ping",
+            Self::Pong(_) => "on-pong",
+            Self::Writable => "on-writable",
+            Self::Timer(_) => "on-timer",
+            Self::Close(_) => "on-close",
+            Self::Drop => "destructor",
+        }
+    }
+}
+
+/// What a handler answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Constructed(ResourceAny),
+    Prepared(Result<(), Rejection>),
+    OriginAllowed(bool),
+    Subprotocol(Option<String>),
+    /// Compression has an issue of its own; the answer is asked for, so that handlers are called in Tornado's order.
+    Compression(#[expect(dead_code, reason = "negotiation comes with permessage-deflate")] Option<CompressionOptions>),
+    Done,
+}
+
+/// A call failed, and with it the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallFailure {
+    #[error("the handler trapped")]
+    Trapped,
+    #[error("the handler ran past its deadline")]
+    Deadline,
+    /// The pool had no room although its permit was there: our fault, not the handler's.
+    #[error("the pool of instances is exhausted")]
+    Exhausted,
+}
+
+impl From<CallFailure> for CloseCause {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Trapped => Self::Trapped,
+            CallFailure::Deadline => Self::DeadlineExceeded,
+            CallFailure::Exhausted => Self::Overloaded,
+        }
+    }
+}
+
+/// One connection's handler object, and the connection it belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Party {
+    pub(crate) link: Arc<Link>,
+    pub(crate) handler: Option<ResourceAny>,
+}
+
+/// See the module.
+pub(crate) struct Instance {
+    store: Store<GuestState>,
+    app: WebsocketApp,
+    route: Arc<Route>,
+    _slot: Slot,
+}
+
+impl Instance {
+    /// Instantiates a handler, for `link`'s sake.
+    pub(crate) async fn new(
+        handler: &Handler,
+        route: &Arc<Route>,
+        topics: &Arc<Topics>,
+        slot: Slot,
+        link: &Arc<Link>,
+    ) -> Result<Self, CallFailure> {
+        let limits = &route.limits;
+        let meter = Arc::new(Meter::new(limits.cpu_per_event, limits.wall_per_event));
+        let state = GuestState::new(route.clone(), topics.clone(), meter.clone());
+        let mut store = Store::new(handler.pre.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits.hostcall_fuel());
+        store.set_max_component_handles(limits.max_handles as usize);
+        store.epoch_deadline_callback(|context| context.data().meter.on_tick());
+        store.data_mut().start_event(link);
+        store.set_epoch_deadline(1);
+        match Metered::new(handler.pre.instantiate_async(&mut store), meter).await {
+            Ok(app) => Ok(Self { store, app, route: route.clone(), _slot: slot }),
+            Err(error) => Err(report(&error, route, link, "instantiate")),
+        }
+    }
+
+    /// Asks one party's handler. After an error the instance must be dropped.
+    ///
+    /// Cancel safety: none; the instance must be dropped then, too.
+    pub(crate) async fn call(&mut self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
+        self.store.data_mut().start_event(&party.link);
+        self.store.set_epoch_deadline(1);
+        let meter = self.store.data().meter.clone();
+        let name = call.name();
+        let asked = ask(&mut self.store, &self.app, party, call);
+        Metered::new(asked, meter).await.map_err(|error| report(&error, &self.route, &party.link, name))
+    }
+}
+
+async fn ask(
+    store: &mut Store<GuestState>,
+    app: &WebsocketApp,
+    party: &Party,
+    call: Call,
+) -> wasmtime::Result<Answer> {
+    let exports = app.waterspout_websocket_handler().handler();
+    if let Call::Construct(request) = call {
+        let handle = store.data_mut().table.push(RequestHandle(request))?;
+        return Ok(Answer::Constructed(exports.call_constructor(store, handle).await?));
+    }
+    let Some(handler) = party.handler else {
+        if let Call::Drop = call {
+            return Ok(Answer::Done);
+        }
+        wasmtime::bail!("`{}` was called before the constructor", call.name());
+    };
+    match call {
+        Call::Construct(_) => unreachable!("answered above"),
+        Call::Prepare => return Ok(Answer::Prepared(exports.call_prepare(store, handler).await?)),
+        Call::CheckOrigin(origin) => {
+            return Ok(Answer::OriginAllowed(exports.call_check_origin(store, handler, &origin).await?));
+        }
+        Call::SelectSubprotocol(offered) => {
+            let offered: Vec<&str> = offered.iter().map(String::as_str).collect();
+            return Ok(Answer::Subprotocol(exports.call_select_subprotocol(store, handler, &offered).await?));
+        }
+        Call::GetCompressionOptions => {
+            return Ok(Answer::Compression(exports.call_get_compression_options(store, handler).await?));
+        }
+        Call::Open => {
+            let handle = store.data_mut().table.push(ConnectionHandle(party.link.clone()))?;
+            exports.call_open(store, handler, handle).await?;
+        }
+        Call::Text(text) => exports.call_on_message(store, handler, OutgoingMessage::Text(&text)).await?,
+        Call::Binary(bytes) => exports.call_on_message(store, handler, OutgoingMessage::Binary(&bytes)).await?,
+        Call::Ping(data) => exports.call_on_ping(store, handler, &data).await?,
+        Call::Pong(data) => exports.call_on_pong(store, handler, &data).await?,
+        Call::Writable => exports.call_on_writable(store, handler).await?,
+        Call::Timer(token) => exports.call_on_timer(store, handler, token).await?,
+        Call::Close(frame) => {
+            let frame = frame.as_ref().map(|frame| OutgoingCloseFrame { code: frame.code, reason: &frame.reason });
+            exports.call_on_close(store, handler, frame).await?;
+        }
+        Call::Drop => handler.resource_drop_async(store).await?,
+    }
+    Ok(Answer::Done)
+}
+
+/// Logs why a call failed, with the place in the guest where it did.
+fn report(error: &wasmtime::Error, route: &Route, link: &Link, call: &'static str) -> CallFailure {
+    let failure = if error.is::<CpuExceeded>() || error.is::<WallExceeded>() {
+        CallFailure::Deadline
+    } else if error.is::<PoolConcurrencyLimitError>() {
+        CallFailure::Exhausted
+    } else {
+        CallFailure::Trapped
+    };
+    let place = error.downcast_ref::<wasmtime::WasmBacktrace>().map(place).unwrap_or_default();
+    tracing::warn!(
+        route = %route.name,
+        connection = %link.id(),
+        call,
+        cause = %error.root_cause().to_string().lines().next().unwrap_or_default(),
+        at = %place,
+        "{failure}"
+    );
+    failure
+}
+
+/// Where in the guest: its innermost functions, in one line.
+fn place(trace: &wasmtime::WasmBacktrace) -> String {
+    let text = trace.to_string();
+    let functions = text.lines().filter_map(|line| Some(line.split_once(" - ")?.1.trim()));
+    functions.take(8).collect::<Vec<_>>().join(" < ")
+}

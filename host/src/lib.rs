@@ -1,0 +1,54 @@
+//! A host for WebSocket handlers that are WebAssembly components.
+//!
+//! A handler implements the WIT interface `waterspout:websocket/handler`, which mirrors Tornado's `WebSocketHandler`: `open`,
+//! `on-message`, `on-close`, `check-origin`... This library accepts WebSocket connections and calls a sandboxed handler for
+//! each; the `waterspout` program is one use of it.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/embed.rs")]
+//! ```
+//!
+//! # Layout
+//!
+//! In reading order; a module uses only modules above it.
+//!
+//! - data: `units`, [`limits`], [`close`], [`handshake`], [`routes`]: values and pure functions
+//! - services: `topics`, `link`, `shutdown`, `request`: what connections and guests share
+//! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `shared`, `seat`: the sandbox
+//! - edge: `wire`, `connection`, [`page`], [`server`]: sockets and HTTP
+//! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
+
+mod bindings;
+mod cache;
+pub mod close;
+pub mod config;
+mod connection;
+mod echo;
+mod engine;
+pub mod handler;
+pub mod handshake;
+mod imports;
+pub mod inspect;
+mod instance;
+pub mod limits;
+mod link;
+mod meter;
+pub mod page;
+mod request;
+pub mod routes;
+mod seat;
+pub mod server;
+mod shared;
+mod shutdown;
+mod topics;
+mod units;
+mod wire;
+
+pub use cache::CacheFolders;
+pub use config::Config;
+pub use engine::Shortage;
+pub use handler::{Handler, HandlerSource, LoadError, Runtime, RuntimeOptions};
+pub use limits::Limits;
+pub use page::Page;
+pub use routes::{InstancePolicy, Pattern, Route};
+pub use server::{Application, Server, ServerOptions};

@@ -1,0 +1,165 @@
+//! Every bound of a route, in one place: what it is, whom it protects, its default, and what happens at it.
+//!
+//! Nothing is unlimited. Hitting a limit means one of: *wait*, *refuse* (with an error the other side sees) or *close* (with
+//! a code); each field says which.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::units::{Unit, Written};
+
+/// One line of the reference of limits.
+#[derive(Debug, Clone)]
+pub struct LimitReference {
+    /// The key in `[limits]`.
+    pub key: String,
+    /// `size`, `count` or `duration`.
+    pub form: &'static str,
+    /// The default as one would write it.
+    pub default: String,
+    /// What it is, whom it protects and what happens at it.
+    pub meaning: String,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr;)+) => {
+        /// What one route's connections and instances may use. Fields say what each bound protects; the defaults are
+        /// [`Limits::default`].
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        /// The keys of a `[limits]` table that a file sets; the others keep what they were.
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+        pub(crate) struct LimitsTable {
+            $($name: Option<Written<$type>>,)+
+        }
+
+        impl LimitsTable {
+            pub(crate) fn apply_to(self, limits: &mut Limits) {
+                $(if let Some(Written(value)) = self.$name { limits.$name = value; })+
+            }
+        }
+
+        impl Limits {
+            /// The reference of all limits, in the order of the fields.
+            pub fn reference() -> Vec<LimitReference> {
+                let default = Self::default();
+                vec![$(LimitReference {
+                    key: stringify!($name).replace('_', "-"),
+                    form: <$type as Unit>::FORM,
+                    default: default.$name.show(),
+                    meaning: [$($doc.trim()),+].join(" "),
+                }),+]
+            }
+        }
+    };
+}
+
+limits! {
+    /// Bytes in one message, in either direction, however it is fragmented. Protects the host's memory. A peer's larger
+    /// message closes its connection (1009); a handler's is refused (`limit`). Tornado's default.
+    max_message_bytes: usize = 10 << 20;
+    /// Bytes waiting to be sent on one connection. Protects the host from peers that do not read. Writes past it are refused
+    /// (`buffer-full`); a published message is not delivered to that subscriber.
+    max_queue_bytes: usize = 16 << 20;
+    /// Linear memory of one instance, all its memories together. Protects the machine. Growing past it fails inside the guest.
+    max_memory_bytes: usize = 64 << 20;
+    /// Table elements of one instance, all its tables together. Protects the machine. Growing past it fails inside the guest.
+    max_table_elements: u32 = 20_000;
+    /// Component handles of one instance. Protects the host's memory. Making more traps (1011).
+    max_handles: u32 = 50_000;
+    /// Processor time of one event: a message, a timer, one question of the handshake. Protects everybody's latency. Past it
+    /// the instance ends: 1011, or 503 before the upgrade.
+    cpu_per_event: Duration = Duration::from_millis(50);
+    /// Wall-clock time of one event, waiting in imports included. Protects the queue behind it. Past it the instance ends:
+    /// 1011, or 503 before the upgrade; imports that wait give up (`timeout`) 100 ms earlier.
+    wall_per_event: Duration = Duration::from_secs(5);
+    /// Timers set at once by one connection. Protects the host's memory. More are refused (`limit`).
+    max_timers: u32 = 64;
+    /// Topics one connection is subscribed to. Protects the host's memory. More are refused (`limit`).
+    max_topics: u32 = 64;
+    /// Bytes in a topic's name. Protects the host's memory. Longer names are refused (`invalid`).
+    max_topic_bytes: usize = 256;
+    /// Live instances of the route. Protects the machine from invented keys. A handshake that would need one more is refused (503).
+    max_instances: u32 = 10_000;
+    /// Connections of one shared instance. Protects its mailbox and its memory. One more is refused (503).
+    max_connections_per_instance: u32 = 10_000;
+    /// How long a shared instance stays after its last connection has ended. Protects state from reconnecting peers.
+    linger: Duration = Duration::from_secs(30);
+    /// How long a peer may take to answer our close frame. Protects the host from peers that vanish. Then the socket is dropped.
+    close_timeout: Duration = Duration::from_secs(5);
+    /// Bytes of headers that a handler may add to the answer of one handshake. Protects the peer. More are refused (`limit`).
+    max_response_header_bytes: usize = 16 << 10;
+    /// Bytes in one line of a guest's stdout or stderr. Protects the log. Longer lines are cut, and say so.
+    max_log_line_bytes: usize = 8 << 10;
+}
+
+impl Limits {
+    /// wasmtime's allowance for values that the guest hands over in one call (`hostcall_fuel`): twice the largest message
+    /// plus slack, so that a message over the limit is answered with an error instead of a trap.
+    pub(crate) fn hostcall_fuel(&self) -> usize {
+        self.max_message_bytes.max(self.max_response_header_bytes).saturating_mul(2).saturating_add(64 << 10)
+    }
+
+    /// What is wrong with these limits taken together, named by key.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        if self.wall_per_event < 2 * WAIT_MARGIN {
+            return Some(format!("wall-per-event must be at least {}", (2 * WAIT_MARGIN).show()));
+        }
+        if self.max_queue_bytes < 256 {
+            return Some("max-queue-bytes must be at least 256".into());
+        }
+        None
+    }
+}
+
+/// How much earlier than its event's wall-clock limit an import stops waiting, so that the guest can still return.
+pub(crate) const WAIT_MARGIN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_changes_only_what_it_names() {
+        let table: LimitsTable =
+            toml::from_str("max-message-bytes = '1KiB'\ncpu-per-event = '7ms'\nmax-timers = 3").expect("valid");
+        let mut limits = Limits::default();
+        table.apply_to(&mut limits);
+        assert_eq!(limits.max_message_bytes, 1024);
+        assert_eq!(limits.cpu_per_event, Duration::from_millis(7));
+        assert_eq!(limits.max_timers, 3);
+        assert_eq!(limits.wall_per_event, Limits::default().wall_per_event);
+    }
+
+    #[test]
+    fn a_size_may_be_a_plain_number_of_bytes() {
+        let table: LimitsTable = toml::from_str("max-message-bytes = 12").expect("valid");
+        let mut limits = Limits::default();
+        table.apply_to(&mut limits);
+        assert_eq!(limits.max_message_bytes, 12);
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_is_refused_with_an_example() {
+        let error = toml::from_str::<LimitsTable>("cpu-per-event = '7'").err().expect("refused").to_string();
+        assert!(error.contains("50ms"), "{error}");
+    }
+
+    #[test]
+    fn every_limit_says_what_happens_at_it() {
+        for line in Limits::reference() {
+            assert!(line.meaning.contains("Protects"), "{} does not say whom it protects", line.key);
+        }
+    }
+}

@@ -1,0 +1,528 @@
+//! What the two sides of a connection share: the loop that owns its socket, and the guests that hold handles to it.
+//!
+//! A guest's imports touch only this, never the socket; so a guest that waits freezes neither pings nor close nor
+//! time-outs, and whatever writes to a connection (its handler, another handler of its instance, a topic) passes through
+//! one queue: messages never interleave or overtake. The host owns the connection's life: when it ends the state goes,
+//! whatever handles a guest still holds; only id and subprotocol stay.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::close::{CloseCause, CloseRequest};
+use crate::limits::Limits;
+use crate::topics::Topics;
+
+/// Why a guest's call on a connection failed; the WIT's `error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LinkError {
+    Closed,
+    BufferFull,
+    Limit(String),
+    Invalid(String),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Link {
+    id: String,
+    subprotocol: OnceLock<String>,
+    /// None once the connection has ended.
+    state: Mutex<Option<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: VecDeque<Message>,
+    /// What is in `queue`, and what the loop has taken from it and not yet handed to the network.
+    unsent: Unsent,
+    ending: Ending,
+    /// A write was refused: `on-writable` is owed.
+    refused: bool,
+    timers: Vec<Timer>,
+    topics: BTreeSet<String>,
+    published_drops: u64,
+    nodelay: Option<bool>,
+    /// The loop's waker while the loop sleeps; none while it runs and will look for itself.
+    sleeper: Option<Waker>,
+    flushers: Vec<Waker>,
+    bounds: Bounds,
+}
+
+/// Messages that are not on their way yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unsent {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Unsent {
+    pub(crate) fn add(&mut self, message: &Message) {
+        self.messages += 1;
+        self.bytes += message.len();
+    }
+
+    fn is_nothing(self) -> bool {
+        self.messages == 0
+    }
+}
+
+/// The part of [`Limits`] that the queue needs, small enough to keep for each connection.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    message_bytes: usize,
+    queue_bytes: usize,
+    timers: usize,
+    topics: usize,
+    topic_bytes: usize,
+}
+
+/// What a queued message may cost beside its payload: bounds how many empty ones fit.
+const QUEUE_ENTRY_BYTES: usize = 64;
+
+#[derive(Debug)]
+enum Ending {
+    Open,
+    /// Writes are refused; the close frame follows what is queued. None once the loop has taken it.
+    Closing(Option<Closing>),
+    /// The peer has closed, or is gone.
+    Closed,
+}
+
+/// Who ends the connection, and so with which frame.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    Handler(CloseRequest),
+    Host(CloseCause),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Timer {
+    token: u32,
+    at: Instant,
+}
+
+/// What the loop finds when it looks, or why it may sleep.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// There is something to write: call [`Link::take`].
+    Write,
+    /// Half the queue is free again after a write was refused.
+    Writable,
+    /// A timer has come due.
+    Timer(u32),
+    /// Nothing: sleep, at the latest until the next timer.
+    Sleep(Option<Instant>),
+}
+
+/// What the loop has to do for the guests.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) closing: Option<Closing>,
+    pub(crate) nodelay: Option<bool>,
+}
+
+impl Link {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let bounds = Bounds {
+            message_bytes: limits.max_message_bytes,
+            queue_bytes: limits.max_queue_bytes,
+            timers: limits.max_timers as usize,
+            topics: limits.max_topics as usize,
+            topic_bytes: limits.max_topic_bytes,
+        };
+        let state = State {
+            queue: VecDeque::new(),
+            unsent: Unsent::default(),
+            ending: Ending::Open,
+            refused: false,
+            timers: Vec::new(),
+            topics: BTreeSet::new(),
+            published_drops: 0,
+            nodelay: None,
+            sleeper: None,
+            flushers: Vec::new(),
+            bounds,
+        };
+        Self { id: random_id(), subprotocol: OnceLock::new(), state: Mutex::new(Some(state)) }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn selected_subprotocol(&self) -> Option<&str> {
+        self.subprotocol.get().map(String::as_str)
+    }
+
+    /// Only once, before the 101.
+    pub(crate) fn select_subprotocol(&self, subprotocol: String) {
+        self.subprotocol.get_or_init(|| subprotocol);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `action` on the state and then wakes the loop, if it sleeps.
+    fn act<R>(&self, action: impl FnOnce(&mut State) -> Result<R, LinkError>) -> Result<R, LinkError> {
+        let mut guard = self.lock();
+        let state = guard.as_mut().ok_or(LinkError::Closed)?;
+        let result = action(state)?;
+        let sleeper = state.sleeper.take();
+        drop(guard);
+        if let Some(waker) = sleeper {
+            waker.wake();
+        }
+        Ok(result)
+    }
+
+    // What guests do.
+
+    /// Queues a message, whoever it is from.
+    pub(crate) fn write(&self, message: Message) -> Result<(), LinkError> {
+        self.act(|state| state.enqueue(message))
+    }
+
+    /// Queues a published message; a full queue drops it, and counts that.
+    pub(crate) fn deliver_published(&self, message: Message) {
+        let result = self.act(|state| match state.enqueue(message) {
+            Err(LinkError::BufferFull | LinkError::Limit(_)) => {
+                state.published_drops += 1;
+                Ok(state.published_drops)
+            }
+            other => other.map(|()| 0),
+        });
+        if result == Ok(1) {
+            tracing::warn!(connection = %self.id, "published messages are dropped: the subscriber's queue is full");
+        }
+    }
+
+    /// A ping has at most 125 bytes (RFC 6455 section 5.5).
+    pub(crate) fn ping(&self, data: Vec<u8>) -> Result<(), LinkError> {
+        if data.len() > 125 {
+            return Err(LinkError::Invalid(format!("a ping has at most 125 bytes, this one has {}", data.len())));
+        }
+        self.act(|state| state.enqueue(Message::Ping(Bytes::from(data))))
+    }
+
+    /// Starts the closing handshake after what is queued; a second call changes nothing.
+    pub(crate) fn close(&self, closing: Closing) -> Result<(), LinkError> {
+        self.act(|state| {
+            if matches!(state.ending, Ending::Open) {
+                state.ending = Ending::Closing(Some(closing));
+                state.wake_flushers();
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn buffered_amount(&self) -> u32 {
+        self.lock().as_ref().map_or(0, |state| u32::try_from(state.unsent.bytes).unwrap_or(u32::MAX).min(i32::MAX as u32))
+    }
+
+    pub(crate) fn set_nodelay(&self, value: bool) -> Result<(), LinkError> {
+        self.act(|state| {
+            state.check_open()?;
+            state.nodelay = Some(value);
+            Ok(())
+        })
+    }
+
+    /// Resolves when everything queued has been handed to the network. The caller bounds the time.
+    ///
+    /// Cancel safety: nothing is lost.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        match self.lock().as_mut() {
+            None => Poll::Ready(Err(LinkError::Closed)),
+            Some(state) if !matches!(state.ending, Ending::Open) => Poll::Ready(Err(LinkError::Closed)),
+            Some(state) if state.unsent.is_nothing() => Poll::Ready(Ok(())),
+            Some(state) => {
+                if !state.flushers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    state.flushers.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Records a subscription; true if it is new. Only [`Topics`] calls it, under its own lock.
+    pub(crate) fn add_topic(&self, topic: &str) -> Result<bool, LinkError> {
+        let mut guard = self.lock();
+        let state = guard.as_mut().ok_or(LinkError::Closed)?;
+        state.check_open()?;
+        if topic.is_empty() || topic.len() > state.bounds.topic_bytes {
+            return Err(LinkError::Invalid(format!("a topic has 1 to {} bytes", state.bounds.topic_bytes)));
+        }
+        if state.topics.contains(topic) {
+            return Ok(false);
+        }
+        if state.topics.len() >= state.bounds.topics {
+            return Err(LinkError::Limit("max-topics".into()));
+        }
+        state.topics.insert(topic.to_owned());
+        Ok(true)
+    }
+
+    pub(crate) fn remove_topic(&self, topic: &str) {
+        if let Some(state) = self.lock().as_mut() {
+            state.topics.remove(topic);
+        }
+    }
+
+    /// An earlier timer with the token is replaced.
+    pub(crate) fn set_timer(&self, token: u32, delay: Duration) -> Result<(), LinkError> {
+        self.act(|state| {
+            state.check_open()?;
+            let timer = Timer { token, at: Instant::now() + delay };
+            if let Some(earlier) = state.timers.iter_mut().find(|timer| timer.token == token) {
+                *earlier = timer;
+            } else if state.timers.len() < state.bounds.timers {
+                state.timers.push(timer);
+            } else {
+                return Err(LinkError::Limit("max-timers".into()));
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn clear_timer(&self, token: u32) {
+        if let Some(state) = self.lock().as_mut() {
+            state.timers.retain(|timer| timer.token != token);
+        }
+    }
+
+    // What the loop does.
+
+    /// What to do next; [`Errand::Sleep`] has stored the waker.
+    pub(crate) fn next_errand(&self, cx: &Context<'_>, now: impl FnOnce() -> Instant) -> Errand {
+        let mut guard = self.lock();
+        let Some(state) = guard.as_mut() else { return Errand::Sleep(None) };
+        if state.has_work() {
+            return Errand::Write;
+        }
+        if state.refused && matches!(state.ending, Ending::Open) && state.half_free() {
+            state.refused = false;
+            return Errand::Writable;
+        }
+        let next = state.timers.iter().copied().enumerate().min_by_key(|(_, timer)| timer.at);
+        if let Some((index, timer)) = next
+            && timer.at <= now()
+        {
+            state.timers.swap_remove(index);
+            return Errand::Timer(timer.token);
+        }
+        state.sleep(cx);
+        Errand::Sleep(next.map(|(_, timer)| timer.at))
+    }
+
+    /// The loop runs, and will look for itself: what guests do now need not wake it.
+    pub(crate) fn wake_up(&self) {
+        if let Some(state) = self.lock().as_mut() {
+            state.sleeper = None;
+        }
+    }
+
+    /// Whether there is something to write; if not, the waker is stored. For a loop whose handler is busy: timers and
+    /// `on-writable` keep.
+    pub(crate) fn next_write(&self, cx: &Context<'_>) -> bool {
+        let mut guard = self.lock();
+        let Some(state) = guard.as_mut() else { return false };
+        let work = state.has_work();
+        if !work {
+            state.sleep(cx);
+        }
+        work
+    }
+
+    /// Moves what is queued to the loop's own queue.
+    pub(crate) fn take(&self, outgoing: &mut VecDeque<Message>) -> Taken {
+        let mut guard = self.lock();
+        let Some(state) = guard.as_mut() else { return Taken::default() };
+        outgoing.append(&mut state.queue);
+        let closing = match &mut state.ending {
+            Ending::Closing(closing) => closing.take(),
+            Ending::Open | Ending::Closed => None,
+        };
+        Taken { closing, nodelay: state.nodelay.take() }
+    }
+
+    /// What was taken has been handed to the network.
+    pub(crate) fn settle(&self, sent: Unsent) {
+        if let Some(state) = self.lock().as_mut() {
+            state.unsent.bytes = state.unsent.bytes.saturating_sub(sent.bytes);
+            state.unsent.messages = state.unsent.messages.saturating_sub(sent.messages);
+            if state.unsent.is_nothing() {
+                state.wake_flushers();
+            }
+        }
+    }
+
+    /// The peer has closed or is gone: whoever waits or writes is told `closed`. Timers no longer fire.
+    pub(crate) fn peer_closed(&self) {
+        if let Some(state) = self.lock().as_mut() {
+            state.ending = Ending::Closed;
+            state.timers.clear();
+            state.queue.clear();
+            state.unsent = Unsent::default();
+            state.wake_flushers();
+        }
+    }
+
+    /// The connection has ended: everything that was held for it goes.
+    pub(crate) fn end(&self, topics: &Topics) {
+        let state = self.lock().take();
+        if let Some(mut state) = state {
+            state.wake_flushers();
+            topics.forget(self, state.topics);
+            if state.published_drops > 0 {
+                tracing::debug!(connection = %self.id, dropped = state.published_drops, "published messages dropped");
+            }
+        }
+    }
+}
+
+impl State {
+    fn check_open(&self) -> Result<(), LinkError> {
+        if matches!(self.ending, Ending::Open) { Ok(()) } else { Err(LinkError::Closed) }
+    }
+
+    fn enqueue(&mut self, message: Message) -> Result<(), LinkError> {
+        self.check_open()?;
+        let bytes = message.len();
+        if bytes > self.bounds.message_bytes {
+            return Err(LinkError::Limit("max-message-bytes".into()));
+        }
+        if bytes > self.bounds.queue_bytes {
+            return Err(LinkError::Limit("max-queue-bytes".into()));
+        }
+        let too_many = (self.unsent.messages + 1) * QUEUE_ENTRY_BYTES > self.bounds.queue_bytes;
+        if too_many || self.unsent.bytes + bytes > self.bounds.queue_bytes {
+            self.refused = true;
+            return Err(LinkError::BufferFull);
+        }
+        self.unsent.add(&message);
+        self.queue.push_back(message);
+        Ok(())
+    }
+
+    /// The loop sleeps until something is done to the state.
+    fn sleep(&mut self, cx: &Context<'_>) {
+        if !self.sleeper.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.sleeper = Some(cx.waker().clone());
+        }
+    }
+
+    fn half_free(&self) -> bool {
+        let bound = self.bounds.queue_bytes / 2;
+        self.unsent.bytes <= bound && self.unsent.messages * QUEUE_ENTRY_BYTES <= bound
+    }
+
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.nodelay.is_some() || matches!(self.ending, Ending::Closing(Some(_)))
+    }
+
+    fn wake_flushers(&mut self) {
+        for waker in self.flushers.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+/// 128 random bits: unguessable, and unique without asking anybody.
+fn random_id() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(max_queue_bytes: usize) -> Link {
+        Link::new(&Limits { max_queue_bytes, max_message_bytes: 1000, max_timers: 1, max_topics: 1, ..Limits::default() })
+    }
+
+    fn asleep(link: &Link) -> Errand {
+        link.next_errand(&Context::from_waker(Waker::noop()), Instant::now)
+    }
+
+    #[test]
+    fn a_queue_takes_exactly_its_bytes_and_not_one_more() {
+        let link = link(1000);
+        assert_eq!(link.write(Message::text("x".repeat(999))), Ok(()));
+        assert_eq!(link.write(Message::text("yy")), Err(LinkError::BufferFull));
+        assert_eq!(link.write(Message::text("y")), Ok(()));
+        assert_eq!(link.buffered_amount(), 1000);
+        assert_eq!(link.write(Message::text("y")), Err(LinkError::BufferFull));
+    }
+
+    #[test]
+    fn a_message_that_could_never_fit_is_a_limit_and_not_a_full_buffer() {
+        assert_eq!(link(2000).write(Message::text("x".repeat(1001))), Err(LinkError::Limit("max-message-bytes".into())));
+        assert_eq!(link(500).write(Message::text("x".repeat(501))), Err(LinkError::Limit("max-queue-bytes".into())));
+    }
+
+    #[test]
+    fn empty_messages_do_not_pile_up_without_bound() {
+        let link = link(640);
+        let queued = (0..1000).take_while(|_| link.write(Message::text("")).is_ok()).count();
+        assert_eq!(queued, 10);
+    }
+
+    #[test]
+    fn writable_is_told_once_when_half_the_queue_is_free() {
+        let link = link(1000);
+        let mut outgoing = VecDeque::new();
+        link.write(Message::text("x".repeat(600))).expect("room");
+        link.write(Message::text("x".repeat(400))).expect("room");
+        link.write(Message::text("x")).expect_err("full");
+        assert_eq!(asleep(&link), Errand::Write);
+        link.take(&mut outgoing);
+        link.settle(Unsent { messages: 1, bytes: 400 });
+        assert_eq!(asleep(&link), Errand::Sleep(None));
+        link.settle(Unsent { messages: 1, bytes: 600 });
+        assert_eq!(asleep(&link), Errand::Writable);
+        assert_eq!(asleep(&link), Errand::Sleep(None));
+    }
+
+    #[test]
+    fn after_close_writes_are_closed_and_what_was_queued_still_goes_out() {
+        let link = link(1000);
+        link.write(Message::text("last words")).expect("room");
+        link.close(Closing::Handler(CloseRequest::new(None, None).expect("valid"))).expect("open");
+        link.close(Closing::Host(CloseCause::GoingAway)).expect("a second close changes nothing");
+        assert_eq!(link.write(Message::text("more")), Err(LinkError::Closed));
+        let mut outgoing = VecDeque::new();
+        assert!(matches!(link.take(&mut outgoing).closing, Some(Closing::Handler(_))));
+        assert_eq!(outgoing.len(), 1);
+        assert!(link.take(&mut outgoing).closing.is_none());
+    }
+
+    #[test]
+    fn a_timer_is_replaced_by_its_token_and_bounded_in_number() {
+        let link = link(1000);
+        link.set_timer(1, Duration::from_secs(60)).expect("room");
+        link.set_timer(1, Duration::ZERO).expect("replaced");
+        assert_eq!(link.set_timer(2, Duration::ZERO), Err(LinkError::Limit("max-timers".into())));
+        assert_eq!(asleep(&link), Errand::Timer(1));
+        assert_eq!(asleep(&link), Errand::Sleep(None));
+    }
+
+    #[test]
+    fn an_ended_connection_answers_closed_and_keeps_its_id() {
+        let link = link(1000);
+        let id = link.id().to_owned();
+        link.end(&Topics::default());
+        assert_eq!(link.write(Message::text("x")), Err(LinkError::Closed));
+        assert_eq!(link.buffered_amount(), 0);
+        assert_eq!(link.id(), id);
+        assert_eq!(id.len(), 32);
+    }
+}

@@ -1,0 +1,206 @@
+//! How long an event may run: processor time and wall-clock time, each measured by itself.
+//!
+//! Processor time is the time that the call's future was polled, not the epochs that passed: an engine's epoch goes on while
+//! a fiber waits or has yielded. Every tick (1 ms) a running guest is interrupted by its epoch deadline; over its budget it is
+//! stopped, else it yields to other tasks for a moment. Wall-clock time runs from the call to its return, whatever it
+//! waits for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+use wasmtime::{Engine, EngineWeak, UpdateDeadline};
+
+/// How often a running guest is interrupted.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// Nanoseconds since the process first asked.
+fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// Advances an engine's epoch once a tick, on a thread of its own, until the engine is gone.
+pub(crate) fn start_ticker(engine: &Engine) -> std::io::Result<()> {
+    let engine: EngineWeak = engine.weak();
+    thread::Builder::new().name("waterspout-epoch".into()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(TICK);
+        }
+    })?;
+    Ok(())
+}
+
+/// The processor time of one instance's current event; shared by the call's future and the epoch callback inside it.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    budget_ns: u64,
+    wall: Duration,
+    made: tokio::time::Instant,
+    /// Microseconds from `made` to when the event first waited, or 0: wall-clock time runs from there, since before it only
+    /// processor time passed.
+    waits_since_us: AtomicU64,
+    /// Spent in earlier polls of this event.
+    spent_ns: AtomicU64,
+    /// When the current poll was first seen, or 0. An event that returns within its first tick never reads a clock.
+    polled_since_ns: AtomicU64,
+}
+
+/// The guest ran longer than `cpu-per-event`.
+#[derive(Debug, thiserror::Error)]
+#[error("used more than {0:?} of processor time in one event (limit `cpu-per-event`)")]
+pub(crate) struct CpuExceeded(Duration);
+
+impl Meter {
+    pub(crate) fn new(cpu: Duration, wall: Duration) -> Self {
+        Self {
+            budget_ns: cpu.as_nanos() as u64,
+            wall,
+            made: tokio::time::Instant::now(),
+            waits_since_us: AtomicU64::new(0),
+            spent_ns: AtomicU64::new(0),
+            polled_since_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// When the current event, which is about to wait, must have returned.
+    pub(crate) fn wall_deadline(&self) -> tokio::time::Instant {
+        let mut since = self.waits_since_us.load(Ordering::Relaxed);
+        if since == 0 {
+            since = (self.made.elapsed().as_micros() as u64).max(1);
+            self.waits_since_us.store(since, Ordering::Relaxed);
+        }
+        self.made + Duration::from_micros(since) + self.wall
+    }
+
+    fn start_event(&self) {
+        self.waits_since_us.store(0, Ordering::Relaxed);
+        self.spent_ns.store(0, Ordering::Relaxed);
+        self.polled_since_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// What the epoch callback answers: called once a tick while the guest runs.
+    pub(crate) fn on_tick(&self) -> wasmtime::Result<UpdateDeadline> {
+        let now = now();
+        let since = match self.polled_since_ns.load(Ordering::Relaxed) {
+            // The event's first poll reads no clock; that it has lasted one tick is what the deadline says.
+            0 => now.saturating_sub(TICK.as_nanos() as u64),
+            since => since,
+        };
+        self.polled_since_ns.store(since, Ordering::Relaxed);
+        if self.spent_ns.load(Ordering::Relaxed) + now.saturating_sub(since) > self.budget_ns {
+            return Err(CpuExceeded(Duration::from_nanos(self.budget_ns)).into());
+        }
+        Ok(UpdateDeadline::Yield(1))
+    }
+
+    fn start_poll(&self, first: bool) {
+        self.polled_since_ns.store(if first { 0 } else { now() }, Ordering::Relaxed);
+    }
+
+    fn end_poll(&self) {
+        let since = self.polled_since_ns.swap(0, Ordering::Relaxed);
+        let spent = if since == 0 { 0 } else { now().saturating_sub(since) };
+        self.spent_ns.fetch_add(spent, Ordering::Relaxed);
+    }
+}
+
+/// The event did not return within `wall-per-event`.
+#[derive(Debug, thiserror::Error)]
+#[error("did not return within {0:?} (limit `wall-per-event`)")]
+pub(crate) struct WallExceeded(Duration);
+
+pin_project_lite::pin_project! {
+    /// A guest's call under both limits. After an error the store must be dropped.
+    pub(crate) struct Metered<F> {
+        #[pin]
+        call: F,
+        meter: Arc<Meter>,
+        // Made when the call first waits: most never do.
+        alarm: Option<Pin<Box<Sleep>>>,
+        polled: bool,
+    }
+}
+
+impl<F> Metered<F> {
+    pub(crate) fn new(call: F, meter: Arc<Meter>) -> Self {
+        meter.start_event();
+        Self { call, meter, alarm: None, polled: false }
+    }
+}
+
+impl<R, F: Future<Output = wasmtime::Result<R>>> Future for Metered<F> {
+    type Output = wasmtime::Result<R>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.meter.start_poll(!*this.polled);
+        *this.polled = true;
+        if let Poll::Ready(result) = this.call.poll(cx) {
+            return Poll::Ready(result);
+        }
+        this.meter.end_poll();
+        let deadline = this.meter.wall_deadline();
+        let alarm = this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        ready!(alarm.as_mut().poll(cx));
+        Poll::Ready(Err(WallExceeded(this.meter.wall).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_between_polls_is_not_processor_time() {
+        let meter = Meter::new(Duration::from_millis(20), Duration::from_secs(5));
+        meter.start_event();
+        for _ in 0..3 {
+            meter.start_poll(false);
+            meter.end_poll();
+        }
+        let between = now();
+        while now() - between < Duration::from_millis(25).as_nanos() as u64 {
+            std::hint::spin_loop();
+        }
+        meter.start_poll(false);
+        assert!(matches!(meter.on_tick(), Ok(UpdateDeadline::Yield(1))));
+    }
+
+    #[test]
+    fn time_in_polls_adds_up_until_the_budget_is_spent() {
+        let meter = Meter::new(Duration::from_millis(2), Duration::from_secs(5));
+        meter.start_event();
+        for _ in 0..3 {
+            meter.start_poll(false);
+            let since = now();
+            while now() - since < TICK.as_nanos() as u64 {
+                std::hint::spin_loop();
+            }
+            meter.end_poll();
+        }
+        meter.start_poll(false);
+        let error = meter.on_tick().err().expect("over the budget");
+        assert!(error.is::<CpuExceeded>());
+        meter.start_event();
+        meter.start_poll(false);
+        assert!(meter.on_tick().is_ok(), "the next event has a budget of its own");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_for_ever_ends_at_its_wall_clock_limit() {
+        let meter = Arc::new(Meter::new(Duration::from_millis(50), Duration::from_secs(5)));
+        let call = std::future::pending::<wasmtime::Result<()>>();
+        let started = tokio::time::Instant::now();
+        let error = Metered::new(call, meter).await.expect_err("never returns");
+        assert!(error.is::<WallExceeded>());
+        assert_eq!(started.elapsed().as_secs(), 5);
+    }
+}

@@ -1,0 +1,121 @@
+//! One connection's handler, wherever it lives: in an instance of its own, or at a place in a shared one.
+
+use std::sync::Arc;
+
+use crate::bindings::types::Rejection;
+use crate::handler::Handler;
+use crate::instance::{Answer, Call, CallFailure, Instance, Party};
+use crate::link::Link;
+use crate::request::Request;
+use crate::routes::{InstanceKey, Route};
+use crate::shared::{JoinError, SharedInstances, SharedPlace};
+use crate::topics::Topics;
+
+/// See the module. Dropping it gives a shared instance its handler back.
+pub(crate) struct Seat {
+    party: Party,
+    place: Place,
+}
+
+enum Place {
+    /// Boxed: a connection's task should be small.
+    Own(Box<Instance>),
+    Shared(SharedPlace),
+}
+
+/// Why there is no seat.
+#[derive(Debug)]
+pub(crate) enum SeatError {
+    /// A limit of instances or of connections: try again later.
+    Full,
+    Failed(CallFailure),
+}
+
+impl From<JoinError> for SeatError {
+    fn from(_: JoinError) -> Self {
+        Self::Full
+    }
+}
+
+/// What a handler said to a handshake.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Accepted { subprotocol: Option<String> },
+    Rejected(Rejection),
+    ForeignOrigin,
+}
+
+impl Seat {
+    /// An instance for one connection, or a place in the instance for `key`.
+    pub(crate) async fn take(
+        handler: &Handler,
+        route: &Arc<Route>,
+        topics: &Arc<Topics>,
+        shared: &Arc<SharedInstances>,
+        key: Option<&InstanceKey>,
+        link: &Arc<Link>,
+    ) -> Result<Self, SeatError> {
+        let party = Party { link: link.clone(), handler: None };
+        let place = match key {
+            Some(key) => Place::Shared(shared.join(key, handler, route, topics, link)?),
+            None => {
+                let slot = handler.try_slot().ok_or(SeatError::Full)?;
+                let instance = Instance::new(handler, route, topics, slot, link).await.map_err(SeatError::Failed)?;
+                Place::Own(Box::new(instance))
+            }
+        };
+        Ok(Self { party, place })
+    }
+
+    /// Asks the handler. After an error nothing else may be asked.
+    pub(crate) async fn call(&mut self, call: Call) -> Result<Answer, CallFailure> {
+        let Self { party, place } = self;
+        let answer = match place {
+            Place::Own(instance) => instance.call(party, call).await,
+            Place::Shared(place) => place.call(party, call).await,
+        }?;
+        if let Answer::Constructed(handler) = answer {
+            party.handler = Some(handler);
+        }
+        Ok(answer)
+    }
+
+    /// The questions of a handshake, in Tornado's order.
+    pub(crate) async fn handshake(
+        &mut self,
+        request: Arc<Request>,
+        origin: Option<String>,
+        offered: Vec<String>,
+    ) -> Result<Verdict, CallFailure> {
+        self.call(Call::Construct(request)).await?;
+        if let Answer::Prepared(Err(rejection)) = self.call(Call::Prepare).await? {
+            return Ok(Verdict::Rejected(rejection));
+        }
+        if let Some(origin) = origin
+            && let Answer::OriginAllowed(false) = self.call(Call::CheckOrigin(origin)).await?
+        {
+            return Ok(Verdict::ForeignOrigin);
+        }
+        let subprotocol = match self.call(Call::SelectSubprotocol(offered)).await? {
+            Answer::Subprotocol(subprotocol) => subprotocol,
+            _ => None,
+        };
+        self.call(Call::GetCompressionOptions).await?;
+        Ok(Verdict::Accepted { subprotocol })
+    }
+
+    /// The connection has ended: runs the handler's destructor. A failure is logged and concerns nobody any more.
+    pub(crate) async fn give_back(mut self) {
+        if let Place::Own(_) = self.place {
+            let _ = self.call(Call::Drop).await;
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Place::Shared(place) = &self.place {
+            place.leave(self.party.clone());
+        }
+    }
+}

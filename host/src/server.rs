@@ -1,0 +1,463 @@
+//! The server: an [`Application`]'s routes and their handlers, the HTTP that surrounds a handshake, and the accept loop.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request as HttpRequest, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::bindings::types::Rejection;
+use crate::close::CloseCause;
+use crate::connection::Connection;
+use crate::handler::Handler;
+use crate::handshake::{self, Host, Refusal, Upgrade};
+use crate::instance::CallFailure;
+use crate::link::Link;
+use crate::page::Page;
+use crate::request::Request;
+use crate::routes::{Captures, Route};
+use crate::seat::{Seat, SeatError, Verdict};
+use crate::shared::SharedInstances;
+use crate::shutdown::OpenConnections;
+use crate::topics::Topics;
+use crate::wire::{Socket, Wire};
+
+/// What a server serves: routes in the order in which they are tried, each with its handler, and perhaps a page. Cheap to
+/// clone; clones share everything.
+#[derive(Debug, Clone)]
+pub struct Application {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    endpoints: Vec<Endpoint>,
+    page: Option<Page>,
+    topics: Arc<Topics>,
+    open: Arc<OpenConnections>,
+}
+
+/// One route with its handler and its live shared instances.
+#[derive(Debug)]
+struct Endpoint {
+    route: Arc<Route>,
+    handler: Handler,
+    shared: Arc<SharedInstances>,
+}
+
+/// A handshake that was accepted: what the connection's loop is made of, once the socket is free.
+struct Accepted {
+    upgrade: OnUpgrade,
+    seat: Seat,
+    link: Arc<Link>,
+    request: Arc<Request>,
+    route: Arc<Route>,
+}
+
+type Answer = Response<Full<bytes::Bytes>>;
+
+/// How long a request's head may take (RFC 9112 names no time; slow handshakes are an old attack).
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Headers of a request, in number and in bytes; browsers stay far below.
+const MAX_HEADERS: usize = 64;
+const MAX_HEAD_BYTES: usize = 16 << 10;
+
+impl Application {
+    /// An application with these routes, tried in order.
+    pub fn new(routes: impl IntoIterator<Item = (Route, Handler)>, page: Option<Page>) -> Self {
+        let endpoints = routes.into_iter().map(|(route, handler)| Endpoint {
+            route: Arc::new(route),
+            handler,
+            shared: Arc::default(),
+        });
+        Self {
+            inner: Arc::new(Inner {
+                endpoints: endpoints.collect(),
+                page,
+                topics: Arc::default(),
+                open: Arc::default(),
+            }),
+        }
+    }
+
+    /// Serves one accepted connection, from its first request to its end. For an accept loop of your own; [`Server`] has one.
+    ///
+    /// # Errors
+    /// None: what a peer does wrong is answered, and logged at `debug`.
+    pub async fn serve_connection(&self, socket: tokio::net::TcpStream, peer: SocketAddr) {
+        // Messages leave as soon as they are flushed; a handler can turn Nagle's algorithm on again.
+        let _ = socket.set_nodelay(true);
+        self.serve(socket, peer.ip()).await;
+    }
+
+    async fn serve<S: Socket + 'static>(&self, socket: S, peer: IpAddr) {
+        let Some(accepted) = self.converse(socket, peer).await else { return };
+        let Accepted { upgrade, seat, link, request, route } = accepted;
+        let Ok(upgraded) = upgrade.await else { return };
+        let Ok(parts) = upgraded.downcast::<TokioIo<S>>() else {
+            unreachable!("hyper gives back the socket that it was given");
+        };
+        let _open = self.inner.open.enter(&link);
+        tracing::debug!(connection = %link.id(), route = %route.name, %peer, "open");
+        let wire = Wire::new(parts.io.into_inner(), parts.read_buf.into(), &route.limits).await;
+        let topics = self.inner.topics.clone();
+        let cause = Connection::new(wire, link.clone(), request, route.clone(), topics).run(seat).await;
+        log_end(&link, &route, peer, cause);
+    }
+
+    /// HTTP until the peer leaves or a handshake is accepted.
+    async fn converse<S: Socket + 'static>(&self, socket: S, peer: IpAddr) -> Option<Accepted> {
+        let accepted = Arc::new(Mutex::new(None));
+        let service = service_fn(|request| {
+            let accepted = accepted.clone();
+            async move {
+                let (answer, taken) = self.answer(request, peer).await;
+                if taken.is_some() {
+                    *accepted.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD_BYTES);
+        // Boxed: hyper's state is larger than the loop's, and gone when the loop begins.
+        let conversation = Box::pin(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+        if let Err(error) = conversation.await {
+            tracing::debug!(%peer, %error, "the peer's HTTP ended");
+        }
+        accepted.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn answer(&self, http: HttpRequest<Incoming>, peer: IpAddr) -> (Answer, Option<Accepted>) {
+        let path = tracing::enabled!(tracing::Level::DEBUG).then(|| http.uri().path().to_owned());
+        match self.respond(http, peer).await {
+            Ok(Reply::Answer(answer)) => (answer, None),
+            Ok(Reply::Upgrade(answer, accepted)) => (answer, Some(*accepted)),
+            Err(refusal) => {
+                tracing::debug!(%peer, path, status = refusal.status.as_u16(), "refused");
+                (refusal_answer(refusal), None)
+            }
+        }
+    }
+
+    async fn respond(&self, http: HttpRequest<Incoming>, peer: IpAddr) -> Result<Reply, Refusal> {
+        let path = http.uri().path();
+        if path == "/healthz" {
+            return Ok(Reply::Answer(healthz(http.method())));
+        }
+        let host = handshake::host_name(&http)?;
+        if let Some(page) = self.page_for(&http, &host)? {
+            return Ok(Reply::Answer(page));
+        }
+        let (endpoint, captures) = self.find(&host, path)?;
+        let upgrade = Upgrade::parse(&http)?;
+        let route = &endpoint.route;
+        if upgrade.origin.as_deref().is_some_and(|origin| route.origins.forbid(origin, &host)) {
+            return Err(foreign_origin());
+        }
+        if self.inner.open.is_draining() {
+            return Err(unavailable("The server is going away."));
+        }
+        self.shake_hands(http, peer, endpoint, captures, host, upgrade).await
+    }
+
+    /// The first route that takes the path on this host.
+    fn find(&self, host: &Host, path: &str) -> Result<(&Endpoint, Captures), Refusal> {
+        let mut on_host = self.inner.endpoints.iter().filter(|endpoint| endpoint.route.hosts.allow(&host.name)).peekable();
+        if on_host.peek().is_none() {
+            return Err(misdirected(&host.name));
+        }
+        on_host
+            .find_map(|endpoint| Some((endpoint, endpoint.route.pattern.captures(path)?)))
+            .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))
+    }
+
+    fn page_for(&self, http: &HttpRequest<Incoming>, host: &Host) -> Result<Option<Answer>, Refusal> {
+        let Some(page) = &self.inner.page else { return Ok(None) };
+        if http.uri().path() != "/" || http.headers().contains_key(header::UPGRADE) {
+            return Ok(None);
+        }
+        if !self.inner.endpoints.iter().any(|endpoint| endpoint.route.hosts.allow(&host.name)) {
+            return Err(misdirected(&host.name));
+        }
+        if !matches!(*http.method(), Method::GET | Method::HEAD) {
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET.").with_header(header::ALLOW, "GET, HEAD"));
+        }
+        Ok(Some(page.answer()))
+    }
+
+    /// Asks the handler whether there is to be a connection.
+    async fn shake_hands(
+        &self,
+        mut http: HttpRequest<Incoming>,
+        peer: IpAddr,
+        endpoint: &Endpoint,
+        captures: Captures,
+        host: Host,
+        upgrade: Upgrade,
+    ) -> Result<Reply, Refusal> {
+        let Endpoint { route, handler, shared } = endpoint;
+        let key = route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
+        let on_upgrade = hyper::upgrade::on(&mut http);
+        let (head, _) = http.into_parts();
+        let link = Arc::new(Link::new(&route.limits));
+        let request = Arc::new(Request::new(&head, captures, peer, host, route.clone()));
+        let mut seat = Seat::take(handler, route, &self.inner.topics, shared, key.as_ref(), &link).await.map_err(
+            |error| match error {
+                SeatError::Full => {
+                    tracing::warn!(route = %route.name, "no room for another instance or connection");
+                    unavailable("The server is full.")
+                }
+                SeatError::Failed(failure) => failed(failure),
+            },
+        )?;
+        let offered = route.offered(upgrade.subprotocols);
+        let verdict = seat.handshake(request.clone(), upgrade.origin, offered.clone()).await.map_err(failed)?;
+        let subprotocol = match verdict {
+            Verdict::Accepted { subprotocol } => subprotocol,
+            Verdict::ForeignOrigin => return Err(foreign_origin()),
+            Verdict::Rejected(rejection) => return rejection_answer(rejection, route, &link).map(Reply::Answer),
+        };
+        if let Some(chosen) = &subprotocol {
+            if !offered.contains(chosen) {
+                tracing::warn!(
+                    route = %route.name, connection = %link.id(), subprotocol = ?chosen,
+                    "select-subprotocol answered what was not offered"
+                );
+                return Err(internal_error());
+            }
+            link.select_subprotocol(chosen.clone());
+        }
+        let answer = switching_protocols(&upgrade.accept_key, subprotocol.as_deref(), request.take_response_headers());
+        let accepted = Accepted { upgrade: on_upgrade, seat, link, request, route: route.clone() };
+        Ok(Reply::Upgrade(answer, Box::new(accepted)))
+    }
+}
+
+enum Reply {
+    Answer(Answer),
+    Upgrade(Answer, Box<Accepted>),
+}
+
+fn switching_protocols(accept_key: &str, subprotocol: Option<&str>, extra: HeaderMap) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    *headers = extra;
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    let value = |text| HeaderValue::from_str(text).expect("base64 and tokens are header values");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, value(accept_key));
+    if let Some(subprotocol) = subprotocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value(subprotocol));
+    }
+    answer
+}
+
+fn healthz(method: &Method) -> Answer {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        text_answer(StatusCode::OK, "ok\n".into())
+    } else {
+        refusal_answer(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET.").with_header(header::ALLOW, "GET, HEAD"))
+    }
+}
+
+fn text_answer(status: StatusCode, body: String) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+fn refusal_answer(refusal: Refusal) -> Answer {
+    let mut answer = text_answer(refusal.status, refusal.body);
+    if let Some((name, value)) = refusal.header {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+fn foreign_origin() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "Cross origin websockets not allowed")
+}
+
+fn misdirected(name: &str) -> Refusal {
+    tracing::debug!(host = name, "no route has this host name: list it in `hosts`");
+    Refusal::new(StatusCode::MISDIRECTED_REQUEST, "This server does not answer to this host name.")
+}
+
+fn unavailable(body: &str) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, body).with_header(header::RETRY_AFTER, "5")
+}
+
+fn internal_error() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The handler failed.")
+}
+
+/// No guest text: what went wrong is in the log.
+fn failed(failure: CallFailure) -> Refusal {
+    match failure {
+        CallFailure::Trapped => internal_error(),
+        CallFailure::Deadline => unavailable("The handler took too long."),
+        CallFailure::Exhausted => unavailable("The server is full."),
+    }
+}
+
+const CONTENT_SECURITY_POLICY: HeaderName = header::CONTENT_SECURITY_POLICY;
+
+/// The answer that a handler gave instead of the upgrade.
+fn rejection_answer(rejection: Rejection, route: &Route, link: &Link) -> Result<Answer, Refusal> {
+    let invalid = |why: String| {
+        tracing::warn!(route = %route.name, connection = %link.id(), why, "prepare answered what it may not");
+        internal_error()
+    };
+    let Rejection { status, headers, body } = rejection;
+    let status = StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| (200..=599).contains(&status.as_u16()))
+        .ok_or_else(|| invalid(format!("status {status} is not in 200 to 599")))?;
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    for (name, value) in headers {
+        let (name, value) = handshake::guest_header(&name, &value, route.set_cookie).map_err(invalid)?;
+        answer.headers_mut().append(name, value);
+    }
+    let headers = answer.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !route.html {
+        let policy = HeaderValue::from_static("sandbox; default-src 'none'");
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    Ok(answer)
+}
+
+fn log_end(link: &Link, route: &Route, peer: IpAddr, cause: CloseCause) {
+    macro_rules! log {
+        ($level:expr) => {
+            tracing::event!($level, connection = %link.id(), route = %route.name, %peer, cause = cause.label(), "closed")
+        };
+    }
+    match cause.level() {
+        tracing::Level::WARN => log!(tracing::Level::WARN),
+        tracing::Level::INFO => log!(tracing::Level::INFO),
+        _ => log!(tracing::Level::DEBUG),
+    }
+}
+
+/// An [`Application`] on a listening socket.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    application: Application,
+    options: ServerOptions,
+}
+
+/// How a [`Server`] accepts and ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Connections open at once, handshakes included. Protects the process's descriptors. More wait in the kernel's backlog.
+    /// Default: 10,000.
+    pub max_connections: u32,
+    /// How long connections may take to close when the server goes away; then they are dropped. Default: 10 s.
+    pub grace: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self { max_connections: 10_000, grace: Duration::from_secs(10) }
+    }
+}
+
+impl Server {
+    /// Binds `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// The address is in use, or not ours.
+    pub async fn bind(address: SocketAddr, application: Application, options: ServerOptions) -> std::io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, application, options })
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// How long connections may take to close.
+    pub fn grace(&self) -> Duration {
+        self.options.grace
+    }
+
+    /// Serves until `shutdown` resolves; then stops accepting, closes every connection with 1001, and waits for them, at most
+    /// `grace`. Returns how many were dropped after that.
+    ///
+    /// Cancel safety: dropping the future stops accepting; connections go on.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
+        let Self { listener, application, options } = self;
+        let permits = Arc::new(Semaphore::new(options.max_connections as usize));
+        let (abort, aborted) = tokio::sync::watch::channel(());
+        {
+            let mut shutdown = std::pin::pin!(shutdown);
+            loop {
+                let accepted = tokio::select! {
+                    () = &mut shutdown => break,
+                    accepted = accept(&listener, &permits) => accepted,
+                };
+                let Some((socket, peer, permit)) = accepted else { continue };
+                let application = application.clone();
+                let mut aborted = aborted.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = application.serve_connection(socket, peer) => {}
+                        _ = aborted.changed() => {}
+                    }
+                    drop(permit);
+                });
+            }
+        }
+        drop(listener);
+        let open = &application.inner.open;
+        let closing = open.drain();
+        tracing::info!(connections = closing, "draining");
+        if tokio::time::timeout(options.grace, open.emptied()).await.is_ok() {
+            return 0;
+        }
+        drop(abort);
+        open.drain()
+    }
+}
+
+/// The next connection, with its permit; none after an error that the loop outlives.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = permits.clone().acquire_owned().await.expect("never closed");
+    match listener.accept().await {
+        Ok((socket, peer)) => Some((socket, peer, permit)),
+        Err(error) => {
+            // Out of descriptors, or a peer that left while it waited: others are served meanwhile.
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Publish and subscribe within one process: who gets what is published under a name.
+//!
+//! A message is in the queue of every subscriber before [`Topics::publish`] returns; its bytes are shared, not copied.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::link::{Link, LinkError};
+
+/// The topics of one namespace. Handlers of different namespaces never see each other's.
+#[derive(Debug, Default)]
+pub(crate) struct Topics {
+    /// Subscribers by topic and by the address of their [`Link`], which stays the same as long as this holds it.
+    subscribers: RwLock<HashMap<String, HashMap<usize, Arc<Link>>>>,
+}
+
+impl Topics {
+    /// From now on `link` is sent what is published under `topic`; a second time changes nothing.
+    pub(crate) fn subscribe(&self, link: &Arc<Link>, topic: &str) -> Result<(), LinkError> {
+        let mut subscribers = self.subscribers.write().unwrap_or_else(PoisonError::into_inner);
+        if link.add_topic(topic)? {
+            subscribers.entry(topic.to_owned()).or_default().insert(address(link), link.clone());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unsubscribe(&self, link: &Link, topic: &str) {
+        link.remove_topic(topic);
+        self.forget(link, [topic]);
+    }
+
+    /// Removes `link` from topics that it no longer counts as its own.
+    pub(crate) fn forget(&self, link: &Link, topics: impl IntoIterator<Item = impl AsRef<str>>) {
+        let mut subscribers = None;
+        for topic in topics {
+            let subscribers =
+                subscribers.get_or_insert_with(|| self.subscribers.write().unwrap_or_else(PoisonError::into_inner));
+            if let Some(links) = subscribers.get_mut(topic.as_ref()) {
+                links.remove(&address(link));
+                if links.is_empty() {
+                    subscribers.remove(topic.as_ref());
+                }
+            }
+        }
+    }
+
+    /// Puts `message` into the queue of every subscriber; full queues drop it.
+    pub(crate) fn publish(&self, topic: &str, message: &Message) {
+        let subscribers = self.subscribers.read().unwrap_or_else(PoisonError::into_inner);
+        for link in subscribers.get(topic).into_iter().flat_map(HashMap::values) {
+            link.deliver_published(message.clone());
+        }
+    }
+}
+
+fn address(link: &Link) -> usize {
+    std::ptr::from_ref(link).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    fn link() -> Arc<Link> {
+        Arc::new(Link::new(&Limits { max_topics: 2, max_topic_bytes: 8, ..Limits::default() }))
+    }
+
+    #[test]
+    fn only_subscribers_get_what_is_published_and_each_once() {
+        let topics = Topics::default();
+        let (subscriber, stranger) = (link(), link());
+        topics.subscribe(&subscriber, "news").expect("subscribed");
+        topics.subscribe(&subscriber, "news").expect("subscribed again");
+        topics.publish("news", &Message::text("abc"));
+        topics.publish("other", &Message::text("abc"));
+        assert_eq!((subscriber.buffered_amount(), stranger.buffered_amount()), (3, 0));
+    }
+
+    #[test]
+    fn who_unsubscribed_or_ended_is_forgotten() {
+        let topics = Topics::default();
+        let (one, two) = (link(), link());
+        topics.subscribe(&one, "news").expect("subscribed");
+        topics.subscribe(&two, "news").expect("subscribed");
+        topics.unsubscribe(&one, "news");
+        two.end(&topics);
+        assert!(topics.subscribers.read().expect("no panic").is_empty());
+        assert_eq!(topics.subscribe(&two, "news"), Err(LinkError::Closed));
+    }
+
+    #[test]
+    fn topics_are_bounded_in_number_and_length() {
+        let topics = Topics::default();
+        let link = link();
+        assert!(matches!(topics.subscribe(&link, "123456789"), Err(LinkError::Invalid(_))));
+        assert!(matches!(topics.subscribe(&link, ""), Err(LinkError::Invalid(_))));
+        topics.subscribe(&link, "12345678").expect("the longest");
+        topics.subscribe(&link, "b").expect("the second");
+        assert_eq!(topics.subscribe(&link, "c"), Err(LinkError::Limit("max-topics".into())));
+    }
+}

@@ -1,0 +1,79 @@
+//! How limits are written in a configuration file: sizes ("64KiB", or a number of bytes), durations ("50ms") and counts.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+/// A value of a limit: how it is read from a configuration file and how it is shown to a person.
+pub(crate) trait Unit: Sized {
+    /// What a file may say, for the reference page.
+    const FORM: &'static str;
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+    fn show(&self) -> String;
+}
+
+/// Bytes.
+impl Unit for usize {
+    const FORM: &'static str = "size";
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let size = bytesize::ByteSize::deserialize(deserializer)?;
+        usize::try_from(size.as_u64()).map_err(|_| D::Error::custom("larger than this machine's memory could be"))
+    }
+
+    fn show(&self) -> String {
+        match *self {
+            n if n >= 1 << 20 && n % (1 << 20) == 0 => format!("{}MiB", n >> 20),
+            n if n >= 1 << 10 && n % (1 << 10) == 0 => format!("{}KiB", n >> 10),
+            n => n.to_string(),
+        }
+    }
+}
+
+/// A count.
+impl Unit for u32 {
+    const FORM: &'static str = "count";
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u32::deserialize(deserializer)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Unit for Duration {
+    const FORM: &'static str = "duration";
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = Duration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"50ms\", \"5s\" or \"2min\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+                humantime::parse_duration(text)
+                    .map_err(|why| E::custom(format!("`{text}` is not a duration such as \"50ms\" or \"5s\": {why}")))
+            }
+        }
+        deserializer.deserialize_str(Written)
+    }
+
+    fn show(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+}
+
+/// Reads any [`Unit`]; what `serde` derives see.
+pub(crate) struct Written<T>(pub(crate) T);
+
+impl<'de, T: Unit> Deserialize<'de> for Written<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Written)
+    }
+}

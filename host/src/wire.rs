@@ -1,0 +1,240 @@
+//! One side of the loop: the socket with its WebSocket framing. What it reads are calls for the handler; what it writes comes
+//! from the connection's [`Link`].
+//!
+//! It flushes once per wake-up rather than once per message, and hands tungstenite no more than one write buffer at a time:
+//! what is not yet on its way stays in the queue, where it is bounded and counted.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use crate::close::{CloseCause, CloseFrame};
+use crate::instance::Call;
+use crate::limits::Limits;
+use crate::link::{Closing, Link, Unsent};
+
+/// tungstenite's buffers. Its own defaults, 128 KiB each, made a native echo 3 times slower.
+const READ_BUFFER: usize = 8 << 10;
+const WRITE_BUFFER: usize = 8 << 10;
+/// Room beside the largest message for frame headers and control frames: without it tungstenite panics or refuses for ever.
+const WRITE_SLACK: usize = 16 << 10;
+
+/// A socket whose Nagle algorithm can be turned off, if it has one.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    fn set_nodelay(&self, value: bool) -> std::io::Result<()>;
+}
+
+impl Socket for tokio::net::TcpStream {
+    fn set_nodelay(&self, value: bool) -> std::io::Result<()> {
+        tokio::net::TcpStream::set_nodelay(self, value)
+    }
+}
+
+#[cfg(test)]
+impl Socket for tokio::io::DuplexStream {
+    fn set_nodelay(&self, _: bool) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// See the module.
+pub(crate) struct Wire<S> {
+    stream: WebSocketStream<S>,
+    /// Taken from the link, not yet given to tungstenite.
+    outgoing: VecDeque<Message>,
+    /// What was given to tungstenite since everything was last flushed.
+    fed: Unsent,
+    needs_flush: bool,
+    /// Why we sent a close frame, or will when `outgoing` is empty.
+    closing: Option<Closing>,
+    close_sent: Option<CloseCause>,
+    ended: Option<Ended>,
+    /// Nothing can be written any more, and nobody would answer.
+    gone: bool,
+}
+
+/// How the reading side ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) cause: CloseCause,
+    /// The peer's close frame.
+    pub(crate) frame: Option<CloseFrame>,
+}
+
+impl<S: Socket> Wire<S> {
+    /// `read_ahead` are bytes that were read past the handshake.
+    pub(crate) async fn new(socket: S, read_ahead: Vec<u8>, limits: &Limits) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BUFFER)
+            .max_write_buffer_size(WRITE_BUFFER + WRITE_SLACK + limits.max_queue_bytes)
+            .max_message_size(Some(limits.max_message_bytes))
+            .max_frame_size(Some(limits.max_message_bytes));
+        Self {
+            stream: WebSocketStream::from_partially_read(socket, read_ahead, Role::Server, Some(config)).await,
+            outgoing: VecDeque::new(),
+            fed: Unsent::default(),
+            needs_flush: false,
+            closing: None,
+            close_sent: None,
+            ended: None,
+            gone: false,
+        }
+    }
+
+    /// The reading side has ended, and how.
+    pub(crate) fn ended(&self) -> Option<&Ended> {
+        self.ended.as_ref()
+    }
+
+    /// Our close frame is on its way, and the peer's is awaited.
+    pub(crate) fn awaits_close(&self) -> bool {
+        self.close_sent.is_some() && self.ended.is_none()
+    }
+
+    /// The next thing that the peer sent; none when it will send nothing more, and [`Wire::ended`] says why.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Option<Call>> {
+        while self.ended.is_none() {
+            match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+                Some(Ok(Message::Close(frame))) => {
+                    // tungstenite has queued the answer.
+                    self.needs_flush = true;
+                    let cause = self.close_sent.unwrap_or(CloseCause::PeerClosed);
+                    self.end(link, cause, Some(CloseFrame::from_wire(frame)));
+                }
+                Some(Ok(message)) => {
+                    // tungstenite has queued the pong.
+                    self.needs_flush |= message.is_ping();
+                    if let Some(call) = Call::for_message(message) {
+                        return Poll::Ready(Some(call));
+                    }
+                }
+                Some(Err(error)) => self.fail(link, CloseCause::from_wire(&error), &error),
+                None => self.give_up(link),
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn fail(&mut self, link: &Link, cause: CloseCause, error: &tungstenite::Error) {
+        if cause == CloseCause::Vanished {
+            self.give_up(link);
+        } else {
+            tracing::debug!(connection = %link.id(), %error, "the peer broke the protocol");
+            self.end(link, cause, None);
+        }
+    }
+
+    /// The peer is gone, or has not answered our close frame in time.
+    pub(crate) fn give_up(&mut self, link: &Link) {
+        self.gone = true;
+        self.end(link, self.close_sent.unwrap_or(CloseCause::Vanished), None);
+    }
+
+    fn end(&mut self, link: &Link, cause: CloseCause, frame: Option<CloseFrame>) {
+        link.peer_closed();
+        self.outgoing.clear();
+        self.ended = Some(Ended { cause, frame });
+    }
+
+    /// Writes what the link has and flushes; ready when nothing is left, or nothing can be written any more.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<()> {
+        let taken = link.take(&mut self.outgoing);
+        if let Some(nodelay) = taken.nodelay {
+            // Only fails on a socket that is gone, which the next read tells.
+            let _ = self.stream.get_ref().set_nodelay(nodelay);
+        }
+        if taken.closing.is_some() {
+            self.closing = taken.closing;
+        }
+        loop {
+            if self.fed.bytes >= WRITE_BUFFER {
+                ready!(self.poll_flush(cx, link));
+            }
+            if let Some(message) = self.outgoing.pop_front() {
+                self.feed(message);
+            } else if let Some(closing) = self.closing.take() {
+                self.send_close(closing);
+            } else {
+                break;
+            }
+        }
+        if self.needs_flush { self.poll_flush(cx, link) } else { Poll::Ready(()) }
+    }
+
+    fn feed(&mut self, message: Message) {
+        self.fed.add(&message);
+        self.needs_flush = true;
+        // An error here is a socket that is gone: reading tells, with the cause. tungstenite keeps a message that it could not
+        // write at once.
+        let _ = Pin::new(&mut self.stream).start_send(message);
+    }
+
+    fn send_close(&mut self, closing: Closing) {
+        let (frame, cause) = match closing {
+            Closing::Handler(request) => (request.to_wire(), CloseCause::HandlerClosed),
+            Closing::Host(cause) => (cause.to_wire(), cause),
+        };
+        if self.close_sent.is_none() {
+            self.close_sent = Some(cause);
+            self.feed(Message::Close(frame));
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<()> {
+        // An error means that nothing more will leave: for the queue it is the same as having left.
+        let _ = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        self.needs_flush = false;
+        if self.fed != Unsent::default() {
+            link.settle(std::mem::take(&mut self.fed));
+        }
+        Poll::Ready(())
+    }
+
+    /// Ends the connection in an orderly way: sends `cause`'s close frame if none was sent, waits for the peer's answer, and
+    /// takes in what is still on its way, so that the close frame is not lost to a reset. Takes at most `timeout`.
+    pub(crate) async fn finish(mut self, cause: CloseCause, link: &Link, timeout: Duration) {
+        let _ = tokio::time::timeout(timeout, async {
+            if self.gone {
+                return;
+            }
+            if cause.to_wire().is_some() {
+                self.send_close(Closing::Host(cause));
+            }
+            std::future::poll_fn(|cx| self.poll_write(cx, link)).await;
+            while self.awaits_close() {
+                let read = std::future::poll_fn(|cx| self.poll_read(cx, link)).await;
+                if read.is_none() {
+                    break;
+                }
+            }
+            let answered = matches!(self.ended, Some(Ended { frame: Some(_), .. }));
+            std::future::poll_fn(|cx| self.poll_write(cx, link)).await;
+            let socket = self.stream.get_mut();
+            let _ = socket.shutdown().await;
+            if !answered {
+                std::future::poll_fn(|cx| poll_discard(Pin::new(&mut *socket), cx)).await;
+            }
+        })
+        .await;
+    }
+}
+
+/// Reads and forgets until the peer stops.
+fn poll_discard<S: AsyncRead>(mut socket: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<()> {
+    let mut bytes = [0; 1024];
+    loop {
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match ready!(socket.as_mut().poll_read(cx, &mut buffer)) {
+            Ok(()) if !buffer.filled().is_empty() => {}
+            _ => return Poll::Ready(()),
+        }
+    }
+}

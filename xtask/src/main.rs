@@ -1,0 +1,74 @@
+//! `cargo xtask`: what this repository needs beyond `cargo build`.
+//!
+//! # Layout
+//! - `step`: one command, one line on the terminal, its output in a log file
+//! - `workspace`: which packages there are, and where the target folder is
+//! - `debian`: Debian packages unpacked into a folder, without root and without installing anything
+//! - `toolchain`: a Rust that compiles to WebAssembly, from rustup or from Debian
+//! - `component`: from core module to component
+//! - `guests`: `cargo xtask guests`
+//! - `clients`: the foreign WebSocket clients that tests talk through
+//! - `test`: `cargo xtask test`
+
+mod clients;
+mod component;
+mod debian;
+mod guests;
+mod step;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{guests::Guests, toolchain::Source};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Waterspout's chores")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Get what building guests and testing with foreign clients needs (once; later runs change nothing)
+    Setup {
+        /// Where the compiler comes from
+        #[arg(long, value_enum, default_value_t = Source::Auto)]
+        toolchain: Source,
+    },
+    /// Build the example guests to target/guests/NAME.wasm
+    Guests(Guests),
+    /// Setup, guests, then `cargo test` of everything that runs on this machine
+    Test {
+        /// Passed on to `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Setup { toolchain } => {
+            toolchain::setup(toolchain)?;
+            clients::setup()?;
+        }
+        Command::Guests(guests) => guests.run()?,
+        Command::Test { arguments } => return test::run(&arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,33 @@
+//! `cargo xtask test`: everything that tests need, then the tests.
+
+use std::{
+    env,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    clients,
+    guests::Guests,
+    toolchain::{self, Source},
+    workspace::{self, Workspace},
+};
+
+/// `arguments` go to `cargo test`, whose verdict this returns.
+pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    let toolchain = toolchain::setup(Source::Auto)?;
+    Guests::default().run_with(&toolchain)?;
+    clients::setup()?;
+
+    // Optimized, as `cargo run --release` is: everything is built once, and handlers compile ten times faster.
+    // Guests export what only a component's host can call: this machine's linker has nothing to make of them.
+    let workspace = Workspace::of(&workspace::root().join("Cargo.toml"), &toolchain)?;
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace::root()).args(["test", "--release", "--workspace"]);
+    for guest in workspace.guests() {
+        cargo.args(["--exclude", &guest.name]);
+    }
+    let status = cargo.args(arguments).status().context("cannot run cargo test")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
