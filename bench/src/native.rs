@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// Waterspout's buffers, not tungstenite's 128 KiB.
-const BUFFER_BYTES: usize = 8 * 1024;
+const BUFFER_BYTES: usize = 4 * 1024;
 /// What a wake-up may handle before it flushes and lets other connections run.
 const MESSAGES_PER_WAKE_UP: usize = 64;
 /// The largest message; nothing measured here is longer.

@@ -102,23 +102,30 @@ enum Step {
 }
 
 impl<S: Socket> Connection<S> {
+    /// Boxed, because a future holds what it is given twice.
     pub(crate) fn new(
         wire: Wire<S>,
         link: Arc<Link>,
         request: Arc<Request>,
         route: Arc<Route>,
         topics: Arc<Topics>,
-    ) -> Self {
-        Self { wire, link, request, route, topics, inbox: Inbox::default(), alarm: Alarm::default() }
+    ) -> Box<Self> {
+        Box::new(Self { wire, link, request, route, topics, inbox: Inbox::default(), alarm: Alarm::default() })
     }
 
     /// Serves the connection from `open` to `on-close`. Returns why it ended.
     ///
     /// Cancel safety: dropping the future drops the socket without a close frame; the handler is not told.
-    pub(crate) async fn run(mut self, mut seat: Seat) -> CloseCause {
+    pub(crate) async fn run(mut self: Box<Self>, mut seat: Seat) -> CloseCause {
         let served = self.serve(&mut seat).await;
+        // Boxed: an open connection does not pay for its ending.
+        Box::pin(self.finish(seat, served)).await
+    }
+
+    /// `on-close`, the closing handshake, and the end of everything that was held for the connection.
+    async fn finish(self: Box<Self>, mut seat: Seat, served: Result<Ended, CallFailure>) -> CloseCause {
         let timeout = self.route.limits.close_timeout;
-        let Self { wire, link, request, topics, .. } = self;
+        let Self { wire, link, request, topics, .. } = *self;
         let cause = match served {
             Ok(ended) => {
                 link.peer_closed();

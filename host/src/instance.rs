@@ -170,7 +170,7 @@ async fn ask(
     let exports = app.waterspout_websocket_handler().handler();
     if let Call::Construct(request) = call {
         let handle = store.data_mut().table.push(RequestHandle(request))?;
-        return Ok(Answer::Constructed(exports.call_constructor(store, handle).await?));
+        return Ok(Answer::Constructed(Box::pin(exports.call_constructor(store, handle)).await?));
     }
     let Some(handler) = party.handler else {
         if let Call::Drop = call {
@@ -178,18 +178,19 @@ async fn ask(
         }
         wasmtime::bail!("`{}` was called before the constructor", call.name());
     };
+    // The questions of a handshake are boxed, so that an open connection does not keep room for them.
     match call {
         Call::Construct(_) => unreachable!("answered above"),
-        Call::Prepare => return Ok(Answer::Prepared(exports.call_prepare(store, handler).await?)),
+        Call::Prepare => return Ok(Answer::Prepared(Box::pin(exports.call_prepare(store, handler)).await?)),
         Call::CheckOrigin(origin) => {
-            return Ok(Answer::OriginAllowed(exports.call_check_origin(store, handler, &origin).await?));
+            return Ok(Answer::OriginAllowed(Box::pin(exports.call_check_origin(store, handler, &origin)).await?));
         }
         Call::SelectSubprotocol(offered) => {
             let offered: Vec<&str> = offered.iter().map(String::as_str).collect();
-            return Ok(Answer::Subprotocol(exports.call_select_subprotocol(store, handler, &offered).await?));
+            return Ok(Answer::Subprotocol(Box::pin(exports.call_select_subprotocol(store, handler, &offered)).await?));
         }
         Call::GetCompressionOptions => {
-            return Ok(Answer::Compression(exports.call_get_compression_options(store, handler).await?));
+            return Ok(Answer::Compression(Box::pin(exports.call_get_compression_options(store, handler)).await?));
         }
         Call::Open => {
             let handle = store.data_mut().table.push(ConnectionHandle(party.link.clone()))?;

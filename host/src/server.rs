@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::bindings::types::Rejection;
 use crate::close::CloseCause;
@@ -102,18 +104,33 @@ impl Application {
     }
 
     async fn serve<S: Socket + 'static>(&self, socket: S, peer: IpAddr) {
-        let Some(accepted) = self.converse(socket, peer).await else { return };
-        let Accepted { upgrade, seat, link, request, route } = accepted;
-        let Ok(upgraded) = upgrade.await else { return };
+        // Both boxed, so that a connection's task holds first the one and then the other, and neither beside the other.
+        if let Some(connection) = Box::pin(self.open(socket, peer)).await {
+            connection.await;
+        }
+    }
+
+    /// From the first request to an open WebSocket; none if there is none.
+    async fn open<S: Socket + 'static>(
+        &self,
+        socket: S,
+        peer: IpAddr,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let Accepted { upgrade, seat, link, request, route } = self.converse(socket, peer).await?;
+        let upgraded = upgrade.await.ok()?;
         let Ok(parts) = upgraded.downcast::<TokioIo<S>>() else {
             unreachable!("hyper gives back the socket that it was given");
         };
-        let _open = self.inner.open.enter(&link);
+        let open = self.inner.open.enter(&link);
         tracing::debug!(connection = %link.id(), route = %route.name, %peer, "open");
-        let wire = Wire::new(parts.io.into_inner(), parts.read_buf.into(), &route.limits).await;
+        let wire = Wire::new(parts.io.into_inner(), &parts.read_buf, &route.limits).await;
         let topics = self.inner.topics.clone();
-        let cause = Connection::new(wire, link.clone(), request, route.clone(), topics).run(seat).await;
-        log_end(&link, &route, peer, cause);
+        let connection = Connection::new(wire, link.clone(), request, route.clone(), topics);
+        Some(Box::pin(async move {
+            let cause = connection.run(seat).await;
+            log_end(&link, &route, peer, cause);
+            drop(open);
+        }))
     }
 
     /// HTTP until the peer leaves or a handshake is accepted.
@@ -409,11 +426,11 @@ impl Server {
     /// Serves until `shutdown` resolves; then stops accepting, closes every connection with 1001, and waits for them, at most
     /// `grace`. Returns how many were dropped after that.
     ///
-    /// Cancel safety: dropping the future stops accepting; connections go on.
+    /// Cancel safety: dropping the future drops every connection without a close frame.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
         let Self { listener, application, options } = self;
         let permits = Arc::new(Semaphore::new(options.max_connections as usize));
-        let (abort, aborted) = tokio::sync::watch::channel(());
+        let mut tasks = JoinSet::new();
         {
             let mut shutdown = std::pin::pin!(shutdown);
             loop {
@@ -421,14 +438,11 @@ impl Server {
                     () = &mut shutdown => break,
                     accepted = accept(&listener, &permits) => accepted,
                 };
+                while tasks.try_join_next().is_some() {}
                 let Some((socket, peer, permit)) = accepted else { continue };
                 let application = application.clone();
-                let mut aborted = aborted.clone();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = application.serve_connection(socket, peer) => {}
-                        _ = aborted.changed() => {}
-                    }
+                tasks.spawn(async move {
+                    application.serve_connection(socket, peer).await;
                     drop(permit);
                 });
             }
@@ -440,8 +454,9 @@ impl Server {
         if tokio::time::timeout(options.grace, open.emptied()).await.is_ok() {
             return 0;
         }
-        drop(abort);
-        open.drain()
+        let dropped = open.drain();
+        tasks.shutdown().await;
+        dropped
     }
 }
 

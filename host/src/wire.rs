@@ -20,9 +20,10 @@ use crate::instance::Call;
 use crate::limits::Limits;
 use crate::link::{Closing, Link, Unsent};
 
-/// tungstenite's buffers. Its own defaults, 128 KiB each, made a native echo 3 times slower.
-const READ_BUFFER: usize = 8 << 10;
-const WRITE_BUFFER: usize = 8 << 10;
+/// tungstenite's buffers. Its own defaults, 128 KiB each, made a native echo 3 times slower; the read buffer is there as long as
+/// the connection is.
+const READ_BUFFER: usize = 4 << 10;
+const WRITE_BUFFER: usize = 4 << 10;
 /// Room beside the largest message for frame headers and control frames: without it tungstenite panics or refuses for ever.
 const WRITE_SLACK: usize = 16 << 10;
 
@@ -69,8 +70,8 @@ pub(crate) struct Ended {
 }
 
 impl<S: Socket> Wire<S> {
-    /// `read_ahead` are bytes that were read past the handshake.
-    pub(crate) async fn new(socket: S, read_ahead: Vec<u8>, limits: &Limits) -> Self {
+    /// `read_ahead` are bytes that were read past the handshake; a copy, so that hyper's buffer can go.
+    pub(crate) async fn new(socket: S, read_ahead: &[u8], limits: &Limits) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
@@ -78,7 +79,7 @@ impl<S: Socket> Wire<S> {
             .max_message_size(Some(limits.max_message_bytes))
             .max_frame_size(Some(limits.max_message_bytes));
         Self {
-            stream: WebSocketStream::from_partially_read(socket, read_ahead, Role::Server, Some(config)).await,
+            stream: WebSocketStream::from_partially_read(socket, read_ahead.to_vec(), Role::Server, Some(config)).await,
             outgoing: VecDeque::new(),
             fed: Unsent::default(),
             needs_flush: false,

@@ -32,7 +32,7 @@ impl Guests {
             let workspace = Workspace::of(&workspace::root().join("Cargo.toml"), toolchain)?;
             let guests = workspace.guests();
             if guests.is_empty() {
-                eprintln!("example-guests has no handler crates");
+                eprintln!("this workspace has no handler crates");
             }
             return self.build(toolchain, &workspace, &guests);
         }

@@ -41,7 +41,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Source::Auto)]
         toolchain: Source,
     },
-    /// Build the example guests to target/guests/NAME.wasm
+    /// Build the handlers of this repository to target/guests/NAME.wasm
     Guests(Guests),
     /// Setup, guests, then `cargo test` of everything that runs on this machine
     Test {

@@ -10,6 +10,9 @@ use serde::Deserialize;
 
 use crate::{step, toolchain::Toolchain};
 
+/// Where Waterspout's handler crates are.
+const GUEST_FOLDERS: [&str; 2] = ["example-guests", "tests/guests"];
+
 /// Waterspout's own root folder.
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -75,11 +78,12 @@ impl Workspace {
         self.root.canonicalize().ok() == root().canonicalize().ok()
     }
 
-    /// The example guests.
+    /// The example guests, and those that tests talk to.
     pub(crate) fn guests(&self) -> Vec<Package> {
-        let folder = self.root.join("example-guests");
-        let guest =
-            |package: &&Package| package.manifest_path.starts_with(&folder) && package.library().is_some();
+        let folders = GUEST_FOLDERS.map(|folder| self.root.join(folder));
+        let guest = |package: &&Package| {
+            folders.iter().any(|folder| package.manifest_path.starts_with(folder)) && package.library().is_some()
+        };
         self.packages.iter().filter(guest).cloned().collect()
     }
 

@@ -40,6 +40,7 @@ pub(crate) struct GuestState {
     topics: Arc<Topics>,
     /// Whose event is running, for what the guest prints.
     speaker: Arc<Speaker>,
+    serving: Option<Arc<Link>>,
     wasi: Wasi,
 }
 
@@ -53,13 +54,17 @@ impl GuestState {
             topics,
             wasi: Wasi::new(route.clone(), speaker.clone()),
             speaker,
+            serving: None,
             route,
         }
     }
 
     /// The next event is this connection's.
     pub(crate) fn start_event(&mut self, link: &Arc<Link>) {
-        self.speaker.speaks_for(link);
+        if !self.serving.as_ref().is_some_and(|serving| Arc::ptr_eq(serving, link)) {
+            self.speaker.speaks_for(link);
+            self.serving = Some(link.clone());
+        }
     }
 
     /// Until when an import may wait: a little less than the event's wall-clock limit, so that the guest can still return.

@@ -25,10 +25,7 @@ impl Speaker {
 
     /// From now on records are about this connection.
     pub(super) fn speaks_for(&self, link: &Arc<Link>) {
-        let mut current = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-            *current = Some(link.clone());
-        }
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());
     }
 
     fn log(&self, stream: Stream, line: &[u8], cut: bool) {

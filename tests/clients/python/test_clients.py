@@ -225,13 +225,14 @@ async def a_message_at_the_limit_comes_back(url):
 async def a_message_past_the_limit_is_answered_with_1009(url):
     # The same size as one frame, and in fragments of which none is too large.
     for message in [bytes(MAX_MESSAGE_BYTES + 1), [bytes(MAX_MESSAGE_BYTES // 2)] * 2 + [b"x"]]:
-        async with dial(url) as connection:
-            try:
-                await connection.send(message)
-            except ConnectionClosed:
-                pass  # the server need not read all of it
-            received = await close_frame_received(connection)
-            expect("close code", received and received[0], 1009)
+        # Not closed by `async with`: websockets 17.4 then aborts a transport that asyncio of Python 3.11 has let go of already.
+        connection = await dial(url)
+        try:
+            await connection.send(message)
+        except ConnectionClosed:
+            pass  # the server need not read all of it
+        received = await close_frame_received(connection)
+        expect("close code", received and received[0], 1009)
 
 
 @websockets_echo
