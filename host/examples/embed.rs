@@ -10,7 +10,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let limits = Limits { cpu_per_event: Duration::from_millis(20), ..Limits::default() };
     let runtime = Runtime::new(&RuntimeOptions::default(), [&limits])?;
 
-    let source = std::env::args_os().nth(1).map_or(HandlerSource::Echo, |path| HandlerSource::File(path.into()));
+    let source =
+        std::env::args_os().nth(1).map_or(HandlerSource::Echo, |path| HandlerSource::File(path.into()));
     let handler = runtime.load(&source, &limits)?;
     let route = Route { limits, ..Route::new("chat", Pattern::new("/websocket")?) };
     let application = Application::new([(route, handler)], None);

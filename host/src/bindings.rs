@@ -27,8 +27,8 @@ pub(crate) use generated::{WebsocketApp, WebsocketAppPre};
 /// `interface types`.
 pub(crate) mod types {
     pub(crate) use super::generated::waterspout::websocket::types::{
-        CloseFrameParam as OutgoingCloseFrame, CompressionOptions, Error, Host, MessageParam as OutgoingMessage,
-        MessageResult as IncomingMessage, Rejection,
+        CloseFrameParam as OutgoingCloseFrame, CompressionOptions, Error, Host,
+        MessageParam as OutgoingMessage, MessageResult as IncomingMessage, Rejection,
     };
 }
 

@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use wasmtime::Engine;
 
@@ -43,6 +44,9 @@ impl CacheFolders {
     }
 }
 
+/// How long a compiled handler is kept that no start has used.
+const KEPT_UNUSED: Duration = Duration::from_secs(60 * 24 * 3600);
+
 const MAC_BYTES: usize = blake3::OUT_LEN;
 
 impl Cache {
@@ -64,6 +68,11 @@ impl Cache {
         let (mac, artefact) = bytes.split_at_checked(MAC_BYTES)?;
         // blake3 compares hashes in constant time.
         if self.mac(&path, artefact) == *<&[u8; MAC_BYTES]>::try_from(mac).ok()? {
+            // In use: not to be trimmed. If the time cannot be set it is only compiled again one day.
+            let _ = File::options()
+                .append(true)
+                .open(&path)
+                .and_then(|file| file.set_modified(SystemTime::now()));
             return Some(artefact.to_vec());
         }
         tracing::warn!(file = %path.display(), "a cached handler does not verify; it is compiled again");
@@ -75,6 +84,19 @@ impl Cache {
         let path = self.path(engine, component);
         if let Err(error) = self.write(&path, artefact) {
             tracing::warn!(file = %path.display(), %error, "a compiled handler could not be cached");
+        }
+        self.trim(SystemTime::now());
+    }
+
+    /// Removes what no start has used for a long time: every version of a handler leaves a file.
+    fn trim(&self, now: SystemTime) {
+        let Ok(files) = fs::read_dir(&self.folder) else { return };
+        for file in files.flatten() {
+            let modified = file.metadata().and_then(|metadata| metadata.modified());
+            if modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age > KEPT_UNUSED)) {
+                // Another process may have been faster.
+                let _ = fs::remove_file(file.path());
+            }
         }
     }
 
@@ -228,6 +250,18 @@ mod tests {
         folder.open().store(&engine, b"component", b"artefact");
         fs::write(folder.folders().state.join("cache.key"), [7; 32]).expect("writable");
         assert_eq!(folder.open().load(&engine, b"component"), None);
+    }
+
+    #[test]
+    fn what_no_start_has_used_for_a_long_time_is_removed() {
+        let folder = Folder::new();
+        let engine = Engine::default();
+        let cache = folder.open();
+        cache.store(&engine, b"component", b"artefact");
+        cache.trim(SystemTime::now() + KEPT_UNUSED / 2);
+        assert!(cache.load(&engine, b"component").is_some());
+        cache.trim(SystemTime::now() + KEPT_UNUSED * 2);
+        assert!(cache.load(&engine, b"component").is_none());
     }
 
     #[test]

@@ -34,7 +34,11 @@ impl CloseRequest {
             None if reason.is_empty() => return Ok(Self(None)),
             None => 1000,
             Some(code @ (1000..=1004 | 1007..=1014 | 1016..=4999)) => code,
-            Some(code) => return Err(format!("close code {code} may not be sent: use 1000 to 4999 except 1005, 1006 and 1015")),
+            Some(code) => {
+                return Err(format!(
+                    "close code {code} may not be sent: use 1000 to 4999 except 1005, 1006 and 1015"
+                ));
+            }
         };
         if reason.len() > 123 {
             return Err(format!("a close reason has at most 123 bytes, this one has {}", reason.len()));
@@ -91,7 +95,9 @@ impl CloseCause {
             Self::PeerClosed => (None, "peer_closed", Level::DEBUG),
             Self::HandlerClosed => (None, "handler_closed", Level::DEBUG),
             Self::Trapped => (Some((1011, "handler failed")), "trapped", Level::WARN),
-            Self::DeadlineExceeded => (Some((1011, "handler took too long")), "deadline_exceeded", Level::WARN),
+            Self::DeadlineExceeded => {
+                (Some((1011, "handler took too long")), "deadline_exceeded", Level::WARN)
+            }
             Self::ProtocolError => (Some((1002, "protocol error")), "protocol_error", Level::DEBUG),
             Self::InvalidUtf8 => (Some((1007, "invalid UTF-8")), "invalid_utf8", Level::DEBUG),
             Self::MessageTooBig => (Some((1009, "message too big")), "message_too_big", Level::DEBUG),
@@ -162,7 +168,9 @@ mod tests {
 
     #[test]
     fn every_reason_of_ours_fits_a_close_frame() {
-        for cause in [CloseCause::Trapped, CloseCause::DeadlineExceeded, CloseCause::GoingAway, CloseCause::Overloaded] {
+        for cause in
+            [CloseCause::Trapped, CloseCause::DeadlineExceeded, CloseCause::GoingAway, CloseCause::Overloaded]
+        {
             let frame = cause.to_wire().expect("a frame of ours");
             assert!(frame.reason.len() <= 123);
         }

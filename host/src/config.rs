@@ -68,7 +68,8 @@ pub enum ConfigError {
 }
 
 /// The default address.
-pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8888);
+pub const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8888);
 /// The default path of a single handler.
 pub const DEFAULT_PATH: &str = "/websocket";
 
@@ -148,22 +149,37 @@ impl Config {
         let wrong = |line, message| ConfigError::Wrong { file: file.into(), line, message };
         let table: FileTable = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| line_of(text, span.start));
-            wrong(line, explain(error.message(), error.span().and_then(|span| text.get(span)).unwrap_or_default()))
+            wrong(
+                line,
+                explain(
+                    error.message(),
+                    line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default(),
+                ),
+            )
         })?;
+        for (key, value) in
+            [("max-connections", table.max_connections), ("max-instances", table.max_instances)]
+        {
+            if value == Some(0) {
+                return Err(wrong(None, format!("`{key} = 0` would serve nobody: at least 1")));
+            }
+        }
         let folder = file.parent().unwrap_or(Path::new("."));
         let listen = table.listen.unwrap_or(DEFAULT_LISTEN);
         let mut limits = Limits::default();
         table.limits.apply_to(&mut limits);
         if table.route.is_empty() {
-            return Err(wrong(None, "there is no route: add a table such as `[route.chat]` with `path` and `handler`".into()));
+            return Err(wrong(
+                None,
+                "there is no route: add a table such as `[route.chat]` with `path` and `handler`".into(),
+            ));
         }
         let mut routes = Vec::new();
         for (name, route) in table.route {
-            let line = text.lines().position(|line| line.trim_start().starts_with(&format!("[route.{name}"))).map(|at| at + 1);
             let handler = HandlerSource::File(folder.join(&route.handler));
-            let route = route
-                .into_route(&name, &limits, listen)
-                .map_err(|message| wrong(line, format!("in route `{name}`: {message}")))?;
+            let route = route.into_route(&name, &limits, listen).map_err(|Mistake { key, message }| {
+                wrong(line_of_key(text, &name, key), format!("in route `{name}`: {message}"))
+            })?;
             routes.push((route, handler));
         }
         Ok(Self {
@@ -174,19 +190,20 @@ impl Config {
                 Some(PageValue::File(path)) => PageChoice::File(folder.join(path)),
             },
             runtime: RuntimeOptions {
-                max_instances: table.max_instances.unwrap_or(RuntimeOptions::default().max_instances).max(1),
+                max_instances: table.max_instances.unwrap_or(RuntimeOptions::default().max_instances),
                 cache: match table.cache {
                     None | Some(CacheValue::OnOff(true)) => CacheFolders::of_user(),
                     Some(CacheValue::OnOff(false)) => None,
                     Some(CacheValue::Folder(path)) => {
                         let cache = folder.join(path);
-                        let state = CacheFolders::of_user().map_or_else(|| cache.with_extension("state"), |of_user| of_user.state);
+                        let state = CacheFolders::of_user()
+                            .map_or_else(|| cache.with_extension("state"), |of_user| of_user.state);
                         Some(CacheFolders { cache, state })
                     }
                 },
             },
             server: ServerOptions {
-                max_connections: table.max_connections.unwrap_or(ServerOptions::default().max_connections).max(1),
+                max_connections: table.max_connections.unwrap_or(ServerOptions::default().max_connections),
                 grace: table.grace.map_or(ServerOptions::default().grace, |Written(grace)| grace),
             },
             routes,
@@ -194,31 +211,51 @@ impl Config {
     }
 }
 
+/// What is wrong with one key of a route.
+struct Mistake {
+    key: &'static str,
+    message: String,
+}
+
+impl Mistake {
+    /// A wrong value of one line.
+    fn new(key: &'static str, value: &str, error: impl std::fmt::Display) -> Self {
+        Self { key, message: format!("`{key} = {value:?}`: {error}") }
+    }
+
+    /// A wrong value among several.
+    fn among(key: &'static str, error: impl std::fmt::Display) -> Self {
+        Self { key, message: format!("`{key}`: {error}") }
+    }
+}
+
 impl RouteTable {
-    fn into_route(self, name: &str, limits: &Limits, listen: SocketAddr) -> Result<Route, String> {
-        let key = |key: &str, value: &str, error: &dyn std::fmt::Display| format!("`{key} = {value:?}`: {error}");
-        let pattern = Pattern::new(&self.path).map_err(|error| key("path", &self.path, &error))?;
+    fn into_route(self, name: &str, limits: &Limits, listen: SocketAddr) -> Result<Route, Mistake> {
+        let pattern = Pattern::new(&self.path).map_err(|error| Mistake::new("path", &self.path, error))?;
         let policy = match &self.instance {
             None => InstancePolicy::Connection,
-            Some(text) => InstancePolicy::new(text, &pattern).map_err(|error| key("instance", text, &error))?,
+            Some(text) => {
+                InstancePolicy::new(text, &pattern).map_err(|error| Mistake::new("instance", text, error))?
+            }
         };
         let mut limits = limits.clone();
         self.limits.apply_to(&mut limits);
-        if let Some(contradiction) = limits.contradiction() {
-            return Err(contradiction);
+        if let Some((key, message)) = limits.contradiction() {
+            return Err(Mistake { key, message });
         }
         let origins = match self.origins {
             None => Origins::Same,
-            Some(origins) => Origins::listed(&origins).map_err(|error| format!("`origins`: {error}"))?,
+            Some(origins) => Origins::listed(&origins).map_err(|error| Mistake::among("origins", error))?,
         };
         let hosts = match self.hosts {
             None => Hosts::default_for(listen.ip()),
-            Some(hosts) => Hosts::listed(&hosts).map_err(|error| format!("`hosts`: {error}"))?,
+            Some(hosts) => Hosts::listed(&hosts).map_err(|error| Mistake::among("hosts", error))?,
         };
         if let Some(subprotocol) =
             self.subprotocols.iter().flatten().find(|subprotocol| !crate::handshake::is_token(subprotocol))
         {
-            return Err(key("subprotocols", subprotocol, &"a subprotocol is a token such as `v2.chat`"));
+            let error = format!("`{subprotocol}` is no subprotocol: a token such as `v2.chat`");
+            return Err(Mistake::among("subprotocols", error));
         }
         Ok(Route {
             policy,
@@ -235,26 +272,44 @@ impl RouteTable {
     }
 }
 
+/// The line on which a route's key stands; none if it was set elsewhere.
+fn line_of_key(text: &str, route: &str, key: &str) -> Option<usize> {
+    let header = format!("[route.{route}");
+    let mut within = false;
+    text.lines().enumerate().find_map(|(at, line)| {
+        let line = line.trim_start();
+        if line.starts_with('[') {
+            within = line.starts_with(&header);
+        }
+        let stands = within && line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+        stands.then_some(at + 1)
+    })
+}
+
 fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&b| b == b'\n').count() + 1
 }
 
-/// Adds the nearest right key, or the value, to what serde says.
+/// Adds the nearest right key, or the line with key and value, to what serde says.
 fn explain(message: &str, at: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    if message.starts_with("unknown field") && let [unknown, known @ ..] = quoted.as_slice() {
+    if message.starts_with("unknown field")
+        && let [unknown, known @ ..] = quoted.as_slice()
+    {
         let mut text = format!("unknown key `{unknown}`{}", did_you_mean(unknown, known));
         if !known.is_empty() {
             text += &format!(" (there are: {})", known.join(", "));
         }
         return text;
     }
-    if let ["path" | "handler", ..] = quoted.as_slice() && message.starts_with("missing field") {
+    if let ["path" | "handler", ..] = quoted.as_slice()
+        && message.starts_with("missing field")
+    {
         return format!("the route has no `{}`", quoted[0]);
     }
-    let value = at.lines().next().unwrap_or_default().trim();
+    let line = at.trim();
     let message = message.lines().next().unwrap_or_default();
-    if value.is_empty() { message.to_owned() } else { format!("`{value}`: {message}") }
+    if line.is_empty() { message.to_owned() } else { format!("`{line}`: {message}") }
 }
 
 /// `; did you mean ...?` if one of the known names is near.
@@ -295,7 +350,9 @@ mod tests {
 
     #[test]
     fn a_routes_limits_stand_on_the_files() {
-        let text = format!("[limits]\nmax-message-bytes = '1KiB'\nmax-timers = 1\n{ROUTE}[route.chat.limits]\nmax-timers = 2");
+        let text = format!(
+            "[limits]\nmax-message-bytes = '1KiB'\nmax-timers = 1\n{ROUTE}[route.chat.limits]\nmax-timers = 2"
+        );
         let config = read(&text).expect("valid");
         let limits = &config.routes[0].0.limits;
         assert_eq!((limits.max_message_bytes, limits.max_timers), (1024, 2));
@@ -304,16 +361,23 @@ mod tests {
     #[test]
     fn routes_keep_the_files_order() {
         let text = "[route.z]\npath='/a'\nhandler='x'\n[route.a]\npath='/a'\nhandler='x'\n[route.m]\npath='/a'\nhandler='x'\n";
-        let names: Vec<_> = read(text).expect("valid").routes.into_iter().map(|(route, _)| route.name).collect();
+        let names: Vec<_> =
+            read(text).expect("valid").routes.into_iter().map(|(route, _)| route.name).collect();
         assert_eq!(names, ["z", "a", "m"]);
     }
 
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
         let error = mistake(&format!("{ROUTE}instanse = 'route'\n"));
-        assert!(error.starts_with("conf/waterspout.toml:4: unknown key `instanse`; did you mean `instance`?"), "{error}");
+        assert!(
+            error.starts_with("conf/waterspout.toml:4: unknown key `instanse`; did you mean `instance`?"),
+            "{error}"
+        );
         let error = mistake(&format!("{ROUTE}[route.chat.limits]\nmax-message-byte = 1\n"));
-        assert!(error.contains(":5: unknown key `max-message-byte`; did you mean `max-message-bytes`?"), "{error}");
+        assert!(
+            error.contains(":5: unknown key `max-message-byte`; did you mean `max-message-bytes`?"),
+            "{error}"
+        );
         let error = mistake(&format!("listne = '127.0.0.1:1'\n{ROUTE}"));
         assert!(error.contains(":1: unknown key `listne`; did you mean `listen`?"), "{error}");
     }
@@ -321,7 +385,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_shown_with_what_would_be_right() {
         let error = mistake(&format!("{ROUTE}[route.chat.limits]\ncpu-per-event = 'soon'\n"));
-        assert!(error.contains(":5:") && error.contains("soon") && error.contains("50ms"), "{error}");
+        assert!(error.contains(":5: `cpu-per-event = 'soon'`") && error.contains("50ms"), "{error}");
         let error = mistake(&format!("listen = 'here'\n{ROUTE}"));
         assert!(error.contains(":1:") && error.contains("here"), "{error}");
         let error = mistake(&format!("page = 3\n{ROUTE}"));
@@ -331,7 +395,10 @@ mod tests {
     #[test]
     fn a_wrong_value_within_a_route_names_route_key_and_value() {
         let error = mistake(&format!("{ROUTE}instance = '{{rom}}'\n"));
-        assert!(error.contains("in route `chat`: `instance = \"{rom}\"`") && error.contains("`room`"), "{error}");
+        assert!(
+            error.contains(":4: in route `chat`: `instance = \"{rom}\"`") && error.contains("`room`"),
+            "{error}"
+        );
         let error = mistake("[route.a]\npath = 'chat'\nhandler = 'x'\n");
         assert!(error.contains("`path = \"chat\"`: a path begins with `/`"), "{error}");
         let error = mistake(&format!("{ROUTE}origins = ['example.com']\n"));
@@ -339,7 +406,11 @@ mod tests {
         let error = mistake(&format!("{ROUTE}hosts = ['example.com:80']\n"));
         assert!(error.contains("without port"), "{error}");
         let error = mistake(&format!("{ROUTE}[route.chat.limits]\nwall-per-event = '10ms'\n"));
-        assert!(error.contains("wall-per-event"), "{error}");
+        assert!(error.contains(":5:") && error.contains("wall-per-event"), "{error}");
+        let error = mistake(&format!("{ROUTE}[route.chat.limits]\nmax-memory-bytes = '5GiB'\n"));
+        assert!(error.contains("max-memory-bytes"), "{error}");
+        let error = mistake(&format!("max-connections = 0\n{ROUTE}"));
+        assert!(error.contains("`max-connections = 0`"), "{error}");
     }
 
     #[test]

@@ -110,7 +110,15 @@ impl<S: Socket> Connection<S> {
         route: Arc<Route>,
         topics: Arc<Topics>,
     ) -> Box<Self> {
-        Box::new(Self { wire, link, request, route, topics, inbox: Inbox::default(), alarm: Alarm::default() })
+        Box::new(Self {
+            wire,
+            link,
+            request,
+            route,
+            topics,
+            inbox: Inbox::default(),
+            alarm: Alarm::default(),
+        })
     }
 
     /// Serves the connection from `open` to `on-close`. Returns why it ended.

@@ -12,7 +12,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::imports::{self, GuestState};
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_MEMORY_BYTES};
 use crate::meter;
 
 /// How large one linear memory may be.
@@ -33,7 +33,7 @@ impl MemoryClass {
         match self {
             Self::Small => 16 << 20,
             Self::Medium => 128 << 20,
-            Self::Large => 4 << 30,
+            Self::Large => MAX_MEMORY_BYTES,
         }
     }
 
@@ -70,7 +70,8 @@ pub(crate) struct EngineClass {
 /// The right to one live instance. Given back by drop.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    _permit: OwnedSemaphorePermit,
+    _of_pool: OwnedSemaphorePermit,
+    _of_route: OwnedSemaphorePermit,
 }
 
 impl EngineClass {
@@ -99,9 +100,9 @@ impl EngineClass {
     }
 
     /// A slot for an instance that needs `weight` times what an ordinary one does; none if the pool is exhausted.
-    pub(crate) fn try_slot(&self, weight: u32) -> Option<Slot> {
-        let permit = self.slots.clone().try_acquire_many_owned(weight).ok()?;
-        Some(Slot { _permit: permit })
+    pub(crate) fn try_slot(&self, weight: u32, of_route: OwnedSemaphorePermit) -> Option<Slot> {
+        let of_pool = self.slots.clone().try_acquire_many_owned(weight).ok()?;
+        Some(Slot { _of_pool: of_pool, _of_route: of_route })
     }
 
     /// How many slots a component takes.
@@ -178,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_route_takes_the_smallest_class_that_fits() {
-        let class = |max_memory_bytes| MemoryClass::for_limits(&Limits { max_memory_bytes, ..Limits::default() });
+        let class =
+            |max_memory_bytes| MemoryClass::for_limits(&Limits { max_memory_bytes, ..Limits::default() });
         assert_eq!(class(1), MemoryClass::Small);
         assert_eq!(class(16 << 20), MemoryClass::Small);
         assert_eq!(class((16 << 20) + 1), MemoryClass::Medium);

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Component;
 
 use crate::bindings::WebsocketAppPre;
@@ -31,7 +32,9 @@ pub enum LoadError {
     #[error("is WebAssembly text with a mistake: {0}")]
     Text(String),
     /// A core module that does not say which world it implements.
-    #[error("is a core module without a `component-type` section: build it with bindings to `waterspout:websocket` (see `docs/guests.md`)")]
+    #[error(
+        "is a core module without a `component-type` section: build it with bindings to `waterspout:websocket` (see `docs/guests.md`)"
+    )]
     CoreModule,
     /// A core module that does not fit the world that it says it implements.
     #[error("is a core module that cannot be made a component: {0}")]
@@ -100,7 +103,10 @@ impl Runtime {
     ///
     /// # Errors
     /// The system does not give the address space. A cache that cannot be used is no error: it is logged, and does without.
-    pub fn new<'a>(options: &RuntimeOptions, limits: impl IntoIterator<Item = &'a Limits>) -> wasmtime::Result<Self> {
+    pub fn new<'a>(
+        options: &RuntimeOptions,
+        limits: impl IntoIterator<Item = &'a Limits>,
+    ) -> wasmtime::Result<Self> {
         let (engines, shortage) = Engines::new(limits, options.max_instances)?;
         let cache = options.cache.as_ref().and_then(|folders| {
             Cache::open(folders)
@@ -156,7 +162,9 @@ impl Runtime {
         if let Some(cache) = &self.cache {
             match compiled.serialize() {
                 Ok(artefact) => cache.store(&class.engine, component, &artefact),
-                Err(error) => tracing::warn!(error = one_line(&error), "a compiled handler could not be cached"),
+                Err(error) => {
+                    tracing::warn!(error = one_line(&error), "a compiled handler could not be cached")
+                }
             }
         }
         Ok(compiled)
@@ -209,9 +217,9 @@ impl fmt::Debug for Handler {
 }
 
 impl Handler {
-    /// The right to one more live instance; none if the pool is exhausted.
-    pub(crate) fn try_slot(&self) -> Option<Slot> {
-        self.class.try_slot(self.weight)
+    /// The right to one more live instance, of which the route's permit is one half; none if the pool is exhausted.
+    pub(crate) fn try_slot(&self, of_route: OwnedSemaphorePermit) -> Option<Slot> {
+        self.class.try_slot(self.weight, of_route)
     }
 }
 
@@ -220,7 +228,9 @@ pub(crate) fn componentize(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     let binary = match bytes {
         [b'\0', b'a', b's', b'm', ..] => std::borrow::Cow::Borrowed(bytes),
         [0x7f, b'E', b'L', b'F', ..] => {
-            return Err(LoadError::NotWasm(" (precompiled artefacts are never loaded: give the component itself)"));
+            return Err(LoadError::NotWasm(
+                " (precompiled artefacts are never loaded: give the component itself)",
+            ));
         }
         _ => {
             let text = std::str::from_utf8(bytes).map_err(|_| LoadError::NotWasm(""))?;
@@ -265,7 +275,9 @@ pub(crate) fn exports(component: &[u8]) -> Result<Vec<String>, LoadError> {
     let mut depth = 0_usize;
     for payload in wasmparser::Parser::new(0).parse_all(component) {
         match payload.map_err(|error| LoadError::Compile(error.to_string()))? {
-            wasmparser::Payload::ModuleSection { .. } | wasmparser::Payload::ComponentSection { .. } => depth += 1,
+            wasmparser::Payload::ModuleSection { .. } | wasmparser::Payload::ComponentSection { .. } => {
+                depth += 1
+            }
             wasmparser::Payload::End(_) => depth = depth.saturating_sub(1),
             wasmparser::Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {

@@ -57,7 +57,10 @@ pub(crate) fn host_name<B>(request: &Request<B>) -> Result<Host, Refusal> {
     text.parse::<http::uri::Authority>()
         .ok()
         .filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
-        .map(|authority| Host { name: authority.host().to_ascii_lowercase(), with_port: authority.as_str().to_ascii_lowercase() })
+        .map(|authority| Host {
+            name: authority.host().to_ascii_lowercase(),
+            with_port: authority.as_str().to_ascii_lowercase(),
+        })
         .ok_or_else(|| Refusal::bad_request("The Host header is not a host."))
 }
 
@@ -97,7 +100,9 @@ impl Hosts {
             if !name.is_empty() && !name.contains(['/', '*', '@']) && (is_ipv6 || !name.contains(':')) {
                 Ok(host.to_ascii_lowercase())
             } else {
-                Err(format!("`{host}` is no host: a name without port such as `example.com` or `*.example.com`"))
+                Err(format!(
+                    "`{host}` is no host: a name without port such as `example.com` or `*.example.com`"
+                ))
             }
         };
         Ok(Self::Listed(names.iter().map(check).collect::<Result<_, _>>()?))
@@ -196,8 +201,11 @@ impl Upgrade {
     pub(crate) fn parse<B>(request: &Request<B>) -> Result<Self, Refusal> {
         let headers = request.headers();
         if request.method() != Method::GET {
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "A WebSocket handshake is a GET request.")
-                .with_header(header::ALLOW, "GET"));
+            return Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "A WebSocket handshake is a GET request.",
+            )
+            .with_header(header::ALLOW, "GET"));
         }
         if request.version() < Version::HTTP_11 {
             return Err(Refusal::bad_request("A WebSocket handshake needs HTTP/1.1."));
@@ -238,7 +246,11 @@ fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|&b| b == b',')).map(<[u8]>::trim_ascii)
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 /// The page's origin; version 8 and older name the header differently (Tornado: "Handle WebSocket Origin naming convention
@@ -277,16 +289,26 @@ fn is_base64_of_16_bytes(key: &[u8]) -> bool {
 }
 
 /// Headers that a handler may set besides `x-*`; `set-cookie` only if the route allows it.
-const GUEST_HEADERS: [HeaderName; 5] =
-    [header::CONTENT_TYPE, header::LOCATION, header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::CACHE_CONTROL];
+const GUEST_HEADERS: [HeaderName; 5] = [
+    header::CONTENT_TYPE,
+    header::LOCATION,
+    header::WWW_AUTHENTICATE,
+    header::RETRY_AFTER,
+    header::CACHE_CONTROL,
+];
 
 /// Checks a header that a handler wants in an answer: it must be well-formed and on the list.
 ///
 /// # Errors
 /// What is wrong, for the guest or the log.
-pub(crate) fn guest_header(name: &str, value: &str, set_cookie: bool) -> Result<(HeaderName, HeaderValue), String> {
+pub(crate) fn guest_header(
+    name: &str,
+    value: &str,
+    set_cookie: bool,
+) -> Result<(HeaderName, HeaderValue), String> {
     let shown: String = name.chars().take(64).collect();
-    let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{shown}` is not a header name"))?;
+    let header =
+        HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{shown}` is not a header name"))?;
     let allowed = GUEST_HEADERS.contains(&header)
         || header.as_str().starts_with("x-")
         || (set_cookie && header == header::SET_COOKIE);
@@ -296,8 +318,8 @@ pub(crate) fn guest_header(name: &str, value: &str, set_cookie: bool) -> Result<
              cache-control, x-* and, where the route says `set-cookie = true`, set-cookie"
         ));
     }
-    let value =
-        HeaderValue::from_str(value).map_err(|_| format!("the value of header `{shown}` has forbidden characters"))?;
+    let value = HeaderValue::from_str(value)
+        .map_err(|_| format!("the value of header `{shown}` has forbidden characters"))?;
     Ok((header, value))
 }
 
@@ -348,7 +370,10 @@ mod tests {
     fn a_plain_request_gets_tornados_400() {
         assert_eq!(refusal(&without("upgrade")), (400, "Can \"Upgrade\" only to \"WebSocket\".".into()));
         assert_eq!(refusal(&with("upgrade", "h2c")), (400, "Can \"Upgrade\" only to \"WebSocket\".".into()));
-        assert_eq!(refusal(&with("connection", "close")), (400, "\"Connection\" must be \"Upgrade\".".into()));
+        assert_eq!(
+            refusal(&with("connection", "close")),
+            (400, "\"Connection\" must be \"Upgrade\".".into())
+        );
     }
 
     #[test]
@@ -459,7 +484,15 @@ mod tests {
     fn a_handler_sets_only_harmless_headers() {
         assert!(guest_header("X-Thing", "1", false).is_ok());
         assert!(guest_header("Content-Type", "text/plain", false).is_ok());
-        for name in ["Sec-WebSocket-Accept", "Content-Length", "Connection", "Clear-Site-Data", "Set-Cookie", "a b", ""] {
+        for name in [
+            "Sec-WebSocket-Accept",
+            "Content-Length",
+            "Connection",
+            "Clear-Site-Data",
+            "Set-Cookie",
+            "a b",
+            "",
+        ] {
             assert!(guest_header(name, "1", false).is_err(), "{name} was accepted");
         }
         assert!(guest_header("Set-Cookie", "a=b", true).is_ok());

@@ -64,19 +64,26 @@ impl Inspection {
             Some([b'\0', b'a', b's', b'm', ..]) => "component",
             _ => "WebAssembly text",
         };
-        let decoded = wit_component::decode(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let decoded =
+            wit_component::decode(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let DecodedWasm::Component(resolve, world) = decoded else {
             return Err(LoadError::NotWasm(" (it is a WIT package in binary form)"));
         };
         let world = &resolve.worlds[world];
         let names = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| -> Vec<String> {
-            items.filter(|(_, item)| !matches!(item, WorldItem::Type { .. })).map(|(key, _)| name(&resolve, key)).collect()
+            items
+                .filter(|(_, item)| !matches!(item, WorldItem::Type { .. }))
+                .map(|(key, _)| name(&resolve, key))
+                .collect()
         };
         Ok(Self {
             form,
             bytes: component.len(),
             exports: names(&mut world.exports.iter()),
-            imports: names(&mut world.imports.iter()).into_iter().map(|name| (name.clone(), offer(&name))).collect(),
+            imports: names(&mut world.imports.iter())
+                .into_iter()
+                .map(|name| (name.clone(), offer(&name)))
+                .collect(),
         })
     }
 
@@ -114,6 +121,12 @@ impl fmt::Display for Inspection {
                 Offer::Missing => "  (MISSING: this host does not offer it)".into(),
             };
             writeln!(f, "{:<8} {import}{note}", if index == 0 { "imports" } else { "" })?;
+        }
+        if self.imports.iter().any(|(_, offer)| matches!(offer, Offer::Denied(_))) {
+            writeln!(
+                f,
+                "         what is denied is answered with an error if it is called; importing it does no harm"
+            )?;
         }
         Ok(())
     }

@@ -82,7 +82,9 @@ pub(crate) enum Answer {
     OriginAllowed(bool),
     Subprotocol(Option<String>),
     /// Compression has an issue of its own; the answer is asked for, so that handlers are called in Tornado's order.
-    Compression(#[expect(dead_code, reason = "negotiation comes with permessage-deflate")] Option<CompressionOptions>),
+    Compression(
+        #[expect(dead_code, reason = "negotiation comes with permessage-deflate")] Option<CompressionOptions>,
+    ),
     Done,
 }
 
@@ -119,6 +121,7 @@ pub(crate) struct Party {
 pub(crate) struct Instance {
     store: Store<GuestState>,
     app: WebsocketApp,
+    meter: Arc<Meter>,
     route: Arc<Route>,
     _slot: Slot,
 }
@@ -142,8 +145,8 @@ impl Instance {
         store.epoch_deadline_callback(|context| context.data().meter.on_tick());
         store.data_mut().start_event(link);
         store.set_epoch_deadline(1);
-        match Metered::new(handler.pre.instantiate_async(&mut store), meter).await {
-            Ok(app) => Ok(Self { store, app, route: route.clone(), _slot: slot }),
+        match Metered::new(handler.pre.instantiate_async(&mut store), &meter).await {
+            Ok(app) => Ok(Self { store, app, meter, route: route.clone(), _slot: slot }),
             Err(error) => Err(report(&error, route, link, "instantiate")),
         }
     }
@@ -154,10 +157,9 @@ impl Instance {
     pub(crate) async fn call(&mut self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
         self.store.data_mut().start_event(&party.link);
         self.store.set_epoch_deadline(1);
-        let meter = self.store.data().meter.clone();
         let name = call.name();
         let asked = ask(&mut self.store, &self.app, party, call);
-        Metered::new(asked, meter).await.map_err(|error| report(&error, &self.route, &party.link, name))
+        Metered::new(asked, &self.meter).await.map_err(|error| report(&error, &self.route, &party.link, name))
     }
 }
 
@@ -183,27 +185,36 @@ async fn ask(
         Call::Construct(_) => unreachable!("answered above"),
         Call::Prepare => return Ok(Answer::Prepared(Box::pin(exports.call_prepare(store, handler)).await?)),
         Call::CheckOrigin(origin) => {
-            return Ok(Answer::OriginAllowed(Box::pin(exports.call_check_origin(store, handler, &origin)).await?));
+            return Ok(Answer::OriginAllowed(
+                Box::pin(exports.call_check_origin(store, handler, &origin)).await?,
+            ));
         }
         Call::SelectSubprotocol(offered) => {
             let offered: Vec<&str> = offered.iter().map(String::as_str).collect();
-            return Ok(Answer::Subprotocol(Box::pin(exports.call_select_subprotocol(store, handler, &offered)).await?));
+            return Ok(Answer::Subprotocol(
+                Box::pin(exports.call_select_subprotocol(store, handler, &offered)).await?,
+            ));
         }
         Call::GetCompressionOptions => {
-            return Ok(Answer::Compression(Box::pin(exports.call_get_compression_options(store, handler)).await?));
+            return Ok(Answer::Compression(
+                Box::pin(exports.call_get_compression_options(store, handler)).await?,
+            ));
         }
         Call::Open => {
             let handle = store.data_mut().table.push(ConnectionHandle(party.link.clone()))?;
             exports.call_open(store, handler, handle).await?;
         }
         Call::Text(text) => exports.call_on_message(store, handler, OutgoingMessage::Text(&text)).await?,
-        Call::Binary(bytes) => exports.call_on_message(store, handler, OutgoingMessage::Binary(&bytes)).await?,
+        Call::Binary(bytes) => {
+            exports.call_on_message(store, handler, OutgoingMessage::Binary(&bytes)).await?
+        }
         Call::Ping(data) => exports.call_on_ping(store, handler, &data).await?,
         Call::Pong(data) => exports.call_on_pong(store, handler, &data).await?,
         Call::Writable => exports.call_on_writable(store, handler).await?,
         Call::Timer(token) => exports.call_on_timer(store, handler, token).await?,
         Call::Close(frame) => {
-            let frame = frame.as_ref().map(|frame| OutgoingCloseFrame { code: frame.code, reason: &frame.reason });
+            let frame =
+                frame.as_ref().map(|frame| OutgoingCloseFrame { code: frame.code, reason: &frame.reason });
             exports.call_on_close(store, handler, frame).await?;
         }
         Call::Drop => handler.resource_drop_async(store).await?,
@@ -232,9 +243,57 @@ fn report(error: &wasmtime::Error, route: &Route, link: &Link, call: &'static st
     failure
 }
 
-/// Where in the guest: its innermost functions, in one line.
+/// Where in the guest: its innermost functions, in one line. A panic's own machinery says nothing, unless there is nothing else.
 fn place(trace: &wasmtime::WasmBacktrace) -> String {
+    const MACHINERY: [&str; 5] = ["std", "core", "alloc", "rustc", "abort"];
     let text = trace.to_string();
-    let functions = text.lines().filter_map(|line| Some(line.split_once(" - ")?.1.trim()));
-    functions.take(8).collect::<Vec<_>>().join(" < ")
+    let functions: Vec<&str> =
+        text.lines().filter_map(|line| Some(line.split_once(" - ")?.1.trim())).collect();
+    let own = |function: &&&str| {
+        let name =
+            function.split_once('!').map_or(**function, |(_, name)| name).trim_start_matches(['<', '_']);
+        let krate = name.split(['[', ':', '<', '(', ' ']).next().unwrap_or_default();
+        !MACHINERY.contains(&krate) && !krate.starts_with("rust_")
+    };
+    let own_functions: Vec<&str> = functions.iter().filter(own).copied().collect();
+    let shown = if own_functions.is_empty() { functions } else { own_functions };
+    shown.into_iter().take(8).map(without_hashes).collect::<Vec<_>>().join(" < ")
+}
+
+/// `name[d123b7a1a2ed1472]::f` and `name::h0123456789abcdef` without what only a linker needs.
+fn without_hashes(function: &str) -> String {
+    let mut text = String::new();
+    let mut rest = function;
+    while let Some((before, after)) = rest.split_once('[') {
+        text.push_str(before);
+        rest = match after.split_once(']') {
+            Some((hash, tail)) if hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => tail,
+            _ => {
+                text.push('[');
+                after
+            }
+        };
+    }
+    text.push_str(rest);
+    match text.rsplit_once("::h") {
+        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            name.to_owned()
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_functions_name_is_shown_without_the_linkers_hashes() {
+        assert_eq!(
+            without_hashes("chat.wasm!chat[d123b7a1a2ed1472]::Chat::join"),
+            "chat.wasm!chat::Chat::join"
+        );
+        assert_eq!(without_hashes("chat::join::h27e91f0a4b8c6d33"), "chat::join");
+        assert_eq!(without_hashes("sum[0]"), "sum[0]");
+    }
 }

@@ -14,7 +14,7 @@
 //!
 //! - data: `units`, [`limits`], [`close`], [`handshake`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`: what connections and guests share
-//! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `shared`, `seat`: the sandbox
+//! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
 //! - edge: `wire`, `connection`, [`page`], [`server`]: sockets and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
 
@@ -30,6 +30,7 @@ pub mod handshake;
 mod imports;
 pub mod inspect;
 mod instance;
+mod instances;
 pub mod limits;
 mod link;
 mod meter;
@@ -38,7 +39,6 @@ mod request;
 pub mod routes;
 mod seat;
 pub mod server;
-mod shared;
 mod shutdown;
 mod topics;
 mod units;

@@ -111,17 +111,38 @@ impl Limits {
         self.max_message_bytes.max(self.max_response_header_bytes).saturating_mul(2).saturating_add(64 << 10)
     }
 
-    /// What is wrong with these limits taken together, named by key.
-    pub(crate) fn contradiction(&self) -> Option<String> {
+    /// What is wrong with these limits: the key, and why.
+    pub(crate) fn contradiction(&self) -> Option<(&'static str, String)> {
+        let too_small = |key, least: String| Some((key, format!("`{key}` must be at least {least}")));
         if self.wall_per_event < 2 * WAIT_MARGIN {
-            return Some(format!("wall-per-event must be at least {}", (2 * WAIT_MARGIN).show()));
+            return too_small("wall-per-event", (2 * WAIT_MARGIN).show());
         }
-        if self.max_queue_bytes < 256 {
-            return Some("max-queue-bytes must be at least 256".into());
+        if self.cpu_per_event < Duration::from_millis(1) {
+            return too_small("cpu-per-event", "1ms".into());
+        }
+        if self.max_queue_bytes < MIN_QUEUE_BYTES {
+            return too_small("max-queue-bytes", MIN_QUEUE_BYTES.show());
+        }
+        if self.max_instances == 0 {
+            return too_small("max-instances", "1".into());
+        }
+        if self.max_connections_per_instance == 0 {
+            return too_small("max-connections-per-instance", "1".into());
+        }
+        if self.max_memory_bytes > MAX_MEMORY_BYTES {
+            return Some((
+                "max-memory-bytes",
+                "`max-memory-bytes` must be at most 4GiB, all that a 32-bit memory can be".into(),
+            ));
         }
         None
     }
 }
+
+/// Room for a few control frames: with less a queue is always full.
+const MIN_QUEUE_BYTES: usize = 1 << 10;
+/// All that a 32-bit memory can be.
+pub(crate) const MAX_MEMORY_BYTES: usize = 4 << 30;
 
 /// How much earlier than its event's wall-clock limit an import stops waiting, so that the guest can still return.
 pub(crate) const WAIT_MARGIN: Duration = Duration::from_millis(100);
@@ -133,7 +154,8 @@ mod tests {
     #[test]
     fn a_table_changes_only_what_it_names() {
         let table: LimitsTable =
-            toml::from_str("max-message-bytes = '1KiB'\ncpu-per-event = '7ms'\nmax-timers = 3").expect("valid");
+            toml::from_str("max-message-bytes = '1KiB'\ncpu-per-event = '7ms'\nmax-timers = 3")
+                .expect("valid");
         let mut limits = Limits::default();
         table.apply_to(&mut limits);
         assert_eq!(limits.max_message_bytes, 1024);

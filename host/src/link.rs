@@ -206,7 +206,10 @@ impl Link {
     /// A ping has at most 125 bytes (RFC 6455 section 5.5).
     pub(crate) fn ping(&self, data: Vec<u8>) -> Result<(), LinkError> {
         if data.len() > 125 {
-            return Err(LinkError::Invalid(format!("a ping has at most 125 bytes, this one has {}", data.len())));
+            return Err(LinkError::Invalid(format!(
+                "a ping has at most 125 bytes, this one has {}",
+                data.len()
+            )));
         }
         self.act(|state| state.enqueue(Message::Ping(Bytes::from(data))))
     }
@@ -223,7 +226,9 @@ impl Link {
     }
 
     pub(crate) fn buffered_amount(&self) -> u32 {
-        self.lock().as_ref().map_or(0, |state| u32::try_from(state.unsent.bytes).unwrap_or(u32::MAX).min(i32::MAX as u32))
+        self.lock()
+            .as_ref()
+            .map_or(0, |state| u32::try_from(state.unsent.bytes).unwrap_or(u32::MAX).min(i32::MAX as u32))
     }
 
     pub(crate) fn set_nodelay(&self, value: bool) -> Result<(), LinkError> {
@@ -446,7 +451,13 @@ mod tests {
     use super::*;
 
     fn link(max_queue_bytes: usize) -> Link {
-        Link::new(&Limits { max_queue_bytes, max_message_bytes: 1000, max_timers: 1, max_topics: 1, ..Limits::default() })
+        Link::new(&Limits {
+            max_queue_bytes,
+            max_message_bytes: 1000,
+            max_timers: 1,
+            max_topics: 1,
+            ..Limits::default()
+        })
     }
 
     fn asleep(link: &Link) -> Errand {
@@ -465,8 +476,14 @@ mod tests {
 
     #[test]
     fn a_message_that_could_never_fit_is_a_limit_and_not_a_full_buffer() {
-        assert_eq!(link(2000).write(Message::text("x".repeat(1001))), Err(LinkError::Limit("max-message-bytes".into())));
-        assert_eq!(link(500).write(Message::text("x".repeat(501))), Err(LinkError::Limit("max-queue-bytes".into())));
+        assert_eq!(
+            link(2000).write(Message::text("x".repeat(1001))),
+            Err(LinkError::Limit("max-message-bytes".into()))
+        );
+        assert_eq!(
+            link(500).write(Message::text("x".repeat(501))),
+            Err(LinkError::Limit("max-queue-bytes".into()))
+        );
     }
 
     #[test]

@@ -7,8 +7,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -119,24 +119,24 @@ pub(crate) struct WallExceeded(Duration);
 
 pin_project_lite::pin_project! {
     /// A guest's call under both limits. After an error the store must be dropped.
-    pub(crate) struct Metered<F> {
+    pub(crate) struct Metered<'a, F> {
         #[pin]
         call: F,
-        meter: Arc<Meter>,
+        meter: &'a Meter,
         // Made when the call first waits: most never do.
         alarm: Option<Pin<Box<Sleep>>>,
         polled: bool,
     }
 }
 
-impl<F> Metered<F> {
-    pub(crate) fn new(call: F, meter: Arc<Meter>) -> Self {
+impl<'a, F> Metered<'a, F> {
+    pub(crate) fn new(call: F, meter: &'a Meter) -> Self {
         meter.start_event();
         Self { call, meter, alarm: None, polled: false }
     }
 }
 
-impl<R, F: Future<Output = wasmtime::Result<R>>> Future for Metered<F> {
+impl<R, F: Future<Output = wasmtime::Result<R>>> Future for Metered<'_, F> {
     type Output = wasmtime::Result<R>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -196,10 +196,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_waits_for_ever_ends_at_its_wall_clock_limit() {
-        let meter = Arc::new(Meter::new(Duration::from_millis(50), Duration::from_secs(5)));
+        let meter = Meter::new(Duration::from_millis(50), Duration::from_secs(5));
         let call = std::future::pending::<wasmtime::Result<()>>();
         let started = tokio::time::Instant::now();
-        let error = Metered::new(call, meter).await.expect_err("never returns");
+        let error = Metered::new(call, &meter).await.expect_err("never returns");
         assert!(error.is::<WallExceeded>());
         assert_eq!(started.elapsed().as_secs(), 5);
     }

@@ -99,14 +99,16 @@ impl Request {
 
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.read(|parts| {
-            let (_, value) = parts.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))?;
+            let (_, value) =
+                parts.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))?;
             Some(String::from_utf8_lossy(value).into_owned())
         })
     }
 
     pub(crate) fn headers(&self) -> Vec<(String, Vec<u8>)> {
         self.read(|parts| {
-            let line = |(name, value): (&[u8], &[u8])| (String::from_utf8_lossy(name).into_owned(), value.to_vec());
+            let line =
+                |(name, value): (&[u8], &[u8])| (String::from_utf8_lossy(name).into_owned(), value.to_vec());
             parts.headers.iter().map(line).collect()
         })
     }

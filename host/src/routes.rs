@@ -299,7 +299,10 @@ mod tests {
 
     #[test]
     fn a_regular_expression_matches_the_whole_path_and_numbers_its_unnamed_groups() {
-        assert_eq!(captured("^/g/(\\d+)/(?P<name>[a-z]+)/(x)?", "/g/7/ab/"), pairs(&[("0", "7"), ("name", "ab")]));
+        assert_eq!(
+            captured("^/g/(\\d+)/(?P<name>[a-z]+)/(x)?", "/g/7/ab/"),
+            pairs(&[("0", "7"), ("name", "ab")])
+        );
         assert_eq!(captured("^/a|/b", "/a/c"), None);
         assert_eq!(captured("^/a|/b$", "/b"), pairs(&[]));
     }
@@ -316,7 +319,10 @@ mod tests {
     #[test]
     fn an_instance_template_may_name_only_what_the_path_captures() {
         let pattern = Pattern::new("/chat/{room}").expect("a pattern");
-        assert_eq!(InstancePolicy::new("{room}", &pattern), Ok(InstancePolicy::Template(vec!["room".into()])));
+        assert_eq!(
+            InstancePolicy::new("{room}", &pattern),
+            Ok(InstancePolicy::Template(vec!["room".into()]))
+        );
         assert_eq!(InstancePolicy::new("route", &pattern), Ok(InstancePolicy::Route));
         let error = InstancePolicy::new("{rom}", &pattern).expect_err("refused").to_string();
         assert!(error.contains("did you mean `room`"), "{error}");
@@ -336,7 +342,9 @@ mod tests {
     fn a_key_of_128_bytes_is_the_longest() {
         let pattern = Pattern::new("/{a}").expect("a pattern");
         let policy = InstancePolicy::new("{a}", &pattern).expect("a policy");
-        let key = |length: usize| policy.key(&pattern.captures(&format!("/{}", "k".repeat(length))).expect("a match"));
+        let key = |length: usize| {
+            policy.key(&pattern.captures(&format!("/{}", "k".repeat(length))).expect("a match"))
+        };
         assert!(key(128).is_ok());
         assert_eq!(key(129), Err(KeyError));
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::bindings::types::Rejection;
 use crate::handler::Handler;
 use crate::instance::{Answer, Call, CallFailure, Instance, Party};
+use crate::instances::{Instances, JoinError, SharedPlace};
 use crate::link::Link;
 use crate::request::Request;
 use crate::routes::{InstanceKey, Route};
-use crate::shared::{JoinError, SharedInstances, SharedPlace};
 use crate::topics::Topics;
 
 /// See the module. Dropping it gives a shared instance its handler back.
@@ -51,16 +51,17 @@ impl Seat {
         handler: &Handler,
         route: &Arc<Route>,
         topics: &Arc<Topics>,
-        shared: &Arc<SharedInstances>,
+        instances: &Arc<Instances>,
         key: Option<&InstanceKey>,
         link: &Arc<Link>,
     ) -> Result<Self, SeatError> {
         let party = Party { link: link.clone(), handler: None };
         let place = match key {
-            Some(key) => Place::Shared(shared.join(key, handler, route, topics, link)?),
+            Some(key) => Place::Shared(instances.join(key, handler, route, topics, link)?),
             None => {
-                let slot = handler.try_slot().ok_or(SeatError::Full)?;
-                let instance = Instance::new(handler, route, topics, slot, link).await.map_err(SeatError::Failed)?;
+                let slot = instances.try_slot(handler).ok_or(SeatError::Full)?;
+                let instance =
+                    Instance::new(handler, route, topics, slot, link).await.map_err(SeatError::Failed)?;
                 Place::Own(Box::new(instance))
             }
         };

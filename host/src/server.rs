@@ -25,12 +25,12 @@ use crate::connection::Connection;
 use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
 use crate::instance::CallFailure;
+use crate::instances::Instances;
 use crate::link::Link;
 use crate::page::Page;
 use crate::request::Request;
 use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
-use crate::shared::SharedInstances;
 use crate::shutdown::OpenConnections;
 use crate::topics::Topics;
 use crate::wire::{Socket, Wire};
@@ -50,12 +50,12 @@ struct Inner {
     open: Arc<OpenConnections>,
 }
 
-/// One route with its handler and its live shared instances.
+/// One route with its handler and its live instances.
 #[derive(Debug)]
 struct Endpoint {
     route: Arc<Route>,
     handler: Handler,
-    shared: Arc<SharedInstances>,
+    instances: Arc<Instances>,
 }
 
 /// A handshake that was accepted: what the connection's loop is made of, once the socket is free.
@@ -75,13 +75,16 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
+/// Characters of a refused request's path that are logged.
+const LOGGED_PATH_CHARS: usize = 200;
+
 impl Application {
     /// An application with these routes, tried in order.
     pub fn new(routes: impl IntoIterator<Item = (Route, Handler)>, page: Option<Page>) -> Self {
         let endpoints = routes.into_iter().map(|(route, handler)| Endpoint {
+            instances: Arc::new(Instances::new(&route.limits)),
             route: Arc::new(route),
             handler,
-            shared: Arc::default(),
         });
         Self {
             inner: Arc::new(Inner {
@@ -165,6 +168,7 @@ impl Application {
             Ok(Reply::Answer(answer)) => (answer, None),
             Ok(Reply::Upgrade(answer, accepted)) => (answer, Some(*accepted)),
             Err(refusal) => {
+                let path = path.map(|path| path.chars().take(LOGGED_PATH_CHARS).collect::<String>());
                 tracing::debug!(%peer, path, status = refusal.status.as_u16(), "refused");
                 (refusal_answer(refusal), None)
             }
@@ -194,7 +198,8 @@ impl Application {
 
     /// The first route that takes the path on this host.
     fn find(&self, host: &Host, path: &str) -> Result<(&Endpoint, Captures), Refusal> {
-        let mut on_host = self.inner.endpoints.iter().filter(|endpoint| endpoint.route.hosts.allow(&host.name)).peekable();
+        let mut on_host =
+            self.inner.endpoints.iter().filter(|endpoint| endpoint.route.hosts.allow(&host.name)).peekable();
         if on_host.peek().is_none() {
             return Err(misdirected(&host.name));
         }
@@ -212,7 +217,8 @@ impl Application {
             return Err(misdirected(&host.name));
         }
         if !matches!(*http.method(), Method::GET | Method::HEAD) {
-            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET.").with_header(header::ALLOW, "GET, HEAD"));
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET.")
+                .with_header(header::ALLOW, "GET, HEAD"));
         }
         Ok(Some(page.answer()))
     }
@@ -227,27 +233,31 @@ impl Application {
         host: Host,
         upgrade: Upgrade,
     ) -> Result<Reply, Refusal> {
-        let Endpoint { route, handler, shared } = endpoint;
-        let key = route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
+        let Endpoint { route, handler, instances } = endpoint;
+        let key =
+            route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
         let on_upgrade = hyper::upgrade::on(&mut http);
         let (head, _) = http.into_parts();
         let link = Arc::new(Link::new(&route.limits));
         let request = Arc::new(Request::new(&head, captures, peer, host, route.clone()));
-        let mut seat = Seat::take(handler, route, &self.inner.topics, shared, key.as_ref(), &link).await.map_err(
-            |error| match error {
-                SeatError::Full => {
-                    tracing::warn!(route = %route.name, "no room for another instance or connection");
-                    unavailable("The server is full.")
-                }
-                SeatError::Failed(failure) => failed(failure),
-            },
-        )?;
+        let mut seat = Seat::take(handler, route, &self.inner.topics, instances, key.as_ref(), &link)
+            .await
+            .map_err(|error| match error {
+            SeatError::Full => {
+                tracing::warn!(route = %route.name, "no room for another instance or connection");
+                unavailable("The server is full.")
+            }
+            SeatError::Failed(failure) => failed(failure),
+        })?;
         let offered = route.offered(upgrade.subprotocols);
-        let verdict = seat.handshake(request.clone(), upgrade.origin, offered.clone()).await.map_err(failed)?;
+        let verdict =
+            seat.handshake(request.clone(), upgrade.origin, offered.clone()).await.map_err(failed)?;
         let subprotocol = match verdict {
             Verdict::Accepted { subprotocol } => subprotocol,
             Verdict::ForeignOrigin => return Err(foreign_origin()),
-            Verdict::Rejected(rejection) => return rejection_answer(rejection, route, &link).map(Reply::Answer),
+            Verdict::Rejected(rejection) => {
+                return rejection_answer(rejection, route, &link).map(Reply::Answer);
+            }
         };
         if let Some(chosen) = &subprotocol {
             if !offered.contains(chosen) {
@@ -259,7 +269,8 @@ impl Application {
             }
             link.select_subprotocol(chosen.clone());
         }
-        let answer = switching_protocols(&upgrade.accept_key, subprotocol.as_deref(), request.take_response_headers());
+        let answer =
+            switching_protocols(&upgrade.accept_key, subprotocol.as_deref(), request.take_response_headers());
         let accepted = Accepted { upgrade: on_upgrade, seat, link, request, route: route.clone() };
         Ok(Reply::Upgrade(answer, Box::new(accepted)))
     }
@@ -289,7 +300,9 @@ fn healthz(method: &Method) -> Answer {
     if matches!(*method, Method::GET | Method::HEAD) {
         text_answer(StatusCode::OK, "ok\n".into())
     } else {
-        refusal_answer(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET.").with_header(header::ALLOW, "GET, HEAD"))
+        refusal_answer(
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET.").with_header(header::ALLOW, "GET, HEAD"),
+        )
     }
 }
 
@@ -406,7 +419,11 @@ impl Server {
     ///
     /// # Errors
     /// The address is in use, or not ours.
-    pub async fn bind(address: SocketAddr, application: Application, options: ServerOptions) -> std::io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        application: Application,
+        options: ServerOptions,
+    ) -> std::io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(address).await?, application, options })
     }
 
@@ -465,7 +482,13 @@ async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
 ) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.expect("never closed");
+    let permit = match permits.clone().try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(_) => {
+            tracing::warn!("`max-connections` are open: newcomers wait until one ends");
+            permits.clone().acquire_owned().await.expect("never closed")
+        }
+    };
     match listener.accept().await {
         Ok((socket, peer)) => Some((socket, peer, permit)),
         Err(error) => {

@@ -35,8 +35,8 @@ impl Topics {
     pub(crate) fn forget(&self, link: &Link, topics: impl IntoIterator<Item = impl AsRef<str>>) {
         let mut subscribers = None;
         for topic in topics {
-            let subscribers =
-                subscribers.get_or_insert_with(|| self.subscribers.write().unwrap_or_else(PoisonError::into_inner));
+            let subscribers = subscribers
+                .get_or_insert_with(|| self.subscribers.write().unwrap_or_else(PoisonError::into_inner));
             if let Some(links) = subscribers.get_mut(topic.as_ref()) {
                 links.remove(&address(link));
                 if links.is_empty() {

@@ -19,7 +19,8 @@ impl Unit for usize {
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let size = bytesize::ByteSize::deserialize(deserializer)?;
-        usize::try_from(size.as_u64()).map_err(|_| D::Error::custom("larger than this machine's memory could be"))
+        usize::try_from(size.as_u64())
+            .map_err(|_| D::Error::custom("larger than this machine's memory could be"))
     }
 
     fn show(&self) -> String {
@@ -57,8 +58,9 @@ impl Unit for Duration {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-                humantime::parse_duration(text)
-                    .map_err(|why| E::custom(format!("`{text}` is not a duration such as \"50ms\" or \"5s\": {why}")))
+                humantime::parse_duration(text).map_err(|why| {
+                    E::custom(format!("`{text}` is not a duration such as \"50ms\" or \"5s\": {why}"))
+                })
             }
         }
         deserializer.deserialize_str(Written)

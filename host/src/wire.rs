@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::close::{CloseCause, CloseFrame};
 use crate::instance::Call;
@@ -79,7 +79,13 @@ impl<S: Socket> Wire<S> {
             .max_message_size(Some(limits.max_message_bytes))
             .max_frame_size(Some(limits.max_message_bytes));
         Self {
-            stream: WebSocketStream::from_partially_read(socket, read_ahead.to_vec(), Role::Server, Some(config)).await,
+            stream: WebSocketStream::from_partially_read(
+                socket,
+                read_ahead.to_vec(),
+                Role::Server,
+                Some(config),
+            )
+            .await,
             outgoing: VecDeque::new(),
             fed: Unsent::default(),
             needs_flush: false,

@@ -20,14 +20,15 @@ impl Check {
         let source = HandlerSource::File(self.handler);
         let named = |error| anyhow::anyhow!("{source} {error}");
         let inspection = Inspection::of(&source).map_err(named)?;
-        println!("{source}");
-        print!("{inspection}");
+        super::say(&source);
+        super::say(inspection.to_string().trim_end());
         let limits = Limits::default();
         // One instance: nothing is run here.
         let options = RuntimeOptions { max_instances: 1, cache: None };
-        let runtime = Runtime::new(&options, [&limits]).map_err(|error| super::Internal(format!("{error:#}")))?;
+        let runtime =
+            Runtime::new(&options, [&limits]).map_err(|error| super::Internal(format!("{error:#}")))?;
         with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;
-        println!("ok       `waterspout serve {source}` runs it");
+        super::say(format_args!("ok       `waterspout serve {source}` runs it"));
         Ok(())
     }
 }

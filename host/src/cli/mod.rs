@@ -4,7 +4,7 @@ mod check;
 mod progress;
 mod serve;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -19,10 +19,10 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     /// What is logged on stderr: error, warn, info, debug or trace, or directives such as `info,guest=off`
-    #[arg(long, global = true, default_value = "info", value_name = "FILTER")]
+    #[arg(long, global = true, default_value = "info", value_name = "FILTER", help_heading = "Logging")]
     log: String,
     /// How records are written
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Logging")]
     log_format: LogFormat,
 }
 
@@ -76,9 +76,15 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
+/// Writes a line for the user. Whoever closed the pipe does not want it: that is no error.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log)
-        .map_err(|error| anyhow::anyhow!("--log {}: {error}: try `debug` or `info,guest=off`", arguments.log))?;
+    let filter = EnvFilter::try_new(&arguments.log).map_err(|error| {
+        anyhow::anyhow!("--log {}: {error}: try `debug` or `info,guest=off`", arguments.log)
+    })?;
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

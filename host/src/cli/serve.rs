@@ -53,12 +53,13 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        let file = self.config.clone();
         let config = self.into_config()?;
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("the system gives no threads")?
-            .block_on(serve(config))
+            .block_on(serve(config, file))
     }
 
     fn into_config(self) -> anyhow::Result<Config> {
@@ -86,7 +87,9 @@ impl Serve {
         let path = self.path.as_deref().unwrap_or(DEFAULT_PATH);
         let pattern = Pattern::new(path).map_err(|error| anyhow!("--path {path}: {error}"))?;
         let name = match &self.handler {
-            Some(file) => file.file_stem().map_or_else(|| "handler".into(), |stem| stem.to_string_lossy().into_owned()),
+            Some(file) => {
+                file.file_stem().map_or_else(|| "handler".into(), |stem| stem.to_string_lossy().into_owned())
+            }
             None => "echo".into(),
         };
         let mut route = Route::new(name, pattern);
@@ -107,7 +110,7 @@ impl Serve {
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     raise_descriptor_limit(config.server.max_connections);
     let runtime = Runtime::new(&config.runtime, config.routes.iter().map(|(route, _)| &route.limits))
         .map_err(|error| super::Internal(format!("the sandbox's address space cannot be had: {error:#}")))?;
@@ -128,8 +131,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let mut routes = Vec::new();
     for (route, source) in config.routes {
-        let handler = with_progress(&source.to_string(), || runtime.load(&source, &route.limits))
-            .map_err(|error| anyhow!("{source} {error}"))?;
+        let handler =
+            with_progress(&source.to_string(), || runtime.load(&source, &route.limits)).map_err(|error| {
+                match &file {
+                    Some(file) => anyhow!("{}: in route `{}`: {source} {error}", file.display(), route.name),
+                    None => anyhow!("{source} {error}"),
+                }
+            })?;
         routes.push((route, handler));
     }
     let paths: Vec<String> = routes.iter().map(|(route, _)| route.pattern.as_str().to_owned()).collect();
@@ -141,15 +149,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let grace = server.grace();
     let shutdown = first_signal()?;
     for path in paths {
-        println!("listening on ws://{address}{path}");
+        if path.starts_with('^') {
+            super::say(format_args!("listening on ws://{address} for paths like {path}"));
+        } else {
+            super::say(format_args!("listening on ws://{address}{path}"));
+        }
     }
     if has_page {
-        println!("open http://{address}/ in a browser");
+        super::say(format_args!("open http://{address}/ in a browser"));
     }
     let dropped = server
         .run(async {
             shutdown.await;
-            println!("closing connections; at most {}; ctrl-c again to drop them", humantime::format_duration(grace));
+            println!(
+                "closing connections; at most {}; ctrl-c again to drop them",
+                humantime::format_duration(grace)
+            );
             exit_at_second_signal();
         })
         .await;

@@ -58,11 +58,19 @@ impl client::HostClientConnection for GuestState {
 }
 
 impl client::Host for GuestState {
-    fn connect(&mut self, _: String, _: Option<ConnectOptions>) -> wasmtime::Result<Result<Handle, ConnectError>> {
+    fn connect(
+        &mut self,
+        _: String,
+        _: Option<ConnectOptions>,
+    ) -> wasmtime::Result<Result<Handle, ConnectError>> {
         Ok(Err(ConnectError::Denied))
     }
 
-    fn start(&mut self, _: String, _: Option<ConnectOptions>) -> wasmtime::Result<Result<Handle, ConnectError>> {
+    fn start(
+        &mut self,
+        _: String,
+        _: Option<ConnectOptions>,
+    ) -> wasmtime::Result<Result<Handle, ConnectError>> {
         Ok(Err(ConnectError::Denied))
     }
 

@@ -38,7 +38,10 @@ impl connection::HostConnection for GuestState {
         Ok(self.link(&connection)?.id().to_owned())
     }
 
-    fn selected_subprotocol(&mut self, connection: Resource<ConnectionHandle>) -> wasmtime::Result<Option<String>> {
+    fn selected_subprotocol(
+        &mut self,
+        connection: Resource<ConnectionHandle>,
+    ) -> wasmtime::Result<Option<String>> {
         Ok(self.link(&connection)?.selected_subprotocol().map(str::to_owned))
     }
 
@@ -62,7 +65,12 @@ impl connection::HostConnection for GuestState {
         answer(self.link(&connection)?.ping(data))
     }
 
-    fn close(&mut self, connection: Resource<ConnectionHandle>, code: Option<u16>, reason: Option<String>) -> Answer {
+    fn close(
+        &mut self,
+        connection: Resource<ConnectionHandle>,
+        code: Option<u16>,
+        reason: Option<String>,
+    ) -> Answer {
         let link = self.link(&connection)?;
         answer(
             CloseRequest::new(code, reason)

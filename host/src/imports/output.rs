@@ -44,7 +44,8 @@ impl Speaker {
 fn printable(line: &[u8], cut: bool) -> String {
     let mut text = String::with_capacity(line.len());
     for c in String::from_utf8_lossy(line).chars() {
-        let bidirectional = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let bidirectional =
+            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if (c.is_control() && c != '\t') || bidirectional {
             text.extend(c.escape_default());
         } else {
@@ -80,7 +81,10 @@ struct Line {
 
 impl Line {
     fn end(&mut self) {
-        self.speaker.log(self.stream, &self.bytes, self.cut);
+        // Rust's panics begin with an empty line.
+        if !self.bytes.is_empty() {
+            self.speaker.log(self.stream, &self.bytes, self.cut);
+        }
         self.bytes.clear();
         self.cut = false;
     }
@@ -89,9 +93,7 @@ impl Line {
 /// What was printed without a line's end is logged when the instance ends.
 impl Drop for Line {
     fn drop(&mut self) {
-        if !self.bytes.is_empty() {
-            self.end();
-        }
+        self.end();
     }
 }
 

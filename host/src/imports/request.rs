@@ -53,7 +53,12 @@ impl handshake::HostRequest for GuestState {
         Ok(self.request(&request)?.origin_allowed(&origin))
     }
 
-    fn set_response_header(&mut self, request: Resource<RequestHandle>, name: String, value: String) -> Answer {
+    fn set_response_header(
+        &mut self,
+        request: Resource<RequestHandle>,
+        name: String,
+        value: String,
+    ) -> Answer {
         answer(self.request(&request)?.set_response_header(&name, &value))
     }
 

@@ -11,7 +11,10 @@ impl topics::Host for GuestState {
         let limits = &self.route.limits;
         let message = wire_message(message);
         if topic.is_empty() || topic.len() > limits.max_topic_bytes {
-            return answer(Err(LinkError::Invalid(format!("a topic has 1 to {} bytes", limits.max_topic_bytes))));
+            return answer(Err(LinkError::Invalid(format!(
+                "a topic has 1 to {} bytes",
+                limits.max_topic_bytes
+            ))));
         }
         if message.len() > limits.max_message_bytes {
             return answer(Err(LinkError::Limit("max-message-bytes".into())));

@@ -50,7 +50,8 @@ impl Wasi {
             for (name, value) in &self.route.environment {
                 builder.env(name, value);
             }
-            let config = self.route.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let config =
+                self.route.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             Box::new(Granted { ctx: builder.build(), http: WasiHttpCtx::new(), hooks: NoRequests, config })
         })
     }

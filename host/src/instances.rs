@@ -1,31 +1,39 @@
-//! Instances that several connections share: one task each, with a mailbox, so that there is one call at a time.
+//! The live instances of one route: how many there may be, and those that several connections share. A shared instance is a task
+//! with a mailbox, so that there is one call at a time.
 //!
 //! At any time a key has one live instance. A connection has at most one call in the mailbox, so that its connections are
 //! served round robin. The instance stays for `linger` after its last connection, and goes at once if none of them ever
 //! opened. A failed call ends it, and with it every connection it has.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::engine::Slot;
 use crate::handler::Handler;
 use crate::instance::{Answer, Call, CallFailure, Instance, Party};
-use crate::link::Link;
+use crate::limits::Limits;
+use crate::link::{Closing, Link};
 use crate::routes::{InstanceKey, Route};
 use crate::topics::Topics;
 
-/// The live shared instances of one route.
-#[derive(Debug, Default)]
-pub(crate) struct SharedInstances {
-    live: Mutex<HashMap<InstanceKey, Live>>,
+/// The live instances of one route.
+#[derive(Debug)]
+pub(crate) struct Instances {
+    /// `max-instances`.
+    permits: Arc<Semaphore>,
+    shared: Mutex<HashMap<InstanceKey, Live>>,
 }
 
 #[derive(Debug)]
 struct Live {
     mailbox: mpsc::Sender<Letter>,
-    connections: u32,
+    /// Those who have a place, by the address of their link.
+    seated: HashMap<usize, Arc<Link>>,
+    /// Why it ended, if it has failed.
+    failure: Arc<OnceLock<CallFailure>>,
     /// One of its connections has opened.
     opened: bool,
     /// Tells this instance from an earlier one under the same key.
@@ -48,9 +56,19 @@ pub(crate) enum JoinError {
     TooManyConnections,
 }
 
-impl SharedInstances {
+impl Instances {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { permits: Arc::new(Semaphore::new(limits.max_instances as usize)), shared: Mutex::default() }
+    }
+
+    /// The right to one more instance; none if the route or the pool has no more.
+    pub(crate) fn try_slot(&self, handler: &Handler) -> Option<Slot> {
+        let of_route = self.permits.clone().try_acquire_owned().ok()?;
+        handler.try_slot(of_route)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<InstanceKey, Live>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place in the instance for `key`, which is started if there is none.
@@ -62,37 +80,53 @@ impl SharedInstances {
         topics: &Arc<Topics>,
         link: &Arc<Link>,
     ) -> Result<SharedPlace, JoinError> {
-        let mut live = self.lock();
-        let limits = &route.limits;
-        if let Some(instance) = live.get_mut(key) {
-            if instance.connections >= limits.max_connections_per_instance {
+        let mut shared = self.lock();
+        let most = route.limits.max_connections_per_instance as usize;
+        if let Some(live) = shared.get_mut(key) {
+            if live.seated.len() >= most {
                 return Err(JoinError::TooManyConnections);
             }
-            instance.connections += 1;
-            return Ok(SharedPlace {
-                instances: self.clone(),
-                key: key.clone(),
-                generation: instance.generation,
-                mailbox: instance.mailbox.clone(),
-            });
+            live.seated.insert(address(link), link.clone());
+            return Ok(self.place(key, live));
         }
-        if live.len() >= limits.max_instances as usize {
-            return Err(JoinError::TooManyInstances);
-        }
-        let slot = handler.try_slot().ok_or(JoinError::TooManyInstances)?;
+        let slot = self.try_slot(handler).ok_or(JoinError::TooManyInstances)?;
         // A connection has one call in the mailbox, and one farewell.
-        let (mailbox, letters) = mpsc::channel(2 * limits.max_connections_per_instance as usize);
-        let generation = next_generation();
-        let actor = Actor { instances: self.clone(), key: key.clone(), generation, route: route.clone(), letters };
+        let (mailbox, letters) = mpsc::channel(2 * most);
+        let live = Live {
+            mailbox,
+            seated: HashMap::from([(address(link), link.clone())]),
+            failure: Arc::default(),
+            opened: false,
+            generation: next_generation(),
+        };
+        let place = self.place(key, &live);
+        let actor = Actor {
+            instances: self.clone(),
+            key: key.clone(),
+            generation: live.generation,
+            failure: live.failure.clone(),
+            route: route.clone(),
+            letters,
+        };
+        shared.insert(key.clone(), live);
+        drop(shared);
         let (handler, topics, link) = (handler.clone(), topics.clone(), link.clone());
-        let instance_route = route.clone();
         tokio::spawn(async move {
-            let instance = Instance::new(&handler, &instance_route, &topics, slot, &link).await;
-            drop((handler, topics, link, instance_route));
+            let instance = Instance::new(&handler, &actor.route, &topics, slot, &link).await;
+            drop((handler, topics, link));
             actor.run(instance).await;
         });
-        live.insert(key.clone(), Live { mailbox: mailbox.clone(), connections: 1, opened: false, generation });
-        Ok(SharedPlace { instances: self.clone(), key: key.clone(), generation, mailbox })
+        Ok(place)
+    }
+
+    fn place(self: &Arc<Self>, key: &InstanceKey, live: &Live) -> SharedPlace {
+        SharedPlace {
+            instances: self.clone(),
+            key: key.clone(),
+            generation: live.generation,
+            mailbox: live.mailbox.clone(),
+            failure: live.failure.clone(),
+        }
     }
 
     /// Runs `change` on the entry of an instance, if it is still that one.
@@ -100,23 +134,29 @@ impl SharedInstances {
         self.lock().get_mut(key).filter(|live| live.generation == generation).map(change)
     }
 
-    fn remove(&self, key: &InstanceKey, generation: u64) {
-        let mut live = self.lock();
-        if live.get(key).is_some_and(|instance| instance.generation == generation) {
-            live.remove(key);
+    /// Removes an instance that has failed; newcomers get a new one. Returns who had a place in it.
+    fn remove(&self, key: &InstanceKey, generation: u64) -> Vec<Arc<Link>> {
+        let mut shared = self.lock();
+        if shared.get(key).is_none_or(|live| live.generation != generation) {
+            return Vec::new();
         }
+        shared.remove(key).map(|live| live.seated.into_values().collect()).unwrap_or_default()
     }
 
     /// Removes an instance that has no connection; false if one has joined.
     fn remove_if_empty(&self, key: &InstanceKey, generation: u64) -> bool {
-        let mut live = self.lock();
-        let Some(instance) = live.get(key).filter(|instance| instance.generation == generation) else { return true };
-        let empty = instance.connections == 0;
+        let mut shared = self.lock();
+        let Some(live) = shared.get(key).filter(|live| live.generation == generation) else { return true };
+        let empty = live.seated.is_empty();
         if empty {
-            live.remove(key);
+            shared.remove(key);
         }
         empty
     }
+}
+
+fn address(link: &Arc<Link>) -> usize {
+    Arc::as_ptr(link).addr()
 }
 
 fn next_generation() -> u64 {
@@ -127,9 +167,10 @@ fn next_generation() -> u64 {
 
 /// The task of one shared instance.
 struct Actor {
-    instances: Arc<SharedInstances>,
+    instances: Arc<Instances>,
     key: InstanceKey,
     generation: u64,
+    failure: Arc<OnceLock<CallFailure>>,
     route: Arc<Route>,
     letters: mpsc::Receiver<Letter>,
 }
@@ -143,8 +184,11 @@ impl Actor {
             },
             Err(failure) => failure,
         };
-        // Newcomers get a new instance; whoever is still seated learns why this one ended.
-        self.instances.remove(&self.key, self.generation);
+        self.failure.get_or_init(|| failure);
+        for link in self.instances.remove(&self.key, self.generation) {
+            // Whose own call failed is told so already; one that has ended needs no closing.
+            let _ = link.close(Closing::Host(failure.into()));
+        }
         self.letters.close();
         while let Some(letter) = self.letters.recv().await {
             let _ = letter.answer.send(Err(failure));
@@ -158,7 +202,8 @@ impl Actor {
             let letter = match empty_since {
                 None => self.letters.recv().await,
                 Some(since) => {
-                    match tokio::time::timeout_at(since + self.route.limits.linger, self.letters.recv()).await {
+                    match tokio::time::timeout_at(since + self.route.limits.linger, self.letters.recv()).await
+                    {
                         Ok(letter) => letter,
                         Err(_) if self.instances.remove_if_empty(&self.key, self.generation) => return Ok(()),
                         Err(_) => {
@@ -170,10 +215,12 @@ impl Actor {
             };
             let Some(letter) = letter else { return Ok(()) };
             self.answer(instance, letter).await?;
-            let (connections, opened) =
-                self.instances.with(&self.key, self.generation, |live| (live.connections, live.opened)).unwrap_or((0, false));
-            empty_since = (connections == 0).then(Instant::now);
-            if connections == 0 && !opened && self.instances.remove_if_empty(&self.key, self.generation) {
+            let (empty, opened) = self
+                .instances
+                .with(&self.key, self.generation, |live| (live.seated.is_empty(), live.opened))
+                .unwrap_or((true, false));
+            empty_since = empty.then(Instant::now);
+            if empty && !opened && self.instances.remove_if_empty(&self.key, self.generation) {
                 return Ok(());
             }
         }
@@ -198,10 +245,11 @@ impl Actor {
 /// One connection's place in a shared instance.
 #[derive(Debug)]
 pub(crate) struct SharedPlace {
-    instances: Arc<SharedInstances>,
+    instances: Arc<Instances>,
     key: InstanceKey,
     generation: u64,
     mailbox: mpsc::Sender<Letter>,
+    failure: Arc<OnceLock<CallFailure>>,
 }
 
 impl SharedPlace {
@@ -211,8 +259,11 @@ impl SharedPlace {
         let (answer, answered) = oneshot::channel();
         let letter = Letter { party: party.clone(), call, answer };
         // The mailbox is closed, or the answer dropped, only when the instance has failed.
-        self.mailbox.send(letter).await.map_err(|_| CallFailure::Trapped)?;
-        let result = answered.await.unwrap_or(Err(CallFailure::Trapped));
+        let failed = || Err(self.failure.get().copied().unwrap_or(CallFailure::Trapped));
+        if self.mailbox.send(letter).await.is_err() {
+            return failed();
+        }
+        let result = answered.await.unwrap_or_else(|_| failed());
         if opens && result.is_ok() {
             self.instances.with(&self.key, self.generation, |live| live.opened = true);
         }
@@ -221,7 +272,7 @@ impl SharedPlace {
 
     /// The connection has ended: gives the handler back, if there is one, and leaves.
     pub(crate) fn leave(&self, party: Party) {
-        self.instances.with(&self.key, self.generation, |live| live.connections -= 1);
+        self.instances.with(&self.key, self.generation, |live| live.seated.remove(&address(&party.link)));
         let (answer, _) = oneshot::channel();
         // Also wakes the instance, so that it notices when it is empty. Room is kept for it; if the instance has failed,
         // there is nothing to give back.

@@ -1,0 +1,53 @@
+//! Handlers in every form that the program takes, made of the echo's text, so that these tests need no compiler for
+//! WebAssembly.
+
+use std::path::Path;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+const ECHO: &str = include_str!("../../src/echo.wat");
+
+/// A core module with a `component-type` section that echoes.
+pub(crate) fn echo_module() -> Vec<u8> {
+    module_of(ECHO)
+}
+
+/// The same, but what it sends is always binary.
+pub(crate) fn binary_echo_module() -> Vec<u8> {
+    let as_it_came = "(local.get $connection) (local.get $kind)";
+    assert!(ECHO.contains(as_it_came), "echo.wat has changed");
+    module_of(&ECHO.replace(as_it_came, "(local.get $connection) (i32.const 1)"))
+}
+
+/// The module of a text, with a `component-type` section that says that it is a handler.
+pub(crate) fn module_of(text: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let (package, _) = resolve.push_dir(folder).expect("the interface");
+    let world = resolve.select_world(&[package], Some("websocket-app")).expect("the world");
+    let mut module = wat::parse_str(text).expect("WebAssembly text");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("a module");
+    module
+}
+
+pub(crate) fn component_of(module: &[u8]) -> Vec<u8> {
+    let encoder = ComponentEncoder::default().module(module).expect("a module with a component-type section");
+    encoder.validate(true).encode().expect("a component")
+}
+
+/// The echo as text, with the `component-type` section of its module.
+pub(crate) fn text_of(module: &[u8]) -> Vec<u8> {
+    let mut sections = String::new();
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        if let wasmparser::Payload::CustomSection(section) = payload.expect("a module")
+            && section.name().starts_with("component-type")
+        {
+            let data: String = section.data().iter().map(|byte| format!("\\{byte:02x}")).collect();
+            sections += &format!("(@custom \"{}\" \"{data}\")\n", section.name());
+        }
+    }
+    assert!(!sections.is_empty(), "the module has no component-type section");
+    let module = ECHO.trim_end().strip_suffix(')').expect("the module's end");
+    format!("{module}\n{sections})\n").into_bytes()
+}
