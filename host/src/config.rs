@@ -425,4 +425,16 @@ mod tests {
         let error = Config::from_file(Path::new("no-such-file.toml")).expect_err("missing").to_string();
         assert!(error.contains("no-such-file.toml"), "{error}");
     }
+
+    #[test]
+    fn the_documentation_has_every_key() {
+        let page = include_str!("../../docs/configuration.md");
+        for text in ["nonsense = 1\n".to_owned(), format!("{ROUTE}nonsense = 1\n")] {
+            let error = mistake(&text);
+            let (_, keys) = error.split_once("(there are: ").expect("the known keys");
+            for key in keys.trim_end_matches(')').split(", ") {
+                assert!(page.contains(&format!("| `{key}` |")), "docs/configuration.md lacks `{key}`");
+            }
+        }
+    }
 }

@@ -79,8 +79,8 @@ fn cost(call: &Call) -> usize {
 #[derive(Default)]
 struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// When the peer must have answered our close frame.
-    close_deadline: Option<Instant>,
+    /// When the peer must have answered our close frame, and how much had left when that was set.
+    close_deadline: Option<(u64, Instant)>,
 }
 
 impl Alarm {
@@ -136,7 +136,7 @@ impl<S: Socket> Connection<S> {
         let Self { wire, link, request, topics, .. } = *self;
         let cause = match served {
             Ok(ended) => {
-                link.peer_closed();
+                link.refuse_writes();
                 let on_close = async {
                     // A failure has been logged; the connection is over either way.
                     if seat.call(Call::Close(ended.frame)).await.is_ok() {
@@ -192,6 +192,9 @@ impl<S: Socket> Connection<S> {
     async fn pause(&mut self, seat: &mut Seat) -> Result<(), CallFailure> {
         poll_fn(|cx| Poll::Ready(self.wire.poll_write(cx, &self.link).is_ready())).await;
         tokio::task::yield_now().await;
+        if self.close_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            self.wire.give_up(&self.link);
+        }
         let errand = poll_fn(|cx| Poll::Ready(self.link.next_errand(cx, Instant::now))).await;
         if let Some(call) = errand_call(&errand) {
             self.deliver(seat, call).await?;
@@ -204,6 +207,8 @@ impl<S: Socket> Connection<S> {
         if let Some(call) = self.inbox.pop() {
             return Poll::Ready(Step::Call(call));
         }
+        // Before the next frame is read: it may be the peer's close, after which an answer to what came before could not be sent.
+        let _ = self.wire.poll_feed(cx, &self.link);
         match self.wire.poll_read(cx, &self.link) {
             Poll::Ready(Some(call)) => {
                 if let Call::Ping(_) = call {
@@ -232,12 +237,26 @@ impl<S: Socket> Connection<S> {
         }
     }
 
+    /// When the connection is given up: `close_timeout` after our close, or after the peer last took something of what was queued
+    /// before it.
+    fn close_deadline(&mut self) -> Option<Instant> {
+        if !self.wire.awaits_close() {
+            return None;
+        }
+        let flushes = self.wire.flushes();
+        match self.alarm.close_deadline {
+            Some((at_flushes, deadline)) if at_flushes == flushes => Some(deadline),
+            _ => {
+                let deadline = Instant::now() + self.route.limits.close_timeout;
+                self.alarm.close_deadline = Some((flushes, deadline));
+                Some(deadline)
+            }
+        }
+    }
+
     /// Sleeps until the next timer or, after our close frame, as long as the peer may take to answer it.
     fn poll_alarm(&mut self, cx: &mut Context<'_>, next_timer: Option<Instant>) -> Poll<Step> {
-        let close_deadline = self.wire.awaits_close().then(|| {
-            let timeout = self.route.limits.close_timeout;
-            *self.alarm.close_deadline.get_or_insert_with(|| Instant::now() + timeout)
-        });
+        let close_deadline = self.close_deadline();
         let Some(at) = next_timer.into_iter().chain(close_deadline).min() else { return Poll::Pending };
         if self.alarm.poll_at(cx, at).is_pending() {
             return Poll::Pending;

@@ -237,7 +237,7 @@ pub(crate) fn componentize(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
             if !text.contains("(module") && !text.contains("(component") {
                 return Err(LoadError::NotWasm(""));
             }
-            wat::parse_str(text).map_err(|error| LoadError::Text(error.to_string()))?.into()
+            wat::parse_str(text).map_err(|error| LoadError::Text(mistake(&error.to_string(), text)))?.into()
         }
     };
     if wasmparser::Parser::is_component(&binary) {
@@ -255,6 +255,19 @@ pub(crate) fn componentize(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
             encoder.adapter(name, adapter)?.validate(true).encode()
         })
         .map_err(|error| LoadError::Componentize(format!("{error:#}")))
+}
+
+/// What `wat` says on several lines, with a picture, in one: place, what it expected, and the line that it is about.
+fn mistake(report: &str, text: &str) -> String {
+    let what = report.lines().next().unwrap_or_default();
+    let place = report.lines().find_map(|line| {
+        let (line, column) = line.trim().strip_prefix("--> <anon>:")?.split_once(':')?;
+        Some((line.parse::<usize>().ok()?, column.parse::<usize>().ok()?))
+    });
+    let Some((line, column)) = place else { return what.to_owned() };
+    let about: String =
+        text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim().chars().take(60).collect();
+    format!("line {line}, column {column}: {what}, in `{about}`")
 }
 
 fn has_component_type(module: &[u8]) -> Result<bool, LoadError> {
@@ -327,4 +340,29 @@ fn check_size(resources: &wasmtime::ResourcesRequired, limits: &Limits) -> Resul
 /// An error with its causes, in one line.
 pub(crate) fn one_line(error: &wasmtime::Error) -> String {
     format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_text_is_told_in_one_line_with_its_place() {
+        let error = componentize(b"(module\n  (imprt \"a\"))").expect_err("a mistake").to_string();
+        assert!(
+            error.contains("line 2, column 4") && error.contains("imprt") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_wasm_is_told_apart_from_what_is_precompiled() {
+        assert!(matches!(componentize(b"hello"), Err(LoadError::NotWasm(""))));
+        assert!(matches!(componentize(b"\xff\xfe"), Err(LoadError::NotWasm(""))));
+        assert!(matches!(componentize(b""), Err(LoadError::NotWasm(""))));
+        assert!(
+            matches!(componentize(b"\x7fELF..."), Err(LoadError::NotWasm(why)) if why.contains("precompiled"))
+        );
+        assert!(matches!(componentize(b"\0asm\x01\0\0\0"), Err(LoadError::CoreModule)));
+    }
 }

@@ -184,4 +184,16 @@ mod tests {
             assert!(line.meaning.contains("Protects"), "{} does not say whom it protects", line.key);
         }
     }
+
+    #[test]
+    fn the_documentation_has_every_limit_as_it_is() {
+        let page = include_str!("../../docs/configuration.md");
+        let table = page.lines().skip_while(|line| !line.starts_with("| limit | form |")).skip(2);
+        let documented: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
+        let reference: Vec<String> = Limits::reference()
+            .iter()
+            .map(|line| format!("| `{}` | {} | {} | {} |", line.key, line.form, line.default, line.meaning))
+            .collect();
+        assert_eq!(documented, reference);
+    }
 }

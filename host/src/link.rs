@@ -6,6 +6,7 @@
 //! whatever handles a guest still holds; only id and subprotocol stay.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(crate) enum LinkError {
 pub(crate) struct Link {
     id: String,
     subprotocol: OnceLock<String>,
+    /// Something was done to the state since the loop last took what there is: spares the loop the lock between two messages.
+    touched: AtomicBool,
     /// None once the connection has ended.
     state: Mutex<Option<State>>,
 }
@@ -149,7 +152,12 @@ impl Link {
             flushers: Vec::new(),
             bounds,
         };
-        Self { id: random_id(), subprotocol: OnceLock::new(), state: Mutex::new(Some(state)) }
+        Self {
+            id: random_id(),
+            subprotocol: OnceLock::new(),
+            touched: AtomicBool::new(false),
+            state: Mutex::new(Some(state)),
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -174,6 +182,7 @@ impl Link {
         let mut guard = self.lock();
         let state = guard.as_mut().ok_or(LinkError::Closed)?;
         let result = action(state)?;
+        self.touched.store(true, Ordering::Release);
         let sleeper = state.sleeper.take();
         drop(guard);
         if let Some(waker) = sleeper {
@@ -186,7 +195,7 @@ impl Link {
 
     /// Queues a message, whoever it is from.
     pub(crate) fn write(&self, message: Message) -> Result<(), LinkError> {
-        self.act(|state| state.enqueue(message))
+        self.act(|state| state.enqueue_for_guest(message))
     }
 
     /// Queues a published message; a full queue drops it, and counts that.
@@ -211,17 +220,19 @@ impl Link {
                 data.len()
             )));
         }
-        self.act(|state| state.enqueue(Message::Ping(Bytes::from(data))))
+        self.act(|state| state.enqueue_for_guest(Message::Ping(Bytes::from(data))))
     }
 
     /// Starts the closing handshake after what is queued; a second call changes nothing.
     pub(crate) fn close(&self, closing: Closing) -> Result<(), LinkError> {
-        self.act(|state| {
-            if matches!(state.ending, Ending::Open) {
+        self.act(|state| match state.ending {
+            Ending::Open => {
                 state.ending = Ending::Closing(Some(closing));
                 state.wake_flushers();
+                Ok(())
             }
-            Ok(())
+            Ending::Closing(_) => Ok(()),
+            Ending::Closed => Err(LinkError::Closed),
         })
     }
 
@@ -347,6 +358,9 @@ impl Link {
 
     /// Moves what is queued to the loop's own queue.
     pub(crate) fn take(&self, outgoing: &mut VecDeque<Message>) -> Taken {
+        if !self.touched.swap(false, Ordering::AcqRel) {
+            return Taken::default();
+        }
         let mut guard = self.lock();
         let Some(state) = guard.as_mut() else { return Taken::default() };
         outgoing.append(&mut state.queue);
@@ -368,14 +382,21 @@ impl Link {
         }
     }
 
-    /// The peer has closed or is gone: whoever waits or writes is told `closed`. Timers no longer fire.
-    pub(crate) fn peer_closed(&self) {
+    /// Nothing more will be taken from guests: whoever waits or writes is told `closed`, and timers no longer fire. What is
+    /// queued may still leave.
+    pub(crate) fn refuse_writes(&self) {
         if let Some(state) = self.lock().as_mut() {
             state.ending = Ending::Closed;
             state.timers.clear();
+            state.wake_flushers();
+        }
+    }
+
+    /// Nothing that is queued can leave any more.
+    pub(crate) fn discard_queue(&self) {
+        if let Some(state) = self.lock().as_mut() {
             state.queue.clear();
             state.unsent = Unsent::default();
-            state.wake_flushers();
         }
     }
 
@@ -397,6 +418,13 @@ impl State {
         if matches!(self.ending, Ending::Open) { Ok(()) } else { Err(LinkError::Closed) }
     }
 
+    /// A guest that is refused is told when there is room again.
+    fn enqueue_for_guest(&mut self, message: Message) -> Result<(), LinkError> {
+        let result = self.enqueue(message);
+        self.refused |= result == Err(LinkError::BufferFull);
+        result
+    }
+
     fn enqueue(&mut self, message: Message) -> Result<(), LinkError> {
         self.check_open()?;
         let bytes = message.len();
@@ -408,7 +436,6 @@ impl State {
         }
         let too_many = (self.unsent.messages + 1) * QUEUE_ENTRY_BYTES > self.bounds.queue_bytes;
         if too_many || self.unsent.bytes + bytes > self.bounds.queue_bytes {
-            self.refused = true;
             return Err(LinkError::BufferFull);
         }
         self.unsent.add(&message);

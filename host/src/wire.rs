@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -26,6 +27,9 @@ const READ_BUFFER: usize = 4 << 10;
 const WRITE_BUFFER: usize = 4 << 10;
 /// Room beside the largest message for frame headers and control frames: without it tungstenite panics or refuses for ever.
 const WRITE_SLACK: usize = 16 << 10;
+
+/// The payload of a control frame (RFC 6455 section 5.5), which is no message.
+const MAX_CONTROL_BYTES: usize = 125;
 
 /// A socket whose Nagle algorithm can be turned off, if it has one.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
@@ -53,6 +57,7 @@ pub(crate) struct Wire<S> {
     /// What was given to tungstenite since everything was last flushed.
     fed: Unsent,
     needs_flush: bool,
+    flushes: u64,
     /// Why we sent a close frame, or will when `outgoing` is empty.
     closing: Option<Closing>,
     close_sent: Option<CloseCause>,
@@ -77,7 +82,7 @@ impl<S: Socket> Wire<S> {
             .write_buffer_size(WRITE_BUFFER)
             .max_write_buffer_size(WRITE_BUFFER + WRITE_SLACK + limits.max_queue_bytes)
             .max_message_size(Some(limits.max_message_bytes))
-            .max_frame_size(Some(limits.max_message_bytes));
+            .max_frame_size(Some(limits.max_message_bytes.max(MAX_CONTROL_BYTES)));
         Self {
             stream: WebSocketStream::from_partially_read(
                 socket,
@@ -89,6 +94,7 @@ impl<S: Socket> Wire<S> {
             outgoing: VecDeque::new(),
             fed: Unsent::default(),
             needs_flush: false,
+            flushes: 0,
             closing: None,
             close_sent: None,
             ended: None,
@@ -101,9 +107,14 @@ impl<S: Socket> Wire<S> {
         self.ended.as_ref()
     }
 
-    /// Our close frame is on its way, and the peer's is awaited.
+    /// Our close frame is on its way, or waits behind what is queued; the peer's is awaited.
     pub(crate) fn awaits_close(&self) -> bool {
-        self.close_sent.is_some() && self.ended.is_none()
+        (self.closing.is_some() || self.close_sent.is_some()) && self.ended.is_none()
+    }
+
+    /// Grows whenever something has left: tells a slow peer from one that takes nothing.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flushes
     }
 
     /// The next thing that the peer sent; none when it will send nothing more, and [`Wire::ended`] says why.
@@ -113,8 +124,12 @@ impl<S: Socket> Wire<S> {
                 Some(Ok(Message::Close(frame))) => {
                     // tungstenite has queued the answer.
                     self.needs_flush = true;
-                    let cause = self.close_sent.unwrap_or(CloseCause::PeerClosed);
-                    self.end(link, cause, Some(CloseFrame::from_wire(frame)));
+                    if is_violation(frame.as_ref()) {
+                        self.end(link, CloseCause::ProtocolError, None);
+                    } else {
+                        let cause = self.close_sent.unwrap_or(CloseCause::PeerClosed);
+                        self.end(link, cause, Some(CloseFrame::from_wire(frame)));
+                    }
                 }
                 Some(Ok(message)) => {
                     // tungstenite has queued the pong.
@@ -146,13 +161,24 @@ impl<S: Socket> Wire<S> {
     }
 
     fn end(&mut self, link: &Link, cause: CloseCause, frame: Option<CloseFrame>) {
-        link.peer_closed();
-        self.outgoing.clear();
+        link.refuse_writes();
+        // After the peer's close frame nothing but its answer may be sent; to a peer that is gone, nothing at all.
+        if self.gone || frame.is_some() {
+            link.discard_queue();
+            self.outgoing.clear();
+        }
         self.ended = Some(Ended { cause, frame });
     }
 
     /// Writes what the link has and flushes; ready when nothing is left, or nothing can be written any more.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<()> {
+        ready!(self.poll_feed(cx, link));
+        if self.needs_flush { self.poll_flush(cx, link) } else { Poll::Ready(()) }
+    }
+
+    /// Hands what the link has to tungstenite, without a flush unless its buffer is full. Pending: the rest waits for the socket,
+    /// which wakes the task.
+    pub(crate) fn poll_feed(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<()> {
         let taken = link.take(&mut self.outgoing);
         if let Some(nodelay) = taken.nodelay {
             // Only fails on a socket that is gone, which the next read tells.
@@ -170,10 +196,9 @@ impl<S: Socket> Wire<S> {
             } else if let Some(closing) = self.closing.take() {
                 self.send_close(closing);
             } else {
-                break;
+                return Poll::Ready(());
             }
         }
-        if self.needs_flush { self.poll_flush(cx, link) } else { Poll::Ready(()) }
     }
 
     fn feed(&mut self, message: Message) {
@@ -198,6 +223,7 @@ impl<S: Socket> Wire<S> {
     fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<()> {
         // An error means that nothing more will leave: for the queue it is the same as having left.
         let _ = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        self.flushes += 1;
         self.needs_flush = false;
         if self.fed != Unsent::default() {
             link.settle(std::mem::take(&mut self.fed));
@@ -212,6 +238,8 @@ impl<S: Socket> Wire<S> {
             if self.gone {
                 return;
             }
+            link.refuse_writes();
+            std::future::poll_fn(|cx| self.poll_write(cx, link)).await;
             if cause.to_wire().is_some() {
                 self.send_close(Closing::Host(cause));
             }
@@ -232,6 +260,13 @@ impl<S: Socket> Wire<S> {
         })
         .await;
     }
+}
+
+/// A close frame with a code that must not be on the wire: tungstenite answers it with 1002, and hands up its own answer.
+fn is_violation(frame: Option<&tungstenite::protocol::CloseFrame>) -> bool {
+    frame.is_some_and(|frame| {
+        frame.code == CloseCode::Protocol && frame.reason.as_str() == "Protocol violation"
+    })
 }
 
 /// Reads and forgets until the peer stops.

@@ -9,7 +9,9 @@
 //! - `guests`: `cargo xtask guests`
 //! - `clients`: the foreign WebSocket clients that tests talk through
 //! - `test`: `cargo xtask test`
+//! - `bench`: `cargo xtask bench`
 
+mod bench;
 mod clients;
 mod component;
 mod debian;
@@ -43,6 +45,12 @@ enum Command {
     },
     /// Build the handlers of this repository to target/guests/NAME.wasm
     Guests(Guests),
+    /// Compare with a native echo: throughput, connections a second, memory (`-- --help` tells how)
+    Bench {
+        /// Passed on to `waterspout-bench compare`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Setup, guests, then `cargo test` of everything that runs on this machine
     Test {
         /// Passed on to `cargo test`
@@ -68,6 +76,7 @@ fn run(command: Command) -> Result<ExitCode> {
             clients::setup()?;
         }
         Command::Guests(guests) => guests.run()?,
+        Command::Bench { arguments } => return bench::run(&arguments),
         Command::Test { arguments } => return test::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

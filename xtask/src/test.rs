@@ -20,11 +20,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     Guests::default().run_with(&toolchain)?;
     clients::setup()?;
 
-    // Optimized, as `cargo run --release` is: everything is built once, and handlers compile ten times faster.
     // Guests export what only a component's host can call: this machine's linker has nothing to make of them.
     let workspace = Workspace::of(&workspace::root().join("Cargo.toml"), &toolchain)?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace::root()).args(["test", "--release", "--workspace"]);
+    cargo.current_dir(workspace::root()).args(["test", "--workspace"]);
     for guest in workspace.guests() {
         cargo.args(["--exclude", &guest.name]);
     }

@@ -82,7 +82,8 @@ impl Workspace {
     pub(crate) fn guests(&self) -> Vec<Package> {
         let folders = GUEST_FOLDERS.map(|folder| self.root.join(folder));
         let guest = |package: &&Package| {
-            folders.iter().any(|folder| package.manifest_path.starts_with(folder)) && package.library().is_some()
+            folders.iter().any(|folder| package.manifest_path.starts_with(folder))
+                && package.library().is_some()
         };
         self.packages.iter().filter(guest).cloned().collect()
     }

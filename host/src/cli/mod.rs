@@ -95,3 +95,19 @@ fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_documentation_has_every_flag() {
+        let page = include_str!("../../../docs/configuration.md");
+        let command = Arguments::command();
+        let commands = command.get_subcommands().chain([&command]);
+        for flag in commands.flat_map(clap::Command::get_arguments).filter_map(clap::Arg::get_long) {
+            assert!(page.contains(&format!("`--{flag}")), "docs/configuration.md lacks --{flag}");
+        }
+    }
+}

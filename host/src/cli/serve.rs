@@ -161,10 +161,10 @@ async fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     let dropped = server
         .run(async {
             shutdown.await;
-            println!(
+            super::say(format_args!(
                 "closing connections; at most {}; ctrl-c again to drop them",
                 humantime::format_duration(grace)
-            );
+            ));
             exit_at_second_signal();
         })
         .await;

@@ -48,9 +48,14 @@ impl Folder {
     /// An example of this package, which `cargo test` has built.
     pub(crate) fn example(&self, name: &str) -> Command {
         let test = std::env::current_exe().expect("a test is a file");
-        let examples = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps").join("examples");
+        let examples =
+            test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps").join("examples");
         let program = examples.join(name);
-        assert!(program.exists(), "{} is missing: `cargo build --example {name}` in this profile", program.display());
+        assert!(
+            program.exists(),
+            "{} is missing: `cargo build --example {name}` in this profile",
+            program.display()
+        );
         self.prepared(Command::new(program))
     }
 
@@ -89,7 +94,8 @@ impl Drop for Folder {
 /// A program that has said where it listens. Killed when dropped.
 pub(crate) struct Program {
     pid: Pid,
-    printed: Vec<String>,
+    first: String,
+    lines: Receiver<String>,
     ended: Receiver<Ended>,
 }
 
@@ -163,26 +169,30 @@ impl Program {
     /// Starts it and waits until it has said where it listens.
     pub(crate) fn start(command: &mut Command) -> Self {
         let (pid, lines, ended) = spawn(command);
-        let mut program = Self { pid, printed: Vec::new(), ended };
-        match lines.recv_timeout(PATIENCE) {
-            Ok(line) => program.printed.push(line),
+        let mut program = Self { pid, first: String::new(), lines, ended };
+        match program.lines.recv_timeout(PATIENCE) {
+            Ok(line) => program.first = line,
             Err(RecvTimeoutError::Timeout) => panic!("{command:?} has said nothing after {PATIENCE:?}"),
-            Err(RecvTimeoutError::Disconnected) => panic!("{command:?} ended: {:?}", program.ended.recv_timeout(PATIENCE)),
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("{command:?} ended: {:?}", program.ended.recv_timeout(PATIENCE))
+            }
         }
-        // It says all of it before it serves: an answer means that there is no more.
-        get(program.address(), "/healthz");
-        program.printed.extend(lines.try_iter());
         program
     }
 
-    /// The lines that it printed when it started.
-    pub(crate) fn printed(&self) -> &[String] {
-        &self.printed
+    /// The first line that it printed.
+    pub(crate) fn first_line(&self) -> &str {
+        &self.first
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn next_line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("another line")
     }
 
     /// Of `... ws://ADDRESS/...` in its first line.
     pub(crate) fn address(&self) -> SocketAddr {
-        let line = &self.printed[0];
+        let line = &self.first;
         let address = line.split_once("ws://").and_then(|(_, rest)| rest.split('/').next());
         address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no address: {line}"))
     }
@@ -233,7 +243,8 @@ pub(crate) fn request(address: SocketAddr, path: &str, headers: &str) -> (u16, S
     let mut reader = BufReader::new(socket);
     let mut status = String::new();
     reader.read_line(&mut status).expect("an answer");
-    let code = status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{status:?}"));
+    let code =
+        status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{status:?}"));
     let mut rest = String::new();
     if headers.contains("Connection: close") {
         reader.read_to_string(&mut rest).expect("a body of text");

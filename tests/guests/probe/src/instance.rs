@@ -1,0 +1,93 @@
+//! What all handlers of one instance share.
+
+use std::collections::BTreeMap;
+
+use waterspout_guest::{Connection, Shared, publish};
+
+use crate::wasi::Pollable;
+
+#[derive(Default)]
+pub(crate) struct Instance {
+    handlers: u32,
+    /// Every connection that opened, by its handler's number; ended ones, too.
+    connections: BTreeMap<u32, Connection>,
+    /// The numbers of those that are open.
+    open: Vec<u32>,
+    watchers: Vec<u32>,
+    history: Vec<String>,
+    count: u32,
+    /// Kept so that it is not given back.
+    memory: Vec<Vec<u8>>,
+    handles: Vec<Pollable>,
+}
+
+impl Instance {
+    pub(crate) fn next_number(&mut self) -> u32 {
+        self.handlers += 1;
+        self.handlers
+    }
+
+    /// Adds a line to the history, and tells those who watch, and the topic if there is one.
+    pub(crate) fn record(number: u32, topic: Option<&String>, line: &str) {
+        let mut instance = Self::shared();
+        instance.history.push(line.to_owned());
+        for watcher in instance.watchers.iter().filter(|watcher| **watcher != number) {
+            // Whoever watches reads, or misses lines.
+            let _ = instance.connections[watcher].write_message(format!("history {line}"));
+        }
+        if let Some(topic) = topic {
+            publish(topic, line).expect("the topic's name is as it must be");
+        }
+    }
+
+    pub(crate) fn opened(&mut self, number: u32, conn: &Connection) {
+        self.connections.insert(number, conn.clone());
+        self.open.push(number);
+    }
+
+    pub(crate) fn closed(&mut self, number: u32) {
+        self.open.retain(|other| *other != number);
+        self.watchers.retain(|other| *other != number);
+    }
+
+    pub(crate) fn watch(&mut self, number: u32) {
+        self.watchers.push(number);
+    }
+
+    pub(crate) fn history(&self) -> &[String] {
+        &self.history
+    }
+
+    pub(crate) fn count(&mut self) -> u32 {
+        self.count += 1;
+        self.count
+    }
+
+    /// The ids of open connections, in the order in which they opened.
+    pub(crate) fn peers(&self) -> String {
+        let ids: Vec<_> = self.open.iter().map(|number| self.connections[number].id()).collect();
+        ids.join(" ")
+    }
+
+    /// A connection by its id, also if it has ended.
+    pub(crate) fn connection(&self, id: &str) -> Option<Connection> {
+        self.connections.values().find(|conn| conn.id() == id).cloned()
+    }
+
+    /// Takes so much more memory and keeps it; false if there is none.
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+        let mut memory = Vec::new();
+        let grown = memory.try_reserve_exact(bytes).is_ok();
+        self.memory.push(memory);
+        grown
+    }
+
+    pub(crate) fn hold(&mut self, handle: Pollable) {
+        self.handles.push(handle);
+    }
+}
+
+/// At most 60 characters of a text.
+pub(crate) fn shortened(text: &str) -> &str {
+    text.char_indices().nth(60).map_or(text, |(at, _)| &text[..at])
+}

@@ -1,0 +1,12 @@
+//! Whole stories: a host on a real socket, a real client, a real guest. One test a sentence.
+
+mod clients;
+mod closing;
+mod handshake;
+mod instances;
+mod limits;
+mod messages;
+mod probe;
+mod protocol;
+mod wasi;
+mod witness;
