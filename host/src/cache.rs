@@ -4,6 +4,7 @@
 //! folder is ours alone (mode 0700), a file's name is the hash of component, wasmtime version and engine class, and its
 //! content carries a MAC under a key that is kept in another folder. What does not verify is compiled again.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -46,6 +47,17 @@ impl CacheFolders {
 
 /// How long a compiled handler is kept that no start has used.
 const KEPT_UNUSED: Duration = Duration::from_secs(60 * 24 * 3600);
+
+/// How the names of files begin that are being written.
+const ASIDE: &str = ".waterspout-";
+
+/// Whether a file in the folder is one of the cache's: an operator's folder may hold others.
+fn is_ours(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        let is_hash = |hash: &str| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+        name.starts_with(ASIDE) || name.strip_suffix(".compiled").is_some_and(is_hash)
+    })
+}
 
 const MAC_BYTES: usize = blake3::OUT_LEN;
 
@@ -91,7 +103,7 @@ impl Cache {
     /// Removes what no start has used for a long time: every version of a handler leaves a file.
     fn trim(&self, now: SystemTime) {
         let Ok(files) = fs::read_dir(&self.folder) else { return };
-        for file in files.flatten() {
+        for file in files.flatten().filter(|file| is_ours(&file.file_name())) {
             let modified = file.metadata().and_then(|metadata| metadata.modified());
             if modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age > KEPT_UNUSED)) {
                 // Another process may have been faster.
@@ -102,7 +114,7 @@ impl Cache {
 
     fn write(&self, path: &Path, artefact: &[u8]) -> io::Result<()> {
         // Written aside and renamed, so that nobody reads half a file.
-        let aside = self.folder.join(format!(".{}.{:016x}", std::process::id(), random_u64()));
+        let aside = self.folder.join(format!("{ASIDE}{}.{:016x}", std::process::id(), random_u64()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
         let written = file
             .write_all(self.mac(path, artefact).as_bytes())
@@ -260,8 +272,11 @@ mod tests {
         cache.store(&engine, b"component", b"artefact");
         cache.trim(SystemTime::now() + KEPT_UNUSED / 2);
         assert!(cache.load(&engine, b"component").is_some());
+        let stranger = folder.folders().cache.join("somebody-elses.toml");
+        fs::write(&stranger, "").expect("writable");
         cache.trim(SystemTime::now() + KEPT_UNUSED * 2);
         assert!(cache.load(&engine, b"component").is_none());
+        assert!(stranger.exists(), "a file that is not the cache's was removed");
     }
 
     #[test]

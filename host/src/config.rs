@@ -140,12 +140,20 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn from_file(file: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| ConfigError::Read { file: file.into(), error })?;
-        Self::from_text(&text, file)
+        Self::from_file_on(file, None)
     }
 
-    fn from_text(text: &str, file: &Path) -> Result<Self, ConfigError> {
+    /// The same, listening on `listen` instead of where the file says.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn from_file_on(file: &Path, listen: Option<SocketAddr>) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(file).map_err(|error| ConfigError::Read { file: file.into(), error })?;
+        Self::from_text(&text, file, listen)
+    }
+
+    fn from_text(text: &str, file: &Path, listen: Option<SocketAddr>) -> Result<Self, ConfigError> {
         let wrong = |line, message| ConfigError::Wrong { file: file.into(), line, message };
         let table: FileTable = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| line_of(text, span.start));
@@ -165,7 +173,8 @@ impl Config {
             }
         }
         let folder = file.parent().unwrap_or(Path::new("."));
-        let listen = table.listen.unwrap_or(DEFAULT_LISTEN);
+        // Which host names a route answers to by default depends on it.
+        let listen = listen.or(table.listen).unwrap_or(DEFAULT_LISTEN);
         let mut limits = Limits::default();
         table.limits.apply_to(&mut limits);
         if table.route.is_empty() {
@@ -279,7 +288,7 @@ fn line_of_key(text: &str, route: &str, key: &str) -> Option<usize> {
     text.lines().enumerate().find_map(|(at, line)| {
         let line = line.trim_start();
         if line.starts_with('[') {
-            within = line.starts_with(&header);
+            within = line.strip_prefix(&header).is_some_and(|rest| rest.starts_with([']', '.']));
         }
         let stands = within && line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
         stands.then_some(at + 1)
@@ -328,7 +337,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
-        Config::from_text(text, Path::new("conf/waterspout.toml")).map_err(|error| error.to_string())
+        Config::from_text(text, Path::new("conf/waterspout.toml"), None).map_err(|error| error.to_string())
     }
 
     fn mistake(text: &str) -> String {
@@ -418,6 +427,18 @@ mod tests {
         assert!(mistake("").contains("there is no route"));
         assert!(mistake("[route.a]\npath = '/'\n").contains("the route has no `handler`"));
         assert!(mistake("[route.a\n").starts_with("conf/waterspout.toml:1:"));
+    }
+
+    #[test]
+    fn the_default_host_names_follow_the_address_that_is_bound() {
+        let hosts = |listen: &str| {
+            let listen = Some(listen.parse().expect("an address"));
+            let text = format!("listen = '0.0.0.0:80'\n{ROUTE}");
+            let config = Config::from_text(&text, Path::new("f"), listen).expect("valid");
+            config.routes[0].0.hosts.clone()
+        };
+        assert_eq!(hosts("127.0.0.1:1"), Hosts::Loopback);
+        assert_eq!(hosts("0.0.0.0:1"), Hosts::Any);
     }
 
     #[test]

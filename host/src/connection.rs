@@ -16,10 +16,8 @@ use tokio::time::{Instant, Sleep};
 use crate::close::CloseCause;
 use crate::instance::{Answer, Call, CallFailure};
 use crate::link::{Errand, Link};
-use crate::request::Request;
 use crate::routes::Route;
 use crate::seat::Seat;
-use crate::topics::Topics;
 use crate::wire::{Ended, Socket, Wire};
 
 /// Bytes read ahead while a call runs. One message may be larger.
@@ -35,9 +33,7 @@ const BATCH_TIME: std::time::Duration = std::time::Duration::from_millis(1);
 pub(crate) struct Connection<S> {
     wire: Wire<S>,
     link: Arc<Link>,
-    request: Arc<Request>,
     route: Arc<Route>,
-    topics: Arc<Topics>,
     inbox: Inbox,
     alarm: Alarm,
 }
@@ -103,22 +99,8 @@ enum Step {
 
 impl<S: Socket> Connection<S> {
     /// Boxed, because a future holds what it is given twice.
-    pub(crate) fn new(
-        wire: Wire<S>,
-        link: Arc<Link>,
-        request: Arc<Request>,
-        route: Arc<Route>,
-        topics: Arc<Topics>,
-    ) -> Box<Self> {
-        Box::new(Self {
-            wire,
-            link,
-            request,
-            route,
-            topics,
-            inbox: Inbox::default(),
-            alarm: Alarm::default(),
-        })
+    pub(crate) fn new(wire: Wire<S>, link: Arc<Link>, route: Arc<Route>) -> Box<Self> {
+        Box::new(Self { wire, link, route, inbox: Inbox::default(), alarm: Alarm::default() })
     }
 
     /// Serves the connection from `open` to `on-close`. Returns why it ended.
@@ -130,11 +112,11 @@ impl<S: Socket> Connection<S> {
         Box::pin(self.finish(seat, served)).await
     }
 
-    /// `on-close`, the closing handshake, and the end of everything that was held for the connection.
+    /// `on-close` and the closing handshake.
     async fn finish(self: Box<Self>, mut seat: Seat, served: Result<Ended, CallFailure>) -> CloseCause {
         let timeout = self.route.limits.close_timeout;
-        let Self { wire, link, request, topics, .. } = *self;
-        let cause = match served {
+        let Self { wire, link, .. } = *self;
+        match served {
             Ok(ended) => {
                 link.refuse_writes();
                 let on_close = async {
@@ -152,10 +134,7 @@ impl<S: Socket> Connection<S> {
                 wire.finish(cause, &link, timeout).await;
                 cause
             }
-        };
-        link.end(&topics);
-        request.end();
-        cause
+        }
     }
 
     async fn serve(&mut self, seat: &mut Seat) -> Result<Ended, CallFailure> {
@@ -243,12 +222,12 @@ impl<S: Socket> Connection<S> {
         if !self.wire.awaits_close() {
             return None;
         }
-        let flushes = self.wire.flushes();
+        let written = self.wire.written_bytes();
         match self.alarm.close_deadline {
-            Some((at_flushes, deadline)) if at_flushes == flushes => Some(deadline),
+            Some((then, deadline)) if then == written => Some(deadline),
             _ => {
                 let deadline = Instant::now() + self.route.limits.close_timeout;
-                self.alarm.close_deadline = Some((flushes, deadline));
+                self.alarm.close_deadline = Some((written, deadline));
                 Some(deadline)
             }
         }
@@ -284,7 +263,12 @@ impl<S: Socket> Connection<S> {
 
     /// What goes on while the handler waits or has yielded: reading ahead, pongs, writing, the peer's close.
     fn poll_background(&mut self, cx: &mut Context<'_>) {
-        while self.inbox.has_room() {
+        loop {
+            // Before the next frame is read, as in `poll_step`.
+            let _ = self.wire.poll_feed(cx, &self.link);
+            if !self.inbox.has_room() {
+                break;
+            }
             match self.wire.poll_read(cx, &self.link) {
                 Poll::Ready(Some(call)) => self.inbox.push(call),
                 Poll::Ready(None) | Poll::Pending => break,

@@ -4,6 +4,7 @@
 //! `max-memory-bytes`. Every live instance holds one [`Slot`], which covers its memories, tables, core instances and stack;
 //! without a slot no handshake is answered with 101.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
@@ -55,6 +56,8 @@ const MAPPINGS_RESERVED: u64 = 2_000;
 /// Core instances and tables of an ordinary component, for each of its linear memories: the adapter and the shims included.
 const CORE_INSTANCES_PER_SLOT: u32 = 8;
 const TABLES_PER_SLOT: u32 = 4;
+/// Room for tables in every class (wasmtime's default): a route's own limit is told by name instead.
+const MIN_TABLE_ELEMENTS: u32 = 20_000;
 /// Address space of one fiber stack, of which the guest may use `MAX_WASM_STACK`; the rest is for the host's imports.
 const FIBER_STACK: usize = 1 << 20;
 const MAX_WASM_STACK: usize = 512 << 10;
@@ -65,6 +68,8 @@ pub(crate) struct EngineClass {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestState>,
     slots: Arc<Semaphore>,
+    /// How many slots there are when none is taken.
+    pub(crate) all_slots: u32,
 }
 
 /// The right to one live instance. Given back by drop.
@@ -75,13 +80,14 @@ pub(crate) struct Slot {
 }
 
 impl EngineClass {
-    fn new(memory: MemoryClass, slots: u32) -> wasmtime::Result<Self> {
+    fn new(memory: MemoryClass, slots: u32, table_elements: u32) -> wasmtime::Result<Self> {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(slots)
             .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT))
             .total_memories(slots)
             .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
             .total_stacks(slots)
+            .table_elements(table_elements as usize)
             .max_memory_size(memory.max_memory_bytes());
         let mut config = Config::new();
         config
@@ -96,7 +102,7 @@ impl EngineClass {
         meter::start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker)?;
-        Ok(Self { memory, engine, linker, slots: Arc::new(Semaphore::new(slots as usize)) })
+        Ok(Self { memory, engine, linker, slots: Arc::new(Semaphore::new(slots as usize)), all_slots: slots })
     }
 
     /// A slot for an instance that needs `weight` times what an ordinary one does; none if the pool is exhausted.
@@ -106,8 +112,11 @@ impl EngineClass {
     }
 
     /// How many slots a component takes.
-    pub(crate) fn weight(memories: u32, tables: u32) -> u32 {
-        memories.max(tables.div_ceil(TABLES_PER_SLOT)).max(1)
+    pub(crate) fn weight(memories: u32, tables: u32, core_instances: u32) -> u32 {
+        memories
+            .max(tables.div_ceil(TABLES_PER_SLOT))
+            .max(core_instances.div_ceil(CORE_INSTANCES_PER_SLOT))
+            .max(1)
     }
 }
 
@@ -137,14 +146,17 @@ impl Engines {
         limits: impl IntoIterator<Item = &'a Limits>,
         max_instances: u32,
     ) -> wasmtime::Result<(Self, Option<Shortage>)> {
-        let mut wanted: Vec<MemoryClass> = limits.into_iter().map(MemoryClass::for_limits).collect();
-        wanted.sort();
-        wanted.dedup();
+        // Each class with the largest table that one of its routes allows.
+        let mut wanted = BTreeMap::new();
+        for limits in limits {
+            let elements = wanted.entry(MemoryClass::for_limits(limits)).or_insert(MIN_TABLE_ELEMENTS);
+            *elements = limits.max_table_elements.max(*elements);
+        }
         let (granted, shortage) = fit(max_instances, max_map_count());
         let share = (granted / wanted.len().max(1) as u32).max(1);
         let classes = wanted
             .into_iter()
-            .map(|memory| EngineClass::new(memory, share).map(Arc::new))
+            .map(|(memory, table_elements)| EngineClass::new(memory, share, table_elements).map(Arc::new))
             .collect::<wasmtime::Result<_>>()?;
         Ok((Self { classes }, shortage))
     }
@@ -200,9 +212,10 @@ mod tests {
 
     #[test]
     fn a_component_with_several_memories_takes_several_slots() {
-        assert_eq!(EngineClass::weight(1, 2), 1);
-        assert_eq!(EngineClass::weight(4, 5), 4);
-        assert_eq!(EngineClass::weight(0, 0), 1);
-        assert_eq!(EngineClass::weight(1, 9), 3);
+        assert_eq!(EngineClass::weight(1, 2, 4), 1);
+        assert_eq!(EngineClass::weight(4, 5, 8), 4);
+        assert_eq!(EngineClass::weight(0, 0, 0), 1);
+        assert_eq!(EngineClass::weight(1, 9, 1), 3);
+        assert_eq!(EngineClass::weight(1, 1, 17), 3);
     }
 }

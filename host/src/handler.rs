@@ -64,6 +64,9 @@ pub enum LoadError {
     /// It is not valid WebAssembly, or uses features that this host does not have.
     #[error("does not compile: {0}")]
     Compile(String),
+    /// The route's limits cannot be met.
+    #[error("belongs to a route with an impossible limit: {0}")]
+    Limits(String),
     /// The runtime was not made for a route with this much memory.
     #[error("belongs to a route whose `max-memory-bytes` the runtime was not made for")]
     UnforeseenClass,
@@ -126,6 +129,9 @@ impl Runtime {
     /// # Errors
     /// See [`LoadError`]; nothing has been changed.
     pub fn load(&self, source: &HandlerSource, limits: &Limits) -> Result<Handler, LoadError> {
+        if let Some((_, why)) = limits.contradiction() {
+            return Err(LoadError::Limits(why));
+        }
         let bytes = source.read()?;
         let component = componentize(&bytes)?;
         let class = self.engines.class(limits).ok_or(LoadError::UnforeseenClass)?;
@@ -143,7 +149,15 @@ impl Runtime {
             .instantiate_pre(&compiled)
             .map_err(|error| LoadError::MissingImport(one_line(&error)))?;
         let pre = WebsocketAppPre::new(pre).map_err(|error| LoadError::Mismatch(one_line(&error)))?;
-        let weight = EngineClass::weight(resources.num_memories, resources.num_tables);
+        let weight =
+            EngineClass::weight(resources.num_memories, resources.num_tables, core_instances(&component)?);
+        if weight > class.all_slots {
+            return Err(LoadError::TooLarge {
+                needed: format!("{weight} times what an ordinary instance takes"),
+                allowed: format!("{} of `max-instances` in its class", class.all_slots),
+                key: "max-instances",
+            });
+        }
         Ok(Handler { pre: Arc::new(pre), class: class.clone(), weight })
     }
 
@@ -302,6 +316,24 @@ pub(crate) fn exports(component: &[u8]) -> Result<Vec<String>, LoadError> {
         }
     }
     Ok(names)
+}
+
+/// How many core instances one instance of the component has.
+fn core_instances(component: &[u8]) -> Result<u32, LoadError> {
+    let mut count = 0_u32;
+    for payload in wasmparser::Parser::new(0).parse_all(component) {
+        let payload = payload.map_err(|error| LoadError::Compile(error.to_string()))?;
+        let wasmparser::Payload::InstanceSection(section) = payload else { continue };
+        for instance in section {
+            // The others are only names for what was exported elsewhere.
+            if let wasmparser::Instance::Instantiate { .. } =
+                instance.map_err(|error| LoadError::Compile(error.to_string()))?
+            {
+                count = count.saturating_add(1);
+            }
+        }
+    }
+    Ok(count)
 }
 
 fn check_exports(component: &[u8]) -> Result<(), LoadError> {

@@ -297,6 +297,9 @@ const GUEST_HEADERS: [HeaderName; 5] = [
     header::CACHE_CONTROL,
 ];
 
+/// `x-*` by which a handler would command the proxy in front of this server: make it serve files, or ask other servers.
+const PROXY_COMMANDS: [&str; 4] = ["x-accel-", "x-sendfile", "x-lighttpd-", "x-reproxy-"];
+
 /// Checks a header that a handler wants in an answer: it must be well-formed and on the list.
 ///
 /// # Errors
@@ -310,7 +313,8 @@ pub(crate) fn guest_header(
     let header =
         HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{shown}` is not a header name"))?;
     let allowed = GUEST_HEADERS.contains(&header)
-        || header.as_str().starts_with("x-")
+        || (header.as_str().starts_with("x-")
+            && !PROXY_COMMANDS.iter().any(|command| header.as_str().starts_with(command)))
         || (set_cookie && header == header::SET_COOKIE);
     if !allowed {
         return Err(format!(
@@ -321,6 +325,43 @@ pub(crate) fn guest_header(
     let value = HeaderValue::from_str(value)
         .map_err(|_| format!("the value of header `{shown}` has forbidden characters"))?;
     Ok((header, value))
+}
+
+/// Headers that a handler adds to an answer: checked, and bounded in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct GuestHeaders {
+    headers: HeaderMap,
+    bytes: usize,
+}
+
+/// Why a handler's header is not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum GuestHeaderError {
+    Invalid(String),
+    /// `max-response-header-bytes`.
+    TooMany,
+}
+
+impl GuestHeaders {
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        value: &str,
+        set_cookie: bool,
+        max_bytes: usize,
+    ) -> Result<(), GuestHeaderError> {
+        let (name, value) = guest_header(name, value, set_cookie).map_err(GuestHeaderError::Invalid)?;
+        let bytes = self.bytes + name.as_str().len() + value.len() + b": \r\n".len();
+        if bytes > max_bytes || self.headers.try_append(name, value).is_err() {
+            return Err(GuestHeaderError::TooMany);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    pub(crate) fn into_headers(self) -> HeaderMap {
+        self.headers
+    }
 }
 
 #[cfg(test)]
@@ -490,6 +531,8 @@ mod tests {
             "Connection",
             "Clear-Site-Data",
             "Set-Cookie",
+            "X-Accel-Redirect",
+            "X-Sendfile",
             "a b",
             "",
         ] {

@@ -21,6 +21,7 @@ use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
 use crate::request::Request;
 use crate::routes::Route;
 use crate::topics::Topics;
+use crate::units::printable;
 
 /// What a connection asks its handler: the handshake's questions, then its events.
 #[derive(Debug)]
@@ -236,11 +237,17 @@ fn report(error: &wasmtime::Error, route: &Route, link: &Link, call: &'static st
         route = %route.name,
         connection = %link.id(),
         call,
-        cause = %error.root_cause().to_string().lines().next().unwrap_or_default(),
-        at = %place,
+        cause = shown(error.root_cause().to_string().lines().next().unwrap_or_default()),
+        at = shown(&place),
         "{failure}"
     );
     failure
+}
+
+/// Names are the guest's own: escaped, and cut.
+fn shown(text: &str) -> String {
+    const MAX_BYTES: usize = 1 << 10;
+    printable(&text.as_bytes()[..text.len().min(MAX_BYTES)])
 }
 
 /// Where in the guest: its innermost functions, in one line. A panic's own machinery says nothing, unless there is nothing else.

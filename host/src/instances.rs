@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
+use wasmtime::component::ResourceAny;
 
 use crate::engine::Slot;
 use crate::handler::Handler;
@@ -40,12 +41,20 @@ struct Live {
     generation: u64,
 }
 
+impl Live {
+    fn place(&self) -> SharedPlace {
+        SharedPlace { mailbox: self.mailbox.clone(), failure: self.failure.clone() }
+    }
+}
+
 /// One call, and where its answer goes.
 struct Letter {
     party: Party,
     call: Call,
-    answer: oneshot::Sender<Result<Answer, CallFailure>>,
+    answer: AnswerSender,
 }
+
+type AnswerSender = oneshot::Sender<Result<Answer, CallFailure>>;
 
 /// Why a connection cannot join.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +96,7 @@ impl Instances {
                 return Err(JoinError::TooManyConnections);
             }
             live.seated.insert(address(link), link.clone());
-            return Ok(self.place(key, live));
+            return Ok(live.place());
         }
         let slot = self.try_slot(handler).ok_or(JoinError::TooManyInstances)?;
         // A connection has one call in the mailbox, and one farewell.
@@ -99,7 +108,7 @@ impl Instances {
             opened: false,
             generation: next_generation(),
         };
-        let place = self.place(key, &live);
+        let place = live.place();
         let actor = Actor {
             instances: self.clone(),
             key: key.clone(),
@@ -107,6 +116,7 @@ impl Instances {
             failure: live.failure.clone(),
             route: route.clone(),
             letters,
+            handlers: HashMap::new(),
         };
         shared.insert(key.clone(), live);
         drop(shared);
@@ -117,16 +127,6 @@ impl Instances {
             actor.run(instance).await;
         });
         Ok(place)
-    }
-
-    fn place(self: &Arc<Self>, key: &InstanceKey, live: &Live) -> SharedPlace {
-        SharedPlace {
-            instances: self.clone(),
-            key: key.clone(),
-            generation: live.generation,
-            mailbox: live.mailbox.clone(),
-            failure: live.failure.clone(),
-        }
     }
 
     /// Runs `change` on the entry of an instance, if it is still that one.
@@ -173,21 +173,30 @@ struct Actor {
     failure: Arc<OnceLock<CallFailure>>,
     route: Arc<Route>,
     letters: mpsc::Receiver<Letter>,
+    /// The handler of each connection, by the address of its link. Kept here, so that none is lost when who asked for it has gone.
+    handlers: HashMap<usize, ResourceAny>,
+}
+
+/// Also when its task panics or is dropped with the runtime: a key must not stay with a dead instance.
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.end(CallFailure::Trapped);
+    }
 }
 
 impl Actor {
     async fn run(mut self, instance: Result<Instance, CallFailure>) {
-        let failure = match instance {
-            Ok(mut instance) => match self.serve(&mut instance).await {
+        let (failure, asker) = match instance {
+            Ok(instance) => match self.serve(instance).await {
                 Ok(()) => return,
-                Err(failure) => failure,
+                Err((failure, asker)) => (failure, Some(asker)),
             },
-            Err(failure) => failure,
+            Err(failure) => (failure, None),
         };
-        self.failure.get_or_init(|| failure);
-        for link in self.instances.remove(&self.key, self.generation) {
-            // Whose own call failed is told so already; one that has ended needs no closing.
-            let _ = link.close(Closing::Host(failure.into()));
+        // First the key is free, then anybody is told: who comes back at once gets a new instance.
+        self.end(failure);
+        if let Some(asker) = asker {
+            let _ = asker.send(Err(failure));
         }
         self.letters.close();
         while let Some(letter) = self.letters.recv().await {
@@ -195,8 +204,17 @@ impl Actor {
         }
     }
 
-    /// Serves calls until the instance is empty for long enough.
-    async fn serve(&mut self, instance: &mut Instance) -> Result<(), CallFailure> {
+    /// Frees the key and closes every connection of the instance; once, for whatever reason comes first.
+    fn end(&mut self, failure: CallFailure) {
+        self.failure.get_or_init(|| failure);
+        for link in self.instances.remove(&self.key, self.generation) {
+            // Whose own call failed is told so already; one that has ended needs no closing.
+            let _ = link.close(Closing::Host(failure.into()));
+        }
+    }
+
+    /// Serves calls until the instance is empty for long enough; or fails, and gives back who is still to be told.
+    async fn serve(&mut self, mut instance: Instance) -> Result<(), (CallFailure, AnswerSender)> {
         let mut empty_since: Option<Instant> = None;
         loop {
             let letter = match empty_since {
@@ -213,11 +231,30 @@ impl Actor {
                     }
                 }
             };
-            let Some(letter) = letter else { return Ok(()) };
-            self.answer(instance, letter).await?;
+            let Some(Letter { mut party, call, answer }) = letter else { return Ok(()) };
+            let address = address(&party.link);
+            let (opens, leaves) = (matches!(call, Call::Open), matches!(call, Call::Drop));
+            party.handler =
+                if leaves { self.handlers.remove(&address) } else { self.handlers.get(&address).copied() };
+            match instance.call(&party, call).await {
+                Err(failure) => return Err((failure, answer)),
+                Ok(result) => {
+                    if let Answer::Constructed(handler) = result {
+                        self.handlers.insert(address, handler);
+                    }
+                    // Who has gone meanwhile has sent its farewell, too.
+                    let _ = answer.send(Ok(result));
+                }
+            }
             let (empty, opened) = self
                 .instances
-                .with(&self.key, self.generation, |live| (live.seated.is_empty(), live.opened))
+                .with(&self.key, self.generation, |live| {
+                    live.opened |= opens;
+                    if leaves {
+                        live.seated.remove(&address);
+                    }
+                    (live.seated.is_empty(), live.opened)
+                })
                 .unwrap_or((true, false));
             empty_since = empty.then(Instant::now);
             if empty && !opened && self.instances.remove_if_empty(&self.key, self.generation) {
@@ -225,29 +262,11 @@ impl Actor {
             }
         }
     }
-
-    async fn answer(&self, instance: &mut Instance, letter: Letter) -> Result<(), CallFailure> {
-        let Letter { mut party, call, answer } = letter;
-        let result = instance.call(&party, call).await;
-        let failure = result.as_ref().err().copied();
-        match (answer.send(result), failure) {
-            (_, Some(failure)) => Err(failure),
-            // Who asked for a handler has gone meanwhile: nobody else knows of it.
-            (Err(Ok(Answer::Constructed(handler))), None) => {
-                party.handler = Some(handler);
-                instance.call(&party, Call::Drop).await.map(drop)
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 /// One connection's place in a shared instance.
 #[derive(Debug)]
 pub(crate) struct SharedPlace {
-    instances: Arc<Instances>,
-    key: InstanceKey,
-    generation: u64,
     mailbox: mpsc::Sender<Letter>,
     failure: Arc<OnceLock<CallFailure>>,
 }
@@ -255,7 +274,6 @@ pub(crate) struct SharedPlace {
 impl SharedPlace {
     /// Asks the instance; waits for its turn.
     pub(crate) async fn call(&self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
-        let opens = matches!(call, Call::Open);
         let (answer, answered) = oneshot::channel();
         let letter = Letter { party: party.clone(), call, answer };
         // The mailbox is closed, or the answer dropped, only when the instance has failed.
@@ -263,19 +281,14 @@ impl SharedPlace {
         if self.mailbox.send(letter).await.is_err() {
             return failed();
         }
-        let result = answered.await.unwrap_or_else(|_| failed());
-        if opens && result.is_ok() {
-            self.instances.with(&self.key, self.generation, |live| live.opened = true);
-        }
-        result
+        answered.await.unwrap_or_else(|_| failed())
     }
 
-    /// The connection has ended: gives the handler back, if there is one, and leaves.
+    /// The connection has ended: gives the handler back, if there is one, and leaves. The place is free once that is served, so that
+    /// no connection has more than one call and this farewell in the mailbox.
     pub(crate) fn leave(&self, party: Party) {
-        self.instances.with(&self.key, self.generation, |live| live.seated.remove(&address(&party.link)));
         let (answer, _) = oneshot::channel();
-        // Also wakes the instance, so that it notices when it is empty. Room is kept for it; if the instance has failed,
-        // there is nothing to give back.
+        // Fails only if the instance has: then there is nothing to give back.
         let _ = self.mailbox.try_send(Letter { party, call: Call::Drop, answer });
     }
 }

@@ -77,7 +77,7 @@ limits! {
     /// Table elements of one instance, all its tables together. Protects the machine. Growing past it fails inside the guest.
     max_table_elements: u32 = 20_000;
     /// Component handles of one instance. Protects the host's memory. Making more traps (1011).
-    max_handles: u32 = 50_000;
+    max_handles: u32 = 20_000;
     /// Processor time of one event: a message, a timer, one question of the handshake. Protects everybody's latency. Past it
     /// the instance ends: 1011, or 503 before the upgrade.
     cpu_per_event: Duration = Duration::from_millis(50);
@@ -129,6 +129,25 @@ impl Limits {
         if self.max_connections_per_instance == 0 {
             return too_small("max-connections-per-instance", "1".into());
         }
+        let durations = [
+            ("cpu-per-event", self.cpu_per_event),
+            ("wall-per-event", self.wall_per_event),
+            ("linger", self.linger),
+            ("close-timeout", self.close_timeout),
+        ];
+        if let Some((key, _)) = durations.into_iter().find(|(_, duration)| *duration > MAX_DURATION) {
+            return Some((key, format!("`{key}` must be at most {}", MAX_DURATION.show())));
+        }
+        let sizes = [
+            ("max-message-bytes", self.max_message_bytes),
+            ("max-queue-bytes", self.max_queue_bytes),
+            ("max-response-header-bytes", self.max_response_header_bytes),
+            ("max-topic-bytes", self.max_topic_bytes),
+            ("max-log-line-bytes", self.max_log_line_bytes),
+        ];
+        if let Some((key, _)) = sizes.into_iter().find(|(_, size)| *size > MAX_SIZE) {
+            return Some((key, format!("`{key}` must be at most {}", MAX_SIZE.show())));
+        }
         if self.max_memory_bytes > MAX_MEMORY_BYTES {
             return Some((
                 "max-memory-bytes",
@@ -139,6 +158,10 @@ impl Limits {
     }
 }
 
+/// Longer than any server runs, and far from where clocks overflow.
+const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// What a 32-bit guest could hold at most.
+const MAX_SIZE: usize = 2 << 30;
 /// Room for a few control frames: with less a queue is always full.
 const MIN_QUEUE_BYTES: usize = 1 << 10;
 /// All that a 32-bit memory can be.

@@ -6,6 +6,7 @@
 //! whatever handles a guest still holds; only id and subprotocol stay.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -44,6 +45,8 @@ struct State {
     queue: VecDeque<Message>,
     /// What is in `queue`, and what the loop has taken from it and not yet handed to the network.
     unsent: Unsent,
+    /// Messages that were ever queued: what a flush waits for has a number.
+    queued_messages: u64,
     ending: Ending,
     /// A write was refused: `on-writable` is owed.
     refused: bool,
@@ -68,10 +71,6 @@ impl Unsent {
     pub(crate) fn add(&mut self, message: &Message) {
         self.messages += 1;
         self.bytes += message.len();
-    }
-
-    fn is_nothing(self) -> bool {
-        self.messages == 0
     }
 }
 
@@ -102,6 +101,15 @@ enum Ending {
 pub(crate) enum Closing {
     Handler(CloseRequest),
     Host(CloseCause),
+}
+
+impl Closing {
+    pub(crate) fn cause(&self) -> CloseCause {
+        match self {
+            Self::Handler(_) => CloseCause::HandlerClosed,
+            Self::Host(cause) => *cause,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -142,6 +150,7 @@ impl Link {
         let state = State {
             queue: VecDeque::new(),
             unsent: Unsent::default(),
+            queued_messages: 0,
             ending: Ending::Open,
             refused: false,
             timers: Vec::new(),
@@ -250,21 +259,28 @@ impl Link {
         })
     }
 
-    /// Resolves when everything queued has been handed to the network. The caller bounds the time.
+    /// Resolves when everything that is queued now has been handed to the network; what others queue meanwhile is not waited for.
+    /// The caller bounds the time.
     ///
     /// Cancel safety: nothing is lost.
-    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        match self.lock().as_mut() {
-            None => Poll::Ready(Err(LinkError::Closed)),
-            Some(state) if !matches!(state.ending, Ending::Open) => Poll::Ready(Err(LinkError::Closed)),
-            Some(state) if state.unsent.is_nothing() => Poll::Ready(Ok(())),
-            Some(state) => {
-                if !state.flushers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                    state.flushers.push(cx.waker().clone());
-                }
-                Poll::Pending
-            }
+    pub(crate) async fn flush(&self) -> Result<(), LinkError> {
+        let mut last = None;
+        poll_fn(|cx| self.poll_flushed(cx, &mut last)).await
+    }
+
+    /// `last` is the number of the last message that is waited for; set by the first poll.
+    fn poll_flushed(&self, cx: &mut Context<'_>, last: &mut Option<u64>) -> Poll<Result<(), LinkError>> {
+        let mut guard = self.lock();
+        let Some(state) = guard.as_mut() else { return Poll::Ready(Err(LinkError::Closed)) };
+        state.check_open()?;
+        let last = *last.get_or_insert(state.queued_messages);
+        if state.queued_messages - state.unsent.messages as u64 >= last {
+            return Poll::Ready(Ok(()));
         }
+        if !state.flushers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.flushers.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Records a subscription; true if it is new. Only [`Topics`] calls it, under its own lock.
@@ -376,9 +392,7 @@ impl Link {
         if let Some(state) = self.lock().as_mut() {
             state.unsent.bytes = state.unsent.bytes.saturating_sub(sent.bytes);
             state.unsent.messages = state.unsent.messages.saturating_sub(sent.messages);
-            if state.unsent.is_nothing() {
-                state.wake_flushers();
-            }
+            state.wake_flushers();
         }
     }
 
@@ -439,6 +453,7 @@ impl State {
             return Err(LinkError::BufferFull);
         }
         self.unsent.add(&message);
+        self.queued_messages += 1;
         self.queue.push_back(message);
         Ok(())
     }
@@ -547,6 +562,20 @@ mod tests {
         assert!(matches!(link.take(&mut outgoing).closing, Some(Closing::Handler(_))));
         assert_eq!(outgoing.len(), 1);
         assert!(link.take(&mut outgoing).closing.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_flush_waits_for_what_was_queued_before_it_and_no_longer() {
+        let link = link(1000);
+        let mut outgoing = VecDeque::new();
+        link.write(Message::text("one")).expect("room");
+        let mut flush = std::pin::pin!(link.flush());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(flush.as_mut().poll(&mut cx).is_pending());
+        link.write(Message::text("two")).expect("room");
+        link.take(&mut outgoing);
+        link.settle(Unsent { messages: 1, bytes: 3 });
+        assert_eq!(flush.as_mut().poll(&mut cx), Poll::Ready(Ok(())));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::HeaderMap;
 
-use crate::handshake::{self, Host};
+use crate::handshake::{GuestHeaderError, GuestHeaders, Host};
 use crate::link::LinkError;
 use crate::routes::{Captures, Route};
 
@@ -24,13 +24,7 @@ struct Parts {
     host: Host,
     route: Arc<Route>,
     /// What the handler adds to the answer; none once the answer is on its way.
-    response: Option<ResponseHeaders>,
-}
-
-#[derive(Debug, Default)]
-struct ResponseHeaders {
-    headers: HeaderMap,
-    bytes: usize,
+    response: Option<GuestHeaders>,
 }
 
 /// A copy of the request's headers in one piece: hyper's own share the read buffer, which would live as long as they do.
@@ -68,7 +62,7 @@ impl Request {
     ) -> Self {
         let uri = head.uri.path_and_query().map_or("/", |target| target.as_str()).into();
         let headers = CompactHeaders::new(&head.headers);
-        let response = Some(ResponseHeaders::default());
+        let response = Some(GuestHeaders::default());
         let parts = Parts { uri, captures, headers, remote_address, host, route, response };
         Self { parts: Mutex::new(Some(Box::new(parts))) }
     }
@@ -126,19 +120,18 @@ impl Request {
         let mut guard = self.lock();
         let parts = guard.as_deref_mut().ok_or(LinkError::Closed)?;
         let response = parts.response.as_mut().ok_or(LinkError::Closed)?;
-        let (name, value) =
-            handshake::guest_header(name, value, parts.route.set_cookie).map_err(LinkError::Invalid)?;
-        response.bytes += name.as_str().len() + value.len() + b": \r\n".len();
-        if response.bytes > parts.route.limits.max_response_header_bytes {
-            return Err(LinkError::Limit("max-response-header-bytes".into()));
-        }
-        response.headers.append(name, value);
-        Ok(())
+        let Route { set_cookie, limits, .. } = &*parts.route;
+        response.add(name, value, *set_cookie, limits.max_response_header_bytes).map_err(
+            |error| match error {
+                GuestHeaderError::Invalid(why) => LinkError::Invalid(why),
+                GuestHeaderError::TooMany => LinkError::Limit("max-response-header-bytes".into()),
+            },
+        )
     }
 
     /// The handshake is over: takes the headers of the answer; from now on none can be added.
     pub(crate) fn take_response_headers(&self) -> HeaderMap {
-        self.lock().as_deref_mut().and_then(|parts| parts.response.take()).unwrap_or_default().headers
+        self.lock().as_deref_mut().and_then(|parts| parts.response.take()).unwrap_or_default().into_headers()
     }
 
     /// The connection has ended.
@@ -186,7 +179,7 @@ mod tests {
     fn headers_of_the_answer_are_bounded_and_end_with_the_handshake() {
         let request = request();
         assert_eq!(request.set_response_header("x-a", "1234567890123"), Ok(()));
-        assert!(matches!(request.set_response_header("x-b", ""), Err(LinkError::Limit(_))));
+        assert!(matches!(request.set_response_header("x-b", "too long now"), Err(LinkError::Limit(_))));
         assert_eq!(request.take_response_headers()["x-a"], "1234567890123");
         assert_eq!(request.set_response_header("x-a", "1"), Err(LinkError::Closed));
     }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -23,7 +23,7 @@ use crate::bindings::types::Rejection;
 use crate::close::CloseCause;
 use crate::connection::Connection;
 use crate::handler::Handler;
-use crate::handshake::{self, Host, Refusal, Upgrade};
+use crate::handshake::{self, GuestHeaderError, GuestHeaders, Host, Refusal, Upgrade};
 use crate::instance::CallFailure;
 use crate::instances::Instances;
 use crate::link::Link;
@@ -31,7 +31,7 @@ use crate::page::Page;
 use crate::request::Request;
 use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
-use crate::shutdown::OpenConnections;
+use crate::shutdown::{OpenConnection, OpenConnections};
 use crate::topics::Topics;
 use crate::wire::{Socket, Wire};
 
@@ -62,9 +62,24 @@ struct Endpoint {
 struct Accepted {
     upgrade: OnUpgrade,
     seat: Seat,
+    held: Held,
+    route: Arc<Route>,
+}
+
+/// What the host holds for one peer from its handshake on. However that ends, dropping this ends it for guests, too, whatever
+/// handles they keep.
+struct Held {
     link: Arc<Link>,
     request: Arc<Request>,
-    route: Arc<Route>,
+    topics: Arc<Topics>,
+    _open: OpenConnection,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.link.end(&self.topics);
+        self.request.end();
+    }
 }
 
 type Answer = Response<Full<bytes::Bytes>>;
@@ -119,20 +134,19 @@ impl Application {
         socket: S,
         peer: IpAddr,
     ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
-        let Accepted { upgrade, seat, link, request, route } = self.converse(socket, peer).await?;
+        let Accepted { upgrade, seat, held, route } = self.converse(socket, peer).await?;
         let upgraded = upgrade.await.ok()?;
         let Ok(parts) = upgraded.downcast::<TokioIo<S>>() else {
             unreachable!("hyper gives back the socket that it was given");
         };
-        let open = self.inner.open.enter(&link);
+        let link = held.link.clone();
         tracing::debug!(connection = %link.id(), route = %route.name, %peer, "open");
         let wire = Wire::new(parts.io.into_inner(), &parts.read_buf, &route.limits).await;
-        let topics = self.inner.topics.clone();
-        let connection = Connection::new(wire, link.clone(), request, route.clone(), topics);
+        let connection = Connection::new(wire, link.clone(), route.clone());
         Some(Box::pin(async move {
             let cause = connection.run(seat).await;
             log_end(&link, &route, peer, cause);
-            drop(open);
+            drop(held);
         }))
     }
 
@@ -240,6 +254,12 @@ impl Application {
         let (head, _) = http.into_parts();
         let link = Arc::new(Link::new(&route.limits));
         let request = Arc::new(Request::new(&head, captures, peer, host, route.clone()));
+        let held = Held {
+            _open: self.inner.open.enter(&link),
+            link: link.clone(),
+            request: request.clone(),
+            topics: self.inner.topics.clone(),
+        };
         let mut seat = Seat::take(handler, route, &self.inner.topics, instances, key.as_ref(), &link)
             .await
             .map_err(|error| match error {
@@ -271,7 +291,7 @@ impl Application {
         }
         let answer =
             switching_protocols(&upgrade.accept_key, subprotocol.as_deref(), request.take_response_headers());
-        let accepted = Accepted { upgrade: on_upgrade, seat, link, request, route: route.clone() };
+        let accepted = Accepted { upgrade: on_upgrade, seat, held, route: route.clone() };
         Ok(Reply::Upgrade(answer, Box::new(accepted)))
     }
 }
@@ -349,8 +369,6 @@ fn failed(failure: CallFailure) -> Refusal {
     }
 }
 
-const CONTENT_SECURITY_POLICY: HeaderName = header::CONTENT_SECURITY_POLICY;
-
 /// The answer that a handler gave instead of the upgrade.
 fn rejection_answer(rejection: Rejection, route: &Route, link: &Link) -> Result<Answer, Refusal> {
     let invalid = |why: String| {
@@ -364,15 +382,20 @@ fn rejection_answer(rejection: Rejection, route: &Route, link: &Link) -> Result<
         .ok_or_else(|| invalid(format!("status {status} is not in 200 to 599")))?;
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = status;
+    let mut guest_headers = GuestHeaders::default();
     for (name, value) in headers {
-        let (name, value) = handshake::guest_header(&name, &value, route.set_cookie).map_err(invalid)?;
-        answer.headers_mut().append(name, value);
+        let most = route.limits.max_response_header_bytes;
+        guest_headers.add(&name, &value, route.set_cookie, most).map_err(|error| match error {
+            GuestHeaderError::Invalid(why) => invalid(why),
+            GuestHeaderError::TooMany => invalid("its headers are over `max-response-header-bytes`".into()),
+        })?;
     }
     let headers = answer.headers_mut();
+    *headers = guest_headers.into_headers();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !route.html {
         let policy = HeaderValue::from_static("sandbox; default-src 'none'");
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     Ok(answer)
 }

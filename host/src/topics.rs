@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::link::{Link, LinkError};
 
-/// The topics of one namespace. Handlers of different namespaces never see each other's.
+/// The topics of one application: all its routes share them.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     /// Subscribers by topic and by the address of their [`Link`], which stays the same as long as this holds it.

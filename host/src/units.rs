@@ -1,4 +1,5 @@
-//! How limits are written in a configuration file: sizes ("64KiB", or a number of bytes), durations ("50ms") and counts.
+//! How values are read from and shown to people: sizes ("64KiB", or a number of bytes), durations ("50ms") and counts in a
+//! configuration file; a stranger's text in a log.
 
 use std::fmt;
 use std::time::Duration;
@@ -77,5 +78,32 @@ pub(crate) struct Written<T>(pub(crate) T);
 impl<'de, T: Unit> Deserialize<'de> for Written<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::read(deserializer).map(Written)
+    }
+}
+
+/// A stranger's text for the log: it cannot change a terminal or forge a second record, because control characters are escaped.
+pub(crate) fn printable(text: &[u8]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in String::from_utf8_lossy(text).chars() {
+        let bidirectional =
+            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if (c.is_control() && c != '\t') || bidirectional {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_cannot_forge_a_record_or_steer_a_terminal() {
+        assert_eq!(printable(b"a\x1b[2Jb\rc"), "a\\u{1b}[2Jb\\rc");
+        assert_eq!(printable("a\u{202e}b".as_bytes()), "a\\u{202e}b");
+        assert_eq!(printable(b"tab\there \xff"), "tab\there \u{fffd}");
     }
 }

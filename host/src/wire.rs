@@ -28,6 +28,10 @@ const WRITE_BUFFER: usize = 4 << 10;
 /// Room beside the largest message for frame headers and control frames: without it tungstenite panics or refuses for ever.
 const WRITE_SLACK: usize = 16 << 10;
 
+/// The header of a server's frame (RFC 6455 section 5.2): two bytes and a length of eight.
+const MAX_HEADER_BYTES: usize = 10;
+/// Pongs that wait for a peer that does not read.
+const MAX_PONG_BYTES: usize = WRITE_SLACK / 2;
 /// The payload of a control frame (RFC 6455 section 5.5), which is no message.
 const MAX_CONTROL_BYTES: usize = 125;
 
@@ -49,15 +53,54 @@ impl Socket for tokio::io::DuplexStream {
     }
 }
 
+/// Counts what leaves.
+struct Counted<S> {
+    socket: S,
+    written_bytes: u64,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
+        self.written_bytes += written as u64;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
 /// See the module.
 pub(crate) struct Wire<S> {
-    stream: WebSocketStream<S>,
+    stream: WebSocketStream<Counted<S>>,
     /// Taken from the link, not yet given to tungstenite.
     outgoing: VecDeque<Message>,
     /// What was given to tungstenite since everything was last flushed.
     fed: Unsent,
     needs_flush: bool,
-    flushes: u64,
+    /// The last flush waits for the socket: nothing is fed behind it.
+    blocked: bool,
+    /// Bytes of pongs that tungstenite has made since everything was last flushed.
+    pong_bytes: usize,
     /// Why we sent a close frame, or will when `outgoing` is empty.
     closing: Option<Closing>,
     close_sent: Option<CloseCause>,
@@ -85,7 +128,7 @@ impl<S: Socket> Wire<S> {
             .max_frame_size(Some(limits.max_message_bytes.max(MAX_CONTROL_BYTES)));
         Self {
             stream: WebSocketStream::from_partially_read(
-                socket,
+                Counted { socket, written_bytes: 0 },
                 read_ahead.to_vec(),
                 Role::Server,
                 Some(config),
@@ -94,7 +137,8 @@ impl<S: Socket> Wire<S> {
             outgoing: VecDeque::new(),
             fed: Unsent::default(),
             needs_flush: false,
-            flushes: 0,
+            blocked: false,
+            pong_bytes: 0,
             closing: None,
             close_sent: None,
             ended: None,
@@ -112,14 +156,18 @@ impl<S: Socket> Wire<S> {
         (self.closing.is_some() || self.close_sent.is_some()) && self.ended.is_none()
     }
 
-    /// Grows whenever something has left: tells a slow peer from one that takes nothing.
-    pub(crate) fn flushes(&self) -> u64 {
-        self.flushes
+    /// Bytes of the queue that have left: tells a slow peer from one that takes nothing.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.stream.get_ref().written_bytes
     }
 
     /// The next thing that the peer sent; none when it will send nothing more, and [`Wire::ended`] says why.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Option<Call>> {
         while self.ended.is_none() {
+            if self.pong_bytes >= MAX_PONG_BYTES {
+                // A peer that pings and does not read: it is not read either.
+                ready!(self.poll_flush(cx, link));
+            }
             match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
                 Some(Ok(Message::Close(frame))) => {
                     // tungstenite has queued the answer.
@@ -133,7 +181,10 @@ impl<S: Socket> Wire<S> {
                 }
                 Some(Ok(message)) => {
                     // tungstenite has queued the pong.
-                    self.needs_flush |= message.is_ping();
+                    if message.is_ping() {
+                        self.needs_flush = true;
+                        self.pong_bytes += message.len() + MAX_HEADER_BYTES;
+                    }
                     if let Some(call) = Call::for_message(message) {
                         return Poll::Ready(Some(call));
                     }
@@ -157,7 +208,8 @@ impl<S: Socket> Wire<S> {
     /// The peer is gone, or has not answered our close frame in time.
     pub(crate) fn give_up(&mut self, link: &Link) {
         self.gone = true;
-        self.end(link, self.close_sent.unwrap_or(CloseCause::Vanished), None);
+        let asked_for = self.closing.as_ref().map(Closing::cause);
+        self.end(link, self.close_sent.or(asked_for).unwrap_or(CloseCause::Vanished), None);
     }
 
     fn end(&mut self, link: &Link, cause: CloseCause, frame: Option<CloseFrame>) {
@@ -182,13 +234,13 @@ impl<S: Socket> Wire<S> {
         let taken = link.take(&mut self.outgoing);
         if let Some(nodelay) = taken.nodelay {
             // Only fails on a socket that is gone, which the next read tells.
-            let _ = self.stream.get_ref().set_nodelay(nodelay);
+            let _ = self.stream.get_ref().socket.set_nodelay(nodelay);
         }
         if taken.closing.is_some() {
             self.closing = taken.closing;
         }
         loop {
-            if self.fed.bytes >= WRITE_BUFFER {
+            if self.blocked || self.fed.bytes + self.fed.messages * MAX_HEADER_BYTES >= WRITE_BUFFER {
                 ready!(self.poll_flush(cx, link));
             }
             if let Some(message) = self.outgoing.pop_front() {
@@ -204,15 +256,19 @@ impl<S: Socket> Wire<S> {
     fn feed(&mut self, message: Message) {
         self.fed.add(&message);
         self.needs_flush = true;
-        // An error here is a socket that is gone: reading tells, with the cause. tungstenite keeps a message that it could not
-        // write at once.
-        let _ = Pin::new(&mut self.stream).start_send(message);
+        let sent = Pin::new(&mut self.stream).start_send(message);
+        // Any other error is a socket that is gone: reading tells, with the cause.
+        debug_assert!(
+            !matches!(sent, Err(tungstenite::Error::WriteBufferFull(_))),
+            "no more is fed than fits beside the pongs"
+        );
     }
 
     fn send_close(&mut self, closing: Closing) {
-        let (frame, cause) = match closing {
-            Closing::Handler(request) => (request.to_wire(), CloseCause::HandlerClosed),
-            Closing::Host(cause) => (cause.to_wire(), cause),
+        let cause = closing.cause();
+        let frame = match closing {
+            Closing::Handler(request) => request.to_wire(),
+            Closing::Host(cause) => cause.to_wire(),
         };
         if self.close_sent.is_none() {
             self.close_sent = Some(cause);
@@ -222,8 +278,10 @@ impl<S: Socket> Wire<S> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<()> {
         // An error means that nothing more will leave: for the queue it is the same as having left.
-        let _ = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        self.flushes += 1;
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.blocked = flushed.is_pending();
+        let _ = ready!(flushed);
+        self.pong_bytes = 0;
         self.needs_flush = false;
         if self.fed != Unsent::default() {
             link.settle(std::mem::take(&mut self.fed));
@@ -252,7 +310,7 @@ impl<S: Socket> Wire<S> {
             }
             let answered = matches!(self.ended, Some(Ended { frame: Some(_), .. }));
             std::future::poll_fn(|cx| self.poll_write(cx, link)).await;
-            let socket = self.stream.get_mut();
+            let socket = &mut self.stream.get_mut().socket;
             let _ = socket.shutdown().await;
             if !answered {
                 std::future::poll_fn(|cx| poll_discard(Pin::new(&mut *socket), cx)).await;

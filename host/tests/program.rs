@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use support::{Folder, Program, client, get, handlers, run};
+use support::{Folder, Program, client, get, handlers, run, run_for};
 
 // Serving.
 
@@ -189,7 +189,7 @@ fn the_import_that_is_not_met_and_the_place_of_a_mistake_are_named() {
     };
     assert!(said_of("unmet.wat").contains("acme:db/store@1.0.0"));
     let mistake = said_of("typo.wat");
-    assert!(mistake.contains(":2:") && mistake.contains("imprt"), "{mistake}");
+    assert!(mistake.contains("line 2, column") && mistake.contains("imprt"), "{mistake}");
 }
 
 #[test]
@@ -668,6 +668,26 @@ fn text_in_a_pipe_has_no_colours_and_the_filter_decides_what_there_is() {
     assert!(ended.stderr.contains("DEBUG") && ended.stderr.contains("cause=\"peer_closed\""), "{ended:?}");
     assert!(!ended.stderr.contains('\u{1b}'), "{ended:?}");
     assert_eq!(one_connection(&folder, &["--log", "off"]).stderr, "");
+}
+
+#[test]
+fn nobody_has_to_read_to_the_end() {
+    let folder = Folder::new();
+    // As `waterspout check FILE | head -1`, and as a supervisor that closes what it does not want.
+    for max_lines in [0, 1] {
+        let handler = folder.write("echo.wasm", handlers::component_of(&handlers::echo_module()));
+        let ended = run_for(folder.command().arg("check").arg(handler), max_lines);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    }
+    let program = Program::start_for(folder.command().args(["serve", "--listen", "127.0.0.1:0"]), 1);
+    let mut client = client(program.address(), "/websocket");
+    client.send(Message::text("hello")).expect("sent");
+    assert_eq!(client.read().expect("an echo"), Message::text("hello"));
+    program.signal(Signal::TERM);
+    assert!(client.read().expect("a close frame").is_close());
+    assert!(client.read().is_err());
+    let ended = program.wait();
+    assert_eq!(ended.code, 0, "{ended:?}");
 }
 
 // Help.

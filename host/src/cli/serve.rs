@@ -64,12 +64,9 @@ impl Serve {
 
     fn into_config(self) -> anyhow::Result<Config> {
         let mut config = match &self.config {
-            Some(file) => Config::from_file(file)?,
+            Some(file) => Config::from_file_on(file, self.listen)?,
             None => self.single()?,
         };
-        if let Some(listen) = self.listen {
-            config.listen = listen;
-        }
         match self.page {
             Some(Some(file)) => config.page = PageChoice::File(file),
             Some(None) => config.page = PageChoice::Own,

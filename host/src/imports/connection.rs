@@ -1,6 +1,5 @@
 //! `interface connection`: what a handler does with an accepted connection.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +50,7 @@ impl connection::HostConnection for GuestState {
 
     async fn flush(&mut self, connection: Resource<ConnectionHandle>) -> Answer {
         let link = self.link(&connection)?.clone();
-        match tokio::time::timeout_at(self.wait_until(), poll_fn(|cx| link.poll_flush(cx))).await {
+        match tokio::time::timeout_at(self.wait_until(), link.flush()).await {
             Ok(result) => answer(result),
             Err(_) => Ok(Err(Error::Timeout)),
         }

@@ -18,9 +18,10 @@ struct Allowance {
 }
 
 impl Allowance {
-    fn grow(&mut self, current: usize, desired: usize) -> bool {
+    /// `maximum` is the component's own: growth past it fails in any case, and is not charged.
+    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
         let used = self.used.saturating_add(desired.saturating_sub(current));
-        let allowed = used <= self.limit;
+        let allowed = used <= self.limit && maximum.is_none_or(|maximum| desired <= maximum);
         if allowed {
             self.used = used;
         }
@@ -38,12 +39,22 @@ impl InstanceLimiter {
 }
 
 impl ResourceLimiter for InstanceLimiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.memory.grow(current, desired))
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.memory.grow(current, desired, maximum))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.table.grow(current, desired))
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.table.grow(current, desired, maximum))
     }
 }
 
@@ -60,5 +71,8 @@ mod tests {
         assert!(!grow(0, 41));
         assert!(grow(0, 40));
         assert!(!grow(60, 61));
+        let mut limiter = InstanceLimiter::new(&limits);
+        assert!(!limiter.memory_growing(0, 60, Some(50)).expect("no trap"));
+        assert!(limiter.memory_growing(0, 100, None).expect("what failed was not charged"));
     }
 }

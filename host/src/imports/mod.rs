@@ -47,8 +47,11 @@ pub(crate) struct GuestState {
 impl GuestState {
     pub(crate) fn new(route: Arc<Route>, topics: Arc<Topics>, meter: Arc<Meter>) -> Self {
         let speaker = Arc::new(Speaker::new(route.clone()));
+        let mut table = ResourceTable::new();
+        // WASI keeps up to a few entries behind one handle; handles themselves are counted by wasmtime.
+        table.set_max_capacity(4 * route.limits.max_handles as usize);
         Self {
-            table: ResourceTable::new(),
+            table,
             limiter: InstanceLimiter::new(&route.limits),
             meter,
             topics,

@@ -11,6 +11,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
 use crate::link::Link;
 use crate::routes::Route;
+use crate::units::printable;
 
 /// Who a record of this instance is about.
 pub(super) struct Speaker {
@@ -32,30 +33,15 @@ impl Speaker {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let connection = link.as_ref().map_or("", |link| link.id());
         let route = self.route.name.as_str();
-        let text = printable(line, cut);
+        let mut text = printable(line);
+        if cut {
+            text.push_str(" ... (cut at `max-log-line-bytes`)");
+        }
         match stream {
             Stream::Stdout => tracing::info!(target: "guest", route, connection, "{text}"),
             Stream::Stderr => tracing::warn!(target: "guest", route, connection, "{text}"),
         }
     }
-}
-
-/// Text that cannot change a terminal or forge a second record: control characters are escaped.
-fn printable(line: &[u8], cut: bool) -> String {
-    let mut text = String::with_capacity(line.len());
-    for c in String::from_utf8_lossy(line).chars() {
-        let bidirectional =
-            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if (c.is_control() && c != '\t') || bidirectional {
-            text.extend(c.escape_default());
-        } else {
-            text.push(c);
-        }
-    }
-    if cut {
-        text.push_str(" ... (cut at `max-log-line-bytes`)");
-    }
-    text
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -171,18 +157,5 @@ impl AsyncWrite for GuestOutput {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_cannot_forge_a_record_or_steer_a_terminal() {
-        assert_eq!(printable(b"a\x1b[2Jb\rc", false), "a\\u{1b}[2Jb\\rc");
-        assert_eq!(printable("a\u{202e}b".as_bytes(), false), "a\\u{202e}b");
-        assert_eq!(printable(b"tab\there \xff", false), "tab\there \u{fffd}");
-        assert!(printable(b"a", true).contains("max-log-line-bytes"));
     }
 }

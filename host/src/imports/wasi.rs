@@ -17,6 +17,9 @@ use crate::routes::Route;
 /// Random bytes of one call: the host makes them in its own memory.
 const MAX_RANDOM_BYTES: u64 = 64 << 10;
 
+/// Headers of one `wasi:http` request, which is never sent.
+const MAX_HTTP_FIELDS_BYTES: usize = 4 << 10;
+
 /// The WASI side of an instance. Made on first use: handlers that never print pay nothing.
 pub(super) struct Wasi {
     route: Arc<Route>,
@@ -52,7 +55,9 @@ impl Wasi {
             }
             let config =
                 self.route.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-            Box::new(Granted { ctx: builder.build(), http: WasiHttpCtx::new(), hooks: NoRequests, config })
+            let mut http = WasiHttpCtx::new();
+            http.set_field_size_limit(MAX_HTTP_FIELDS_BYTES);
+            Box::new(Granted { ctx: builder.build(), http, hooks: NoRequests, config })
         })
     }
 }
@@ -76,6 +81,15 @@ struct NoRequests;
 type HttpWork<T> = Box<dyn Future<Output = Result<T, HttpError>> + Send>;
 
 impl WasiHttpHooks for NoRequests {
+    /// Nothing is ever sent, so what a guest writes to a body would only fill the host's memory.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        1 << 10
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        1
+    }
+
     fn send_request(
         &mut self,
         _: http::Request<WasiBody>,

@@ -119,8 +119,9 @@ impl Ended {
     }
 }
 
-/// A process whose output is read while it runs: lines of stdout as they come, and everything at its end.
-fn spawn(command: &mut Command) -> (Pid, Receiver<String>, Receiver<Ended>) {
+/// A process whose output is read while it runs: lines of stdout as they come, and everything at its end. After `max_lines`
+/// its stdout is closed.
+fn spawn(command: &mut Command, max_lines: usize) -> (Pid, Receiver<String>, Receiver<Ended>) {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -130,14 +131,14 @@ fn spawn(command: &mut Command) -> (Pid, Receiver<String>, Receiver<Ended>) {
     let (line, lines) = channel();
     let (end, ended) = channel();
     thread::spawn(move || {
-        let result = watch(&mut child, |text| drop(line.send(text)));
+        let result = watch(&mut child, max_lines, |text| drop(line.send(text)));
         // A test that does not wait for the end has gone.
         let _ = end.send(result);
     });
     (pid, lines, ended)
 }
 
-fn watch(child: &mut Child, mut on_line: impl FnMut(String)) -> Ended {
+fn watch(child: &mut Child, max_lines: usize, mut on_line: impl FnMut(String)) -> Ended {
     let stdout = BufReader::new(child.stdout.take().expect("piped"));
     let mut stderr = child.stderr.take().expect("piped");
     let errors = thread::spawn(move || {
@@ -146,7 +147,7 @@ fn watch(child: &mut Child, mut on_line: impl FnMut(String)) -> Ended {
         String::from_utf8(text).expect("stderr is UTF-8")
     });
     let mut all = String::new();
-    for line in stdout.lines() {
+    for line in stdout.lines().take(max_lines) {
         let line = line.expect("stdout is UTF-8");
         all += &line;
         all.push('\n');
@@ -158,7 +159,12 @@ fn watch(child: &mut Child, mut on_line: impl FnMut(String)) -> Ended {
 
 /// Runs a program that ends by itself.
 pub(crate) fn run(command: &mut Command) -> Ended {
-    let (pid, _lines, ended) = spawn(command);
+    run_for(command, usize::MAX)
+}
+
+/// The same, but nobody reads more than so many lines of its stdout, as `head` does.
+pub(crate) fn run_for(command: &mut Command, max_lines: usize) -> Ended {
+    let (pid, _lines, ended) = spawn(command, max_lines);
     ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
         let _ = kill_process(pid, Signal::KILL);
         panic!("{command:?} has not ended after {PATIENCE:?}")
@@ -168,7 +174,12 @@ pub(crate) fn run(command: &mut Command) -> Ended {
 impl Program {
     /// Starts it and waits until it has said where it listens.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let (pid, lines, ended) = spawn(command);
+        Self::start_for(command, usize::MAX)
+    }
+
+    /// The same, but nobody reads more than so many lines of its stdout.
+    pub(crate) fn start_for(command: &mut Command, max_lines: usize) -> Self {
+        let (pid, lines, ended) = spawn(command, max_lines);
         let mut program = Self { pid, first: String::new(), lines, ended };
         match program.lines.recv_timeout(PATIENCE) {
             Ok(line) => program.first = line,

@@ -122,6 +122,7 @@ mod generated {
                         constructor(headers: fields);
                         set-scheme: func(scheme: option<scheme>) -> result;
                         set-authority: func(authority: option<string>) -> result;
+                        set-path-with-query: func(path-with-query: option<string>) -> result;
                     }
                     resource request-options;
                     resource incoming-response;
@@ -195,6 +196,7 @@ pub(crate) fn fetch(address: &str) -> String {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
     request.set_authority(Some(address)).expect("an authority");
+    request.set_path_with_query(Some("/")).expect("a path");
     let answer = handle(request, None).and_then(|future| {
         future.subscribe().block();
         future.get().expect("it is there").expect("it is asked for once")
