@@ -15,9 +15,10 @@
 //! - data: `units`, [`limits`], [`close`], [`handshake`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`: what connections and guests share
 //! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
-//! - edge: `wire`, `connection`, [`page`], [`server`]: sockets and HTTP
+//! - edge: `wire`, `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
 
+mod answers;
 mod bindings;
 mod cache;
 pub mod close;

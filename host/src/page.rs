@@ -7,6 +7,7 @@ use http::header::{self, HeaderValue};
 use http_body_util::Full;
 use hyper::Response;
 
+use crate::answers::HttpAnswer;
 use crate::routes::Route;
 
 /// One HTML file, ready to be served.
@@ -50,7 +51,7 @@ impl Page {
         Ok(Self { html: std::fs::read(path)?.into(), own: false })
     }
 
-    pub(crate) fn answer(&self) -> Response<Full<Bytes>> {
+    pub(crate) fn answer(&self) -> HttpAnswer {
         let mut answer = Response::new(Full::new(self.html.clone()));
         let headers = answer.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));

@@ -6,25 +6,25 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
-use http_body_util::Full;
+use http::{Method, StatusCode, header};
+use hyper::Request as HttpRequest;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::bindings::types::Rejection;
+use crate::answers::{
+    HttpAnswer, failed, foreign_origin, healthz, internal_error, misdirected, refusal_answer,
+    rejection_answer, switching_protocols, unavailable,
+};
 use crate::close::CloseCause;
 use crate::connection::Connection;
 use crate::handler::Handler;
-use crate::handshake::{self, GuestHeaderError, GuestHeaders, Host, Refusal, Upgrade};
-use crate::instance::CallFailure;
+use crate::handshake::{self, Host, Refusal, Upgrade};
 use crate::instances::Instances;
 use crate::link::Link;
 use crate::page::Page;
@@ -81,8 +81,6 @@ impl Drop for Held {
         self.request.end();
     }
 }
-
-type Answer = Response<Full<bytes::Bytes>>;
 
 /// How long a request's head may take (RFC 9112 names no time; slow handshakes are an old attack).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -176,7 +174,7 @@ impl Application {
         accepted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    async fn answer(&self, http: HttpRequest<Incoming>, peer: IpAddr) -> (Answer, Option<Accepted>) {
+    async fn answer(&self, http: HttpRequest<Incoming>, peer: IpAddr) -> (HttpAnswer, Option<Accepted>) {
         let path = tracing::enabled!(tracing::Level::DEBUG).then(|| http.uri().path().to_owned());
         match self.respond(http, peer).await {
             Ok(Reply::Answer(answer)) => (answer, None),
@@ -222,7 +220,7 @@ impl Application {
             .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))
     }
 
-    fn page_for(&self, http: &HttpRequest<Incoming>, host: &Host) -> Result<Option<Answer>, Refusal> {
+    fn page_for(&self, http: &HttpRequest<Incoming>, host: &Host) -> Result<Option<HttpAnswer>, Refusal> {
         let Some(page) = &self.inner.page else { return Ok(None) };
         if http.uri().path() != "/" || http.headers().contains_key(header::UPGRADE) {
             return Ok(None);
@@ -297,107 +295,8 @@ impl Application {
 }
 
 enum Reply {
-    Answer(Answer),
-    Upgrade(Answer, Box<Accepted>),
-}
-
-fn switching_protocols(accept_key: &str, subprotocol: Option<&str>, extra: HeaderMap) -> Answer {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    *headers = extra;
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    let value = |text| HeaderValue::from_str(text).expect("base64 and tokens are header values");
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, value(accept_key));
-    if let Some(subprotocol) = subprotocol {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value(subprotocol));
-    }
-    answer
-}
-
-fn healthz(method: &Method) -> Answer {
-    if matches!(*method, Method::GET | Method::HEAD) {
-        text_answer(StatusCode::OK, "ok\n".into())
-    } else {
-        refusal_answer(
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET.").with_header(header::ALLOW, "GET, HEAD"),
-        )
-    }
-}
-
-fn text_answer(status: StatusCode, body: String) -> Answer {
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    answer
-}
-
-fn refusal_answer(refusal: Refusal) -> Answer {
-    let mut answer = text_answer(refusal.status, refusal.body);
-    if let Some((name, value)) = refusal.header {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    answer
-}
-
-fn foreign_origin() -> Refusal {
-    Refusal::new(StatusCode::FORBIDDEN, "Cross origin websockets not allowed")
-}
-
-fn misdirected(name: &str) -> Refusal {
-    tracing::debug!(host = name, "no route has this host name: list it in `hosts`");
-    Refusal::new(StatusCode::MISDIRECTED_REQUEST, "This server does not answer to this host name.")
-}
-
-fn unavailable(body: &str) -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, body).with_header(header::RETRY_AFTER, "5")
-}
-
-fn internal_error() -> Refusal {
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The handler failed.")
-}
-
-/// No guest text: what went wrong is in the log.
-fn failed(failure: CallFailure) -> Refusal {
-    match failure {
-        CallFailure::Trapped => internal_error(),
-        CallFailure::Deadline => unavailable("The handler took too long."),
-        CallFailure::Exhausted => unavailable("The server is full."),
-    }
-}
-
-/// The answer that a handler gave instead of the upgrade.
-fn rejection_answer(rejection: Rejection, route: &Route, link: &Link) -> Result<Answer, Refusal> {
-    let invalid = |why: String| {
-        tracing::warn!(route = %route.name, connection = %link.id(), why, "prepare answered what it may not");
-        internal_error()
-    };
-    let Rejection { status, headers, body } = rejection;
-    let status = StatusCode::from_u16(status)
-        .ok()
-        .filter(|status| (200..=599).contains(&status.as_u16()))
-        .ok_or_else(|| invalid(format!("status {status} is not in 200 to 599")))?;
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = status;
-    let mut guest_headers = GuestHeaders::default();
-    for (name, value) in headers {
-        let most = route.limits.max_response_header_bytes;
-        guest_headers.add(&name, &value, route.set_cookie, most).map_err(|error| match error {
-            GuestHeaderError::Invalid(why) => invalid(why),
-            GuestHeaderError::TooMany => invalid("its headers are over `max-response-header-bytes`".into()),
-        })?;
-    }
-    let headers = answer.headers_mut();
-    *headers = guest_headers.into_headers();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if !route.html {
-        let policy = HeaderValue::from_static("sandbox; default-src 'none'");
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
-    Ok(answer)
+    Answer(HttpAnswer),
+    Upgrade(HttpAnswer, Box<Accepted>),
 }
 
 fn log_end(link: &Link, route: &Route, peer: IpAddr, cause: CloseCause) {

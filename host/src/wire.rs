@@ -99,6 +99,8 @@ pub(crate) struct Wire<S> {
     needs_flush: bool,
     /// The last flush waits for the socket: nothing is fed behind it.
     blocked: bool,
+    /// A write has failed: what is given to tungstenite would only pile up in its buffer.
+    broken: bool,
     /// Bytes of pongs that tungstenite has made since everything was last flushed.
     pong_bytes: usize,
     /// Why we sent a close frame, or will when `outgoing` is empty.
@@ -138,6 +140,7 @@ impl<S: Socket> Wire<S> {
             fed: Unsent::default(),
             needs_flush: false,
             blocked: false,
+            broken: false,
             pong_bytes: 0,
             closing: None,
             close_sent: None,
@@ -256,6 +259,9 @@ impl<S: Socket> Wire<S> {
     fn feed(&mut self, message: Message) {
         self.fed.add(&message);
         self.needs_flush = true;
+        if self.broken {
+            return;
+        }
         let sent = Pin::new(&mut self.stream).start_send(message);
         // Any other error is a socket that is gone: reading tells, with the cause.
         debug_assert!(
@@ -277,10 +283,12 @@ impl<S: Socket> Wire<S> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<()> {
-        // An error means that nothing more will leave: for the queue it is the same as having left.
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.blocked = flushed.is_pending();
-        let _ = ready!(flushed);
+        if !self.broken {
+            let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+            self.blocked = flushed.is_pending();
+            // Nothing more will leave: for the queue it is the same as having left. Reading tells why.
+            self.broken = ready!(flushed).is_err();
+        }
         self.pong_bytes = 0;
         self.needs_flush = false;
         if self.fed != Unsent::default() {

@@ -349,9 +349,9 @@ fn a_mistake_in_the_configuration_names_file_line_key_and_the_nearest_right_one(
             5,
             "unknown key `max-timer`; did you mean `max-timers`?",
         ),
-        (format!("{ROUTE}[route.chat.limits]\ncpu-per-event = 'soon'\n"), 5, "soon"),
-        (format!("[limits]\nmax-message-bytes = 'big'\n{ROUTE}"), 2, "big"),
-        (format!("listen = 'here'\n{ROUTE}"), 1, "here"),
+        (format!("{ROUTE}[route.chat.limits]\ncpu-per-event = 'soon'\n"), 5, "`cpu-per-event = 'soon'`: "),
+        (format!("[limits]\nmax-message-bytes = 'big'\n{ROUTE}"), 2, "`max-message-bytes = 'big'`: "),
+        (format!("listen = 'here'\n{ROUTE}"), 1, "`listen = 'here'`: "),
         (
             format!("{ROUTE}instance = '{{rom}}'\n"),
             4,

@@ -3,20 +3,22 @@
 use std::net::SocketAddrV4;
 
 #[allow(unsafe_code, missing_docs, unreachable_pub)]
+// Of another version than std's own imports: these interfaces are cut down to what is used here, and the linker of wasm32-wasip2
+// merges equal versions only if both are whole.
 mod generated {
     wit_bindgen::generate!({
         inline: r#"
             package waterspout:probe;
 
-            package wasi:io@0.2.0 {
+            package wasi:io@0.2.1 {
                 interface poll {
                     resource pollable { block: func(); }
                 }
             }
 
-            package wasi:clocks@0.2.0 {
+            package wasi:clocks@0.2.1 {
                 interface monotonic-clock {
-                    use wasi:io/poll@0.2.0.{pollable};
+                    use wasi:io/poll@0.2.1.{pollable};
                     type instant = u64;
                     type duration = u64;
                     now: func() -> instant;
@@ -24,13 +26,13 @@ mod generated {
                 }
             }
 
-            package wasi:random@0.2.0 {
+            package wasi:random@0.2.1 {
                 interface random {
                     get-random-bytes: func(len: u64) -> list<u8>;
                 }
             }
 
-            package wasi:sockets@0.2.0 {
+            package wasi:sockets@0.2.1 {
                 interface network {
                     resource network;
                     enum error-code {
@@ -87,9 +89,9 @@ mod generated {
                 }
             }
 
-            package wasi:http@0.2.0 {
+            package wasi:http@0.2.1 {
                 interface types {
-                    use wasi:io/poll@0.2.0.{pollable};
+                    use wasi:io/poll@0.2.1.{pollable};
                     variant scheme { HTTP, HTTPS, other(string) }
                     record DNS-error-payload { rcode: option<string>, info-code: option<u16> }
                     record TLS-alert-received-payload { alert-id: option<u8>, alert-message: option<string> }
@@ -139,13 +141,13 @@ mod generated {
             }
 
             world probe {
-                import wasi:clocks/monotonic-clock@0.2.0;
-                import wasi:random/random@0.2.0;
-                import wasi:sockets/instance-network@0.2.0;
-                import wasi:sockets/tcp-create-socket@0.2.0;
-                import wasi:sockets/udp-create-socket@0.2.0;
-                import wasi:sockets/ip-name-lookup@0.2.0;
-                import wasi:http/outgoing-handler@0.2.0;
+                import wasi:clocks/monotonic-clock@0.2.1;
+                import wasi:random/random@0.2.1;
+                import wasi:sockets/instance-network@0.2.1;
+                import wasi:sockets/tcp-create-socket@0.2.1;
+                import wasi:sockets/udp-create-socket@0.2.1;
+                import wasi:sockets/ip-name-lookup@0.2.1;
+                import wasi:http/outgoing-handler@0.2.1;
             }
         "#,
         world: "waterspout:probe/probe",

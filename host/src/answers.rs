@@ -1,0 +1,123 @@
+//! The HTTP answers of a handshake: the 101, the refusals, and what a handler answers instead.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use http_body_util::Full;
+use hyper::Response;
+
+use crate::bindings::types::Rejection;
+use crate::handshake::{GuestHeaderError, GuestHeaders, Refusal};
+use crate::instance::CallFailure;
+use crate::link::Link;
+use crate::routes::Route;
+
+/// Everything that is answered is small, and whole.
+pub(crate) type HttpAnswer = Response<Full<Bytes>>;
+
+pub(crate) fn switching_protocols(
+    accept_key: &str,
+    subprotocol: Option<&str>,
+    extra: HeaderMap,
+) -> HttpAnswer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    *headers = extra;
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    let value = |text| HeaderValue::from_str(text).expect("base64 and tokens are header values");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, value(accept_key));
+    if let Some(subprotocol) = subprotocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value(subprotocol));
+    }
+    answer
+}
+
+pub(crate) fn healthz(method: &Method) -> HttpAnswer {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        text_answer(StatusCode::OK, "ok\n".into())
+    } else {
+        refusal_answer(
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET.").with_header(header::ALLOW, "GET, HEAD"),
+        )
+    }
+}
+
+fn text_answer(status: StatusCode, body: String) -> HttpAnswer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+pub(crate) fn refusal_answer(refusal: Refusal) -> HttpAnswer {
+    let mut answer = text_answer(refusal.status, refusal.body);
+    if let Some((name, value)) = refusal.header {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+pub(crate) fn foreign_origin() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "Cross origin websockets not allowed")
+}
+
+pub(crate) fn misdirected(name: &str) -> Refusal {
+    tracing::debug!(host = name, "no route has this host name: list it in `hosts`");
+    Refusal::new(StatusCode::MISDIRECTED_REQUEST, "This server does not answer to this host name.")
+}
+
+pub(crate) fn unavailable(body: &str) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, body).with_header(header::RETRY_AFTER, "5")
+}
+
+pub(crate) fn internal_error() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The handler failed.")
+}
+
+/// No guest text: what went wrong is in the log.
+pub(crate) fn failed(failure: CallFailure) -> Refusal {
+    match failure {
+        CallFailure::Trapped => internal_error(),
+        CallFailure::Deadline => unavailable("The handler took too long."),
+        CallFailure::Exhausted => unavailable("The server is full."),
+    }
+}
+
+/// The answer that a handler gave instead of the upgrade.
+pub(crate) fn rejection_answer(
+    rejection: Rejection,
+    route: &Route,
+    link: &Link,
+) -> Result<HttpAnswer, Refusal> {
+    let invalid = |why: String| {
+        tracing::warn!(route = %route.name, connection = %link.id(), why, "prepare answered what it may not");
+        internal_error()
+    };
+    let Rejection { status, headers, body } = rejection;
+    let status = StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| (200..=599).contains(&status.as_u16()))
+        .ok_or_else(|| invalid(format!("status {status} is not in 200 to 599")))?;
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    let mut guest_headers = GuestHeaders::default();
+    for (name, value) in headers {
+        let most = route.limits.max_response_header_bytes;
+        guest_headers.add(&name, &value, route.set_cookie, most).map_err(|error| match error {
+            GuestHeaderError::Invalid(why) => invalid(why),
+            GuestHeaderError::TooMany => invalid("its headers are over `max-response-header-bytes`".into()),
+        })?;
+    }
+    let headers = answer.headers_mut();
+    *headers = guest_headers.into_headers();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !route.html {
+        let policy = HeaderValue::from_static("sandbox; default-src 'none'");
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    Ok(answer)
+}
