@@ -260,6 +260,16 @@ impl RouteTable {
             None => Hosts::default_for(listen.ip()),
             Some(hosts) => Hosts::listed(&hosts).map_err(|error| Mistake::among("hosts", error))?,
         };
+        // What an environment cannot hold would reach the handler as something else.
+        let odd = |(name, value): &(&String, &String)| {
+            name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
+        };
+        if let Some((name, _)) = self.environment.iter().find(odd) {
+            return Err(Mistake::among(
+                "environment",
+                format!("`{}` cannot be a variable", name.escape_default()),
+            ));
+        }
         if let Some(subprotocol) =
             self.subprotocols.iter().flatten().find(|subprotocol| !crate::handshake::is_token(subprotocol))
         {
@@ -412,6 +422,8 @@ mod tests {
         assert!(error.contains("`path = \"chat\"`: a path begins with `/`"), "{error}");
         let error = mistake(&format!("{ROUTE}origins = ['example.com']\n"));
         assert!(error.contains("https://example.com"), "{error}");
+        let error = mistake(&format!("{ROUTE}environment = {{ 'a=b' = 'c' }}\n"));
+        assert!(error.contains(":4:") && error.contains("`a=b` cannot be a variable"), "{error}");
         let error = mistake(&format!("{ROUTE}hosts = ['example.com:80']\n"));
         assert!(error.contains("without port"), "{error}");
         let error = mistake(&format!("{ROUTE}[route.chat.limits]\nwall-per-event = '10ms'\n"));

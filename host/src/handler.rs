@@ -15,6 +15,7 @@ use crate::cache::{Cache, CacheFolders};
 use crate::engine::{EngineClass, Engines, Shortage, Slot};
 use crate::imports::GuestState;
 use crate::limits::Limits;
+use crate::units::printable;
 
 /// The interface that every handler exports.
 pub(crate) const HANDLER_INTERFACE: &str = "waterspout:websocket/handler@0.1.0";
@@ -281,7 +282,7 @@ fn mistake(report: &str, text: &str) -> String {
     let Some((line, column)) = place else { return what.to_owned() };
     let about: String =
         text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim().chars().take(60).collect();
-    format!("line {line}, column {column}: {what}, in `{about}`")
+    printable(format!("line {line}, column {column}: {what}, in `{about}`").as_bytes())
 }
 
 fn has_component_type(module: &[u8]) -> Result<bool, LoadError> {

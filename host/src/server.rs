@@ -33,6 +33,7 @@ use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
 use crate::shutdown::{OpenConnection, OpenConnections};
 use crate::topics::Topics;
+use crate::units::printable;
 use crate::wire::{Socket, Wire};
 
 /// What a server serves: routes in the order in which they are tried, each with its handler, and perhaps a page. Cheap to
@@ -88,8 +89,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// Characters of a refused request's path that are logged.
-const LOGGED_PATH_CHARS: usize = 200;
+/// Bytes of a refused request's path that are logged.
+const LOGGED_PATH_BYTES: usize = 200;
 
 impl Application {
     /// An application with these routes, tried in order.
@@ -180,7 +181,7 @@ impl Application {
             Ok(Reply::Answer(answer)) => (answer, None),
             Ok(Reply::Upgrade(answer, accepted)) => (answer, Some(*accepted)),
             Err(refusal) => {
-                let path = path.map(|path| path.chars().take(LOGGED_PATH_CHARS).collect::<String>());
+                let path = path.map(|path| printable(&path.as_bytes()[..path.len().min(LOGGED_PATH_BYTES)]));
                 tracing::debug!(%peer, path, status = refusal.status.as_u16(), "refused");
                 (refusal_answer(refusal), None)
             }

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddrV4;
 
-#[allow(unsafe_code, missing_docs, unreachable_pub)]
 // Of another version than std's own imports: these interfaces are cut down to what is used here, and the linker of wasm32-wasip2
 // merges equal versions only if both are whole.
+#[allow(unsafe_code, missing_docs, unreachable_pub)]
 mod generated {
     wit_bindgen::generate!({
         inline: r#"
