@@ -95,7 +95,7 @@ impl Instances {
             if live.seated.len() >= most {
                 return Err(JoinError::TooManyConnections);
             }
-            live.seated.insert(address(link), link.clone());
+            live.seated.insert(link.address(), link.clone());
             return Ok(live.place());
         }
         let slot = self.try_slot(handler).ok_or(JoinError::TooManyInstances)?;
@@ -103,7 +103,7 @@ impl Instances {
         let (mailbox, letters) = mpsc::channel(2 * most);
         let live = Live {
             mailbox,
-            seated: HashMap::from([(address(link), link.clone())]),
+            seated: HashMap::from([(link.address(), link.clone())]),
             failure: Arc::default(),
             opened: false,
             generation: next_generation(),
@@ -153,10 +153,6 @@ impl Instances {
         }
         empty
     }
-}
-
-fn address(link: &Arc<Link>) -> usize {
-    Arc::as_ptr(link).addr()
 }
 
 fn next_generation() -> u64 {
@@ -232,7 +228,7 @@ impl Actor {
                 }
             };
             let Some(Letter { mut party, call, answer }) = letter else { return Ok(()) };
-            let address = address(&party.link);
+            let address = party.link.address();
             let (opens, leaves) = (matches!(call, Call::Open), matches!(call, Call::Drop));
             party.handler =
                 if leaves { self.handlers.remove(&address) } else { self.handlers.get(&address).copied() };

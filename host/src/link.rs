@@ -173,6 +173,11 @@ impl Link {
         &self.id
     }
 
+    /// Tells this link from every other one as long as somebody holds it.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     pub(crate) fn selected_subprotocol(&self) -> Option<&str> {
         self.subprotocol.get().map(String::as_str)
     }

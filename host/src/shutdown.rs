@@ -29,13 +29,13 @@ impl OpenConnections {
     /// Counts `link` as open until the guard is dropped. During a drain it is told to go at once.
     pub(crate) fn enter(self: &Arc<Self>, link: &Arc<Link>) -> OpenConnection {
         let mut links = self.lock();
-        links.by_address.insert(Arc::as_ptr(link).addr(), link.clone());
+        links.by_address.insert(link.address(), link.clone());
         let draining = links.draining;
         drop(links);
         if draining {
             let _ = link.close(Closing::Host(CloseCause::GoingAway));
         }
-        OpenConnection { all: self.clone(), address: Arc::as_ptr(link).addr() }
+        OpenConnection { all: self.clone(), address: link.address() }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

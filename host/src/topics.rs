@@ -21,7 +21,7 @@ impl Topics {
     pub(crate) fn subscribe(&self, link: &Arc<Link>, topic: &str) -> Result<(), LinkError> {
         let mut subscribers = self.subscribers.write().unwrap_or_else(PoisonError::into_inner);
         if link.add_topic(topic)? {
-            subscribers.entry(topic.to_owned()).or_default().insert(address(link), link.clone());
+            subscribers.entry(topic.to_owned()).or_default().insert(link.address(), link.clone());
         }
         Ok(())
     }
@@ -38,7 +38,7 @@ impl Topics {
             let subscribers = subscribers
                 .get_or_insert_with(|| self.subscribers.write().unwrap_or_else(PoisonError::into_inner));
             if let Some(links) = subscribers.get_mut(topic.as_ref()) {
-                links.remove(&address(link));
+                links.remove(&link.address());
                 if links.is_empty() {
                     subscribers.remove(topic.as_ref());
                 }
@@ -53,10 +53,6 @@ impl Topics {
             link.deliver_published(message.clone());
         }
     }
-}
-
-fn address(link: &Link) -> usize {
-    std::ptr::from_ref(link).addr()
 }
 
 #[cfg(test)]
