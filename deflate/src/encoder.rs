@@ -1,0 +1,299 @@
+//! From plain frames, as tungstenite writes them, to what the peer is sent: messages are compressed, everything else passes as it
+//! is; so do messages that have been [compressed already](crate::ready_made).
+
+use bytes::{BufMut, BytesMut};
+use tungstenite::protocol::Role;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::budget::Budget;
+use crate::context::{Compressor, Output};
+use crate::frame::{Header, HeaderReader, PIECE, apply_mask, unmasked};
+use crate::negotiation::Agreed;
+use crate::settings::{Compression, Settings};
+
+/// Thresholds that [`Settings::threshold`] stands for when it is unset.
+const THRESHOLD: usize = 16;
+const THRESHOLD_ALONE: usize = 256;
+
+/// See the module.
+pub(crate) struct Encoder {
+    compression: Compression,
+    /// Each of our messages is compressed by itself.
+    no_context_takeover: bool,
+    threshold: u64,
+    budget: Budget,
+    compressor: Option<Compressor>,
+    header: HeaderReader,
+    frame: Frame,
+    message: Message,
+    /// The payload of the frame that is being compressed.
+    payload: Output,
+}
+
+/// Where in a frame we are.
+#[derive(Debug)]
+enum Frame {
+    Header,
+    /// A payload that passes as it is.
+    Verbatim {
+        remaining: u64,
+    },
+    Plain(Payload),
+    /// What comes are no frames: not for us to judge.
+    Lost,
+}
+
+/// The payload of a frame that is to be compressed, and how much of it has been.
+#[derive(Debug)]
+struct Payload {
+    header: FrameHeader,
+    length: u64,
+    read: u64,
+}
+
+/// What happens to the fragments of the message that is being sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Message {
+    Verbatim,
+    Compressed,
+}
+
+impl Encoder {
+    pub(crate) fn new(role: Role, agreed: &Agreed, settings: &Settings) -> Self {
+        let no_context_takeover = agreed.no_context_takeover(role);
+        let default_threshold = if no_context_takeover { THRESHOLD_ALONE } else { THRESHOLD };
+        Self {
+            compression: agreed.compression(role, settings),
+            no_context_takeover,
+            threshold: settings.threshold.unwrap_or(default_threshold) as u64,
+            budget: settings.budget.clone(),
+            compressor: None,
+            header: HeaderReader::default(),
+            frame: Frame::Header,
+            message: Message::Verbatim,
+            payload: Output::default(),
+        }
+    }
+
+    /// Takes all of `input`.
+    pub(crate) fn encode(&mut self, mut input: &[u8], output: &mut BytesMut) {
+        loop {
+            match &mut self.frame {
+                Frame::Header => {
+                    let (taken, header) = self.header.read(input);
+                    input = &input[taken..];
+                    let Some(header) = header else { return };
+                    self.on_header(header, output);
+                }
+                Frame::Verbatim { remaining: 0 } => self.frame = Frame::Header,
+                Frame::Plain(payload) if payload.read == payload.length => self.end_frame(output),
+                _ if input.is_empty() => return,
+                Frame::Verbatim { remaining } => {
+                    let taken = input.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
+                    output.extend_from_slice(&input[..taken]);
+                    *remaining -= taken as u64;
+                    input = &input[taken..];
+                }
+                Frame::Plain(payload) => {
+                    let left = usize::try_from(payload.length - payload.read).unwrap_or(usize::MAX);
+                    let plain = &input[..input.len().min(left)];
+                    let compressor = self.compressor.as_mut().expect("made with the message");
+                    let taken = if payload.header.mask.is_none() {
+                        compressor.compress(plain, &mut self.payload);
+                        plain.len()
+                    } else {
+                        let mut piece = [0; PIECE];
+                        let piece = unmasked(plain, payload.header.mask, payload.read, &mut piece);
+                        compressor.compress(piece, &mut self.payload);
+                        piece.len()
+                    };
+                    payload.read += taken as u64;
+                    input = &input[taken..];
+                }
+                Frame::Lost => {
+                    output.extend_from_slice(input);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_header(&mut self, header: Header, output: &mut BytesMut) {
+        let Header::Valid(header, length) = header else {
+            self.pass_header(output);
+            self.frame = Frame::Lost;
+            return;
+        };
+        if let OpCode::Data(opcode) = header.opcode {
+            if opcode != Data::Continue {
+                self.message = self.choose(&header, length);
+            }
+            if self.message == Message::Compressed {
+                self.header.clear();
+                self.frame = Frame::Plain(Payload { header, length, read: 0 });
+                return;
+            }
+        }
+        self.pass_header(output);
+        self.frame = Frame::Verbatim { remaining: length };
+    }
+
+    fn choose(&mut self, header: &FrameHeader, length: u64) -> Message {
+        if header.rsv1 {
+            // Compressed by somebody else: what we send next must not refer to what the peer had before it.
+            if let Some(compressor) = &mut self.compressor {
+                compressor.reset();
+            }
+            return Message::Verbatim;
+        }
+        if header.is_final && length < self.threshold {
+            return Message::Verbatim;
+        }
+        if self.compressor.is_none() {
+            self.compressor = Compressor::new(self.compression, &self.budget);
+        }
+        // Without memory messages go as they are, which the peer must take (RFC 7692 section 6).
+        if self.compressor.is_some() { Message::Compressed } else { Message::Verbatim }
+    }
+
+    fn pass_header(&mut self, output: &mut BytesMut) {
+        output.extend_from_slice(self.header.bytes());
+        self.header.clear();
+    }
+
+    fn end_frame(&mut self, output: &mut BytesMut) {
+        let Frame::Plain(Payload { header, .. }) = std::mem::replace(&mut self.frame, Frame::Header) else {
+            return;
+        };
+        let compressor = self.compressor.as_mut().expect("made with the message");
+        compressor.finish(header.is_final, &mut self.payload);
+        if let Some(mask) = header.mask {
+            // tungstenite made this key for this frame, and nothing else has been sent with it.
+            apply_mask(self.payload.filled_mut(), mask, 0);
+        }
+        let payload = self.payload.filled();
+        let header = FrameHeader { rsv1: header.opcode != OpCode::Data(Data::Continue), ..header };
+        header.format(payload.len() as u64, &mut output.writer()).expect("memory takes everything");
+        output.extend_from_slice(payload);
+        self.payload.clear();
+        if header.is_final && self.no_context_takeover {
+            self.compressor = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::WindowBits;
+    use crate::decoder::Decoder;
+
+    const AGREED: Agreed = Agreed {
+        server_no_context_takeover: false,
+        client_no_context_takeover: false,
+        server_max_window_bits: WindowBits::MAX,
+        client_max_window_bits: WindowBits::MAX,
+    };
+    const TEXT: &[u8] = b"\x81\x10eeny meeny miny ";
+
+    fn server(agreed: &Agreed, settings: &Settings) -> Encoder {
+        Encoder::new(Role::Server, agreed, settings)
+    }
+
+    fn encoded(encoder: &mut Encoder, plain: &[u8]) -> Vec<u8> {
+        let mut output = BytesMut::new();
+        for byte in plain {
+            encoder.encode(&[*byte], &mut output);
+        }
+        output.to_vec()
+    }
+
+    #[test]
+    fn a_second_message_refers_to_the_first_unless_there_is_no_takeover() {
+        let mut encoder = server(&AGREED, &Settings::default());
+        let (first, second) = (encoded(&mut encoder, TEXT), encoded(&mut encoder, TEXT));
+        assert!(first[0] == 0xc1 && second[0] == 0xc1);
+        assert!(second.len() <= first.len() / 2, "{} after {}", second.len(), first.len());
+        let settings = Settings { threshold: Some(0), ..Settings::default() };
+        let mut encoder = server(&Agreed { server_no_context_takeover: true, ..AGREED }, &settings);
+        assert_eq!(encoded(&mut encoder, TEXT), encoded(&mut encoder, TEXT));
+    }
+
+    #[test]
+    fn what_is_under_the_threshold_goes_as_it_is() {
+        let mut encoder = server(&AGREED, &Settings { threshold: Some(17), ..Settings::default() });
+        assert_eq!(encoded(&mut encoder, TEXT), TEXT);
+        let mut encoder = server(&AGREED, &Settings { threshold: Some(16), ..Settings::default() });
+        assert_ne!(encoded(&mut encoder, TEXT), TEXT);
+        let alone = Agreed { server_no_context_takeover: true, ..AGREED };
+        assert_eq!(encoded(&mut server(&alone, &Settings::default()), TEXT), TEXT);
+    }
+
+    #[test]
+    fn control_frames_are_never_compressed() {
+        let ping = b"\x89\x14aaaaaaaaaaaaaaaaaaaa";
+        assert_eq!(encoded(&mut server(&AGREED, &Settings::default()), ping), ping);
+    }
+
+    #[test]
+    fn without_memory_messages_go_as_they_are() {
+        let budget = Budget::of(0);
+        let mut encoder = server(&AGREED, &Settings { budget, ..Settings::default() });
+        assert_eq!(encoded(&mut encoder, TEXT), TEXT);
+    }
+
+    #[test]
+    fn a_compressor_is_counted_from_its_first_message_to_its_end() {
+        let budget = Budget::of(1 << 20);
+        let settings = Settings { budget: budget.clone(), ..Settings::default() };
+        let mut encoder = server(&AGREED, &settings);
+        assert_eq!(budget.used(), 0);
+        encoded(&mut encoder, TEXT);
+        assert_eq!(budget.used(), AGREED.compression(Role::Server, &settings).compressor_bytes());
+        drop(encoder);
+        assert_eq!(budget.used(), 0);
+    }
+
+    /// What a client's decoder makes of it.
+    fn decoded(bytes: &[u8]) -> Vec<u8> {
+        let mut plain = BytesMut::new();
+        let mut decoder = Decoder::new(Role::Client, &AGREED, &Settings::default());
+        assert_eq!(decoder.decode(bytes, &mut plain), Ok(bytes.len()));
+        plain.to_vec()
+    }
+
+    #[test]
+    fn fragments_of_a_message_are_compressed_as_one_even_if_the_last_is_empty() {
+        let mut encoder = server(&AGREED, &Settings::default());
+        let wire = encoded(&mut encoder, b"\x01\x05Hello\x89\x00\x00\x01,\x80\x00");
+        assert_eq!((wire[0], wire.iter().filter(|byte| **byte == 0x89).count()), (0x41, 1));
+        assert_eq!(decoded(&wire), b"\x89\x00\x81\x06Hello,");
+    }
+
+    #[test]
+    fn a_ready_made_message_passes_and_what_follows_does_not_refer_to_before_it() {
+        let mut encoder = server(&AGREED, &Settings::default());
+        let ready = b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00";
+        let mut wire = encoded(&mut encoder, TEXT);
+        let alone = wire.clone();
+        wire.extend(encoded(&mut encoder, ready));
+        let after = encoded(&mut encoder, TEXT);
+        assert_eq!(after, alone);
+        wire.extend(after);
+        assert_eq!(decoded(&wire), [TEXT, b"\x81\x05Hello", TEXT].concat());
+    }
+
+    #[test]
+    fn a_client_masks_what_it_compressed() {
+        let mut encoder = Encoder::new(Role::Client, &AGREED, &Settings::default());
+        let mut masked = vec![0x81, 0x90, 1, 2, 3, 4];
+        masked.extend(TEXT[2..].iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, key)| byte ^ key));
+        let mut wire = encoded(&mut encoder, &masked);
+        assert_eq!(wire[..2], [0xc1, 0x80 | (wire.len() - 6) as u8]);
+        let mask = [wire[2], wire[3], wire[4], wire[5]];
+        apply_mask(&mut wire[6..], mask, 0);
+        let plain_wire = encoded(&mut server(&AGREED, &Settings::default()), TEXT);
+        assert_eq!(wire[6..], plain_wire[2..]);
+    }
+}
