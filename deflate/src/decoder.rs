@@ -106,9 +106,12 @@ impl Decoder {
     /// Takes from `input` until it is used up or `output` has enough. Returns how much it took.
     pub(crate) fn decode(&mut self, input: &[u8], output: &mut BytesMut) -> Result<usize, DeflateError> {
         let mut used = 0;
-        while output.len() < ENOUGH {
+        loop {
             let rest = &input[used..];
             match &mut self.frame {
+                // Whatever is ready: nothing more may come for a long time.
+                Frame::Compressed(payload) if payload.read == payload.length => self.end_frame(output)?,
+                _ if output.len() >= ENOUGH => break,
                 Frame::Header => {
                     let (taken, header) = self.header.read(rest);
                     used += taken;
@@ -116,7 +119,6 @@ impl Decoder {
                     self.on_header(header, output)?;
                 }
                 Frame::Verbatim { remaining: 0 } => self.frame = Frame::Header,
-                Frame::Compressed(payload) if payload.read == payload.length => self.end_frame(output)?,
                 _ if rest.is_empty() => break,
                 Frame::Verbatim { remaining } => {
                     let taken = rest.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
@@ -150,6 +152,8 @@ impl Decoder {
         let (header, length) = match header {
             Header::Valid(header, length) if self.is_legal(&header) => (header, length),
             _ => {
+                // So that tungstenite knows, too, that a message has begun.
+                self.hand_up(false, output);
                 self.pass_header(output);
                 self.frame = Frame::Lost;
                 return Ok(());
@@ -247,13 +251,17 @@ impl Decoder {
             return Ok(());
         };
         if payload.header.is_final {
-            // None at all: the message had no octets, so there is nothing to complete either.
-            let tail = self.decompressor.as_ref().map_or(&[][..], Decompressor::tail);
-            self.inflate(tail, output)?;
+            // Where the message had no octets at all there is nothing to complete either.
+            let began = matches!(&self.message, Message::Compressed(progress) if progress.wire_bytes > 0);
+            if let Some(decompressor) = self.decompressor.as_ref().filter(|_| began) {
+                self.inflate(decompressor.tail(), output)?;
+            }
             self.hand_up(true, output);
             self.message = Message::None;
-            if self.no_context_takeover {
-                self.reservation = self.decompressor.take().map(Decompressor::into_reservation);
+            if self.no_context_takeover
+                && let Some(decompressor) = self.decompressor.take()
+            {
+                self.reservation = Some(decompressor.into_reservation());
             }
         }
         Ok(())
@@ -264,7 +272,7 @@ impl Decoder {
 /// zlib's formats. More is only there to keep us busy.
 fn most_on_the_wire(max_message_bytes: usize) -> u64 {
     let most = max_message_bytes as u64;
-    most + most / 8 + 1024
+    most.saturating_add(most / 8 + 1024)
 }
 
 #[cfg(test)]
@@ -351,6 +359,49 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_message_without_an_octet_leaves_the_context_as_it_was() {
+        let mut decoder = client(&Settings::default());
+        let messages = [HELLO, &[0xc1, 0x00], HELLO_AGAIN].concat();
+        let expected = [PLAIN_HELLO, &[0x81, 0x00], PLAIN_HELLO].concat();
+        assert_eq!(decoded(&mut decoder, &messages), Ok(expected));
+    }
+
+    #[test]
+    fn memory_that_was_kept_survives_a_message_that_does_not_need_it() {
+        let agreed = Agreed { server_no_context_takeover: true, ..AGREED };
+        let budget = Budget::of(DECOMPRESSOR_BYTES);
+        let settings = Settings { budget: budget.clone(), ..Settings::default() };
+        let mut decoder = Decoder::new(Role::Client, &agreed, &settings);
+        decoder.keep(budget.reserve(DECOMPRESSOR_BYTES).expect("room"));
+        for message in [&[0xc1, 0x00], HELLO, HELLO] {
+            assert!(decoded(&mut decoder, message).is_ok(), "{message:x?}");
+            assert_eq!(budget.used(), DECOMPRESSOR_BYTES);
+        }
+    }
+
+    #[test]
+    fn a_message_that_ends_when_there_is_enough_already_is_handed_up_whole() {
+        let plain = vec![b'a'; FRAGMENT + 1];
+        let mut encoder = crate::encoder::Encoder::new(Role::Server, &AGREED, &Settings::default());
+        let mut wire = BytesMut::new();
+        let header = FrameHeader { opcode: OpCode::Data(Data::Binary), ..FrameHeader::default() };
+        let mut frame = Vec::new();
+        header.format(plain.len() as u64, &mut frame).expect("memory takes everything");
+        frame.extend_from_slice(&plain);
+        encoder.encode(&frame, &mut wire);
+        assert!(wire.len() < PIECE, "{} bytes are read at once", wire.len());
+        let mut output = BytesMut::new();
+        assert_eq!(client(&Settings::default()).decode(&wire, &mut output), Ok(wire.len()));
+        assert_eq!(output.len(), 4 + FRAGMENT + 2 + 1, "two frames");
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_too_big() {
+        let settings = Settings { max_message_bytes: usize::MAX, ..Settings::default() };
+        assert_eq!(decoded(&mut client(&settings), HELLO).as_deref(), Ok(PLAIN_HELLO));
+    }
+
+    #[test]
     fn a_message_of_exactly_the_limit_inflates_and_one_byte_more_does_not() {
         let limited = |limit| client(&Settings { max_message_bytes: limit, ..Settings::default() });
         assert_eq!(decoded(&mut limited(5), HELLO).as_deref(), Ok(PLAIN_HELLO));
@@ -406,6 +457,16 @@ mod tests {
             let decoded = decoded(&mut client(&Settings::default()), &followed);
             assert_eq!(decoded.as_deref(), Ok(&followed[..]), "{illegal:x?}");
         }
+    }
+
+    #[test]
+    fn a_message_within_a_compressed_one_comes_after_the_beginning_of_that() {
+        let (first, _) = HELLO_IN_FRAGMENTS.split_at(5);
+        let within = [first, PLAIN_HELLO].concat();
+        assert_eq!(
+            decoded(&mut client(&Settings::default()), &within),
+            Ok([&[0x01, 0x02, b'H', b'e'][..], PLAIN_HELLO].concat())
+        );
     }
 
     #[test]

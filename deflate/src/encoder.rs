@@ -12,10 +12,6 @@ use crate::frame::{Header, HeaderReader, PIECE, apply_mask, unmasked};
 use crate::negotiation::Agreed;
 use crate::settings::{Compression, Settings};
 
-/// Thresholds that [`Settings::threshold`] stands for when it is unset.
-const THRESHOLD: usize = 16;
-const THRESHOLD_ALONE: usize = 256;
-
 /// See the module.
 pub(crate) struct Encoder {
     compression: Compression,
@@ -62,11 +58,10 @@ enum Message {
 impl Encoder {
     pub(crate) fn new(role: Role, agreed: &Agreed, settings: &Settings) -> Self {
         let no_context_takeover = agreed.no_context_takeover(role);
-        let default_threshold = if no_context_takeover { THRESHOLD_ALONE } else { THRESHOLD };
         Self {
             compression: agreed.compression(role, settings),
             no_context_takeover,
-            threshold: settings.threshold.unwrap_or(default_threshold) as u64,
+            threshold: settings.threshold(no_context_takeover) as u64,
             budget: settings.budget.clone(),
             compressor: None,
             header: HeaderReader::default(),

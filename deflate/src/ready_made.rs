@@ -16,7 +16,8 @@ use crate::settings::Compression;
 /// Give it to connections whose messages share no context: with any other it works, too, but costs the next message its context.
 /// A connection that did not negotiate compression must get the plain message.
 ///
-/// Any other kind of message comes back as it was, and so does text or binary that compression does not make smaller.
+/// Any other kind of message comes back as it was. Text or binary is compressed whatever its size, and is larger by a few bytes if
+/// it cannot be.
 pub fn ready_made(message: &Message, compression: Compression) -> Message {
     let (opcode, plain) = match message {
         Message::Text(text) => (Data::Text, text.as_bytes()),
@@ -29,9 +30,6 @@ pub fn ready_made(message: &Message, compression: Compression) -> Message {
     let mut output = Output::default();
     compressor.compress(plain, &mut output);
     compressor.finish(true, &mut output);
-    if output.filled().len() >= plain.len() {
-        return message.clone();
-    }
     let header = FrameHeader { rsv1: true, opcode: OpCode::Data(opcode), ..FrameHeader::default() };
     Message::Frame(Frame::from_payload(header, Bytes::copy_from_slice(output.filled())))
 }

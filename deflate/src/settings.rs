@@ -112,6 +112,17 @@ impl Default for Settings {
     }
 }
 
+/// What [`Settings::threshold`] stands for when it is unset.
+const THRESHOLD: usize = 16;
+const THRESHOLD_ALONE: usize = 256;
+
+impl Settings {
+    /// The [`threshold`](Self::threshold) that holds, by whether each of our messages is compressed by itself.
+    pub fn threshold(&self, no_context_takeover: bool) -> usize {
+        self.threshold.unwrap_or(if no_context_takeover { THRESHOLD_ALONE } else { THRESHOLD })
+    }
+}
+
 /// What decides how a compressor's output looks: two connections with the same can be sent the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Compression {

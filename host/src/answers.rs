@@ -18,6 +18,7 @@ pub(crate) type HttpAnswer = Response<Full<Bytes>>;
 pub(crate) fn switching_protocols(
     accept_key: &str,
     subprotocol: Option<&str>,
+    extensions: Option<&str>,
     extra: HeaderMap,
 ) -> HttpAnswer {
     let mut answer = Response::new(Full::default());
@@ -26,10 +27,13 @@ pub(crate) fn switching_protocols(
     *headers = extra;
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    let value = |text| HeaderValue::from_str(text).expect("base64 and tokens are header values");
+    let value = |text| HeaderValue::from_str(text).expect("base64, tokens and their lists are header values");
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, value(accept_key));
     if let Some(subprotocol) = subprotocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value(subprotocol));
+    }
+    if let Some(extensions) = extensions {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value(extensions));
     }
     answer
 }

@@ -3,6 +3,7 @@
 
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame as WireFrame, coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error as WireError, error::CapacityError, error::ProtocolError};
+use tungstenite_deflate::DeflateError;
 
 /// A close frame's content (RFC 6455 section 5.5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +71,9 @@ pub enum CloseCause {
     ProtocolError,
     /// The peer sent text that is not UTF-8.
     InvalidUtf8,
-    /// The peer sent a message over `max-message-bytes`.
+    /// The peer sent a compressed message that cannot be inflated.
+    CorruptCompression,
+    /// The peer sent a message over `max-message-bytes`, inflated or not.
     MessageTooBig,
     /// The server is shutting down.
     GoingAway,
@@ -100,6 +103,9 @@ impl CloseCause {
             }
             Self::ProtocolError => (Some((1002, "protocol error")), "protocol_error", Level::DEBUG),
             Self::InvalidUtf8 => (Some((1007, "invalid UTF-8")), "invalid_utf8", Level::DEBUG),
+            Self::CorruptCompression => {
+                (Some((1007, "invalid compressed data")), "corrupt_compression", Level::DEBUG)
+            }
             Self::MessageTooBig => (Some((1009, "message too big")), "message_too_big", Level::DEBUG),
             Self::GoingAway => (Some((1001, "server is going away")), "going_away", Level::DEBUG),
             Self::Overloaded => (Some((1013, "try again later")), "overloaded", Level::WARN),
@@ -129,6 +135,12 @@ impl CloseCause {
             WireError::Utf8(_) => Self::InvalidUtf8,
             WireError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Vanished,
             WireError::Protocol(_) | WireError::Capacity(_) => Self::ProtocolError,
+            WireError::Io(error) => match DeflateError::in_io_error(error) {
+                Some(DeflateError::MessageTooBig { .. }) => Self::MessageTooBig,
+                Some(DeflateError::Corrupt) => Self::CorruptCompression,
+                Some(DeflateError::OutOfMemory) => Self::Overloaded,
+                None => Self::Vanished,
+            },
             _ => Self::Vanished,
         }
     }

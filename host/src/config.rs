@@ -3,14 +3,19 @@
 //! A mistake names file, line, key and value, and the nearest right key.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use tungstenite_deflate::WindowBits;
 
 use crate::cache::CacheFolders;
+use crate::compression::CompressionPolicy;
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, LimitsTable};
@@ -111,6 +116,7 @@ struct RouteTable {
     hosts: Option<Vec<String>>,
     origins: Option<Vec<String>>,
     subprotocols: Option<Vec<String>>,
+    compression: Option<CompressionValue>,
     #[serde(default)]
     config: BTreeMap<String, String>,
     #[serde(default)]
@@ -121,6 +127,60 @@ struct RouteTable {
     set_cookie: bool,
     #[serde(default)]
     limits: LimitsTable,
+}
+
+/// `compression = false`, or a table.
+enum CompressionValue {
+    OnOff(bool),
+    Table(CompressionTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct CompressionTable {
+    context_takeover: Option<bool>,
+    max_window_bits: Option<u8>,
+    threshold: Option<Written<usize>>,
+}
+
+/// By hand rather than untagged, so that a mistake in the table is told as anywhere else.
+impl<'de> Deserialize<'de> for CompressionValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnOffOrTable;
+        impl<'de> Visitor<'de> for OnOffOrTable {
+            type Value = CompressionValue;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("`compression` to be true, false or a table")
+            }
+
+            fn visit_bool<E>(self, on: bool) -> Result<CompressionValue, E> {
+                Ok(CompressionValue::OnOff(on))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<CompressionValue, A::Error> {
+                CompressionTable::deserialize(MapAccessDeserializer::new(table)).map(CompressionValue::Table)
+            }
+        }
+        deserializer.deserialize_any(OnOffOrTable)
+    }
+}
+
+impl CompressionTable {
+    fn into_policy(self) -> Result<CompressionPolicy, Mistake> {
+        let default = CompressionPolicy::default();
+        let max_window_bits = match self.max_window_bits {
+            None => default.max_window_bits,
+            Some(bits) => {
+                WindowBits::try_from(bits).map_err(|error| Mistake::new("max-window-bits", bits, error))?
+            }
+        };
+        Ok(CompressionPolicy {
+            context_takeover: self.context_takeover.unwrap_or(default.context_takeover),
+            max_window_bits,
+            threshold: self.threshold.map(|Written(bytes)| bytes),
+        })
+    }
 }
 
 impl Config {
@@ -228,7 +288,7 @@ struct Mistake {
 
 impl Mistake {
     /// A wrong value of one line.
-    fn new(key: &'static str, value: &str, error: impl std::fmt::Display) -> Self {
+    fn new(key: &'static str, value: impl std::fmt::Debug, error: impl std::fmt::Display) -> Self {
         Self { key, message: format!("`{key} = {value:?}`: {error}") }
     }
 
@@ -260,6 +320,11 @@ impl RouteTable {
             None => Hosts::default_for(listen.ip()),
             Some(hosts) => Hosts::listed(&hosts).map_err(|error| Mistake::among("hosts", error))?,
         };
+        let compression = match self.compression {
+            None | Some(CompressionValue::OnOff(true)) => Some(CompressionPolicy::default()),
+            Some(CompressionValue::OnOff(false)) => None,
+            Some(CompressionValue::Table(table)) => Some(table.into_policy()?),
+        };
         // What an environment cannot hold would reach the handler as something else.
         let odd = |(name, value): &(&String, &String)| {
             name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
@@ -281,6 +346,7 @@ impl RouteTable {
             hosts,
             origins,
             subprotocols: self.subprotocols,
+            compression,
             limits,
             config: self.config,
             environment: self.environment,
@@ -435,6 +501,36 @@ mod tests {
     }
 
     #[test]
+    fn compression_is_on_off_or_a_table() {
+        let policy =
+            |text: &str| read(&format!("{ROUTE}{text}\n")).expect("valid").routes[0].0.compression.clone();
+        assert_eq!(policy(""), Some(CompressionPolicy::default()));
+        assert_eq!(policy("compression = true"), Some(CompressionPolicy::default()));
+        assert_eq!(policy("compression = false"), None);
+        let table =
+            "[route.chat.compression]\ncontext-takeover = false\nmax-window-bits = 9\nthreshold = '1KiB'";
+        let expected = CompressionPolicy {
+            context_takeover: false,
+            max_window_bits: WindowBits::MIN,
+            threshold: Some(1024),
+        };
+        assert_eq!(policy(table), Some(expected));
+    }
+
+    #[test]
+    fn a_mistake_in_compression_is_named() {
+        let error = mistake(&format!("{ROUTE}[route.chat.compression]\nmax-window-bits = 8\n"));
+        assert!(
+            error.contains(":5:") && error.contains("`max-window-bits = 8`") && error.contains("9 to 15"),
+            "{error}"
+        );
+        let error = mistake(&format!("{ROUTE}[route.chat.compression]\ntreshold = 8\n"));
+        assert!(error.contains("unknown key `treshold`; did you mean `threshold`?"), "{error}");
+        let error = mistake(&format!("{ROUTE}compression = 3\n"));
+        assert!(error.contains(":4:") && error.contains("true, false or a table"), "{error}");
+    }
+
+    #[test]
     fn a_file_without_a_route_or_a_route_without_a_handler_says_so() {
         assert!(mistake("").contains("there is no route"));
         assert!(mistake("[route.a]\npath = '/'\n").contains("the route has no `handler`"));
@@ -462,7 +558,8 @@ mod tests {
     #[test]
     fn the_documentation_has_every_key() {
         let page = include_str!("../../docs/configuration.md");
-        for text in ["nonsense = 1\n".to_owned(), format!("{ROUTE}nonsense = 1\n")] {
+        let compression = format!("{ROUTE}[route.chat.compression]\nnonsense = 1\n");
+        for text in ["nonsense = 1\n".to_owned(), format!("{ROUTE}nonsense = 1\n"), compression] {
             let error = mistake(&text);
             let (_, keys) = error.split_once("(there are: ").expect("the known keys");
             for key in keys.trim_end_matches(')').split(", ") {

@@ -18,7 +18,8 @@ use crate::instance::{Answer, Call, CallFailure};
 use crate::link::{Errand, Link};
 use crate::routes::Route;
 use crate::seat::Seat;
-use crate::wire::{Ended, Socket, Wire};
+use crate::socket::Socket;
+use crate::wire::{Ended, Wire};
 
 /// Bytes read ahead while a call runs. One message may be larger.
 const READ_AHEAD_BYTES: usize = 64 << 10;

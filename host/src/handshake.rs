@@ -193,6 +193,8 @@ pub(crate) struct Upgrade {
     /// The page that opens the connection, if the request names it.
     pub(crate) origin: Option<String>,
     pub(crate) subprotocols: Vec<String>,
+    /// The values of `Sec-WebSocket-Extensions`, in order.
+    pub(crate) extensions: Vec<HeaderValue>,
 }
 
 impl Upgrade {
@@ -227,7 +229,12 @@ impl Upgrade {
         let key = single(headers, &header::SEC_WEBSOCKET_KEY)
             .filter(|key| is_base64_of_16_bytes(key))
             .ok_or_else(|| Refusal::bad_request("Missing/Invalid WebSocket headers"))?;
-        Ok(Self { accept_key: derive_accept_key(key), origin, subprotocols: subprotocols(headers)? })
+        Ok(Self {
+            accept_key: derive_accept_key(key),
+            origin,
+            subprotocols: subprotocols(headers)?,
+            extensions: headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().cloned().collect(),
+        })
     }
 }
 
@@ -241,7 +248,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 }
 
 /// Whether a comma-separated header lists `token`, case-insensitively.
-fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+pub(crate) fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     elements(headers, name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
 }
 

@@ -82,10 +82,7 @@ pub(crate) enum Answer {
     Prepared(Result<(), Rejection>),
     OriginAllowed(bool),
     Subprotocol(Option<String>),
-    /// Compression has an issue of its own; the answer is asked for, so that handlers are called in Tornado's order.
-    Compression(
-        #[expect(dead_code, reason = "negotiation comes with permessage-deflate")] Option<CompressionOptions>,
-    ),
+    Compression(Option<CompressionOptions>),
     Done,
 }
 

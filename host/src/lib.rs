@@ -12,16 +12,18 @@
 //!
 //! In reading order; a module uses only modules above it.
 //!
-//! - data: `units`, [`limits`], [`close`], [`handshake`], [`routes`]: values and pure functions
+//! - data: `units`, [`limits`], [`close`], [`compression`], [`handshake`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`: what connections and guests share
 //! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
-//! - edge: `wire`, `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
+//! - edge: `socket`, `wire`, [`client`], `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
 
 mod answers;
 mod bindings;
 mod cache;
+pub mod client;
 pub mod close;
+pub mod compression;
 pub mod config;
 mod connection;
 mod echo;
@@ -41,6 +43,7 @@ pub mod routes;
 mod seat;
 pub mod server;
 mod shutdown;
+mod socket;
 mod topics;
 mod units;
 mod wire;

@@ -84,6 +84,9 @@ limits! {
     /// Wall-clock time of one event, waiting in imports included. Protects the queue behind it. Past it the instance ends:
     /// 1011, or 503 before the upgrade; imports that wait give up (`timeout`) 100 ms earlier.
     wall_per_event: Duration = Duration::from_secs(5);
+    /// Memory of the route's compressors and decompressors, all connections together. Protects the machine. At it a handshake is
+    /// answered without compression, and a connection that has no compressor yet sends its messages as they are.
+    max_compression_bytes: usize = 256 << 20;
     /// Timers set at once by one connection. Protects the host's memory. More are refused (`limit`).
     max_timers: u32 = 64;
     /// Topics one connection is subscribed to. Protects the host's memory. More are refused (`limit`).
@@ -144,6 +147,7 @@ impl Limits {
             ("max-response-header-bytes", self.max_response_header_bytes),
             ("max-topic-bytes", self.max_topic_bytes),
             ("max-log-line-bytes", self.max_log_line_bytes),
+            ("max-compression-bytes", self.max_compression_bytes),
         ];
         if let Some((key, _)) = sizes.into_iter().find(|(_, size)| *size > MAX_SIZE) {
             return Some((key, format!("`{key}` must be at most {}", MAX_SIZE.show())));

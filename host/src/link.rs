@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::close::{CloseCause, CloseRequest};
+use crate::compression::ReadyMade;
 use crate::limits::Limits;
 use crate::topics::Topics;
 
@@ -34,6 +35,8 @@ pub(crate) enum LinkError {
 pub(crate) struct Link {
     id: String,
     subprotocol: OnceLock<String>,
+    /// How what is published is compressed for this connection.
+    ready_made: OnceLock<ReadyMade>,
     /// Something was done to the state since the loop last took what there is: spares the loop the lock between two messages.
     touched: AtomicBool,
     /// None once the connection has ended.
@@ -164,6 +167,7 @@ impl Link {
         Self {
             id: random_id(),
             subprotocol: OnceLock::new(),
+            ready_made: OnceLock::new(),
             touched: AtomicBool::new(false),
             state: Mutex::new(Some(state)),
         }
@@ -185,6 +189,16 @@ impl Link {
     /// Only once, before the 101.
     pub(crate) fn select_subprotocol(&self, subprotocol: String) {
         self.subprotocol.get_or_init(|| subprotocol);
+    }
+
+    /// None where messages go uncompressed, or share a context.
+    pub(crate) fn ready_made(&self) -> Option<ReadyMade> {
+        self.ready_made.get().copied()
+    }
+
+    /// Only once, before the 101.
+    pub(crate) fn take_ready_made(&self, ready_made: ReadyMade) {
+        self.ready_made.get_or_init(|| ready_made);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
@@ -212,9 +226,9 @@ impl Link {
         self.act(|state| state.enqueue_for_guest(message))
     }
 
-    /// Queues a published message; a full queue drops it, and counts that.
-    pub(crate) fn deliver_published(&self, message: Message) {
-        let result = self.act(|state| match state.enqueue(message) {
+    /// Queues a published message, which may be compressed already; a full queue drops it, and counts that.
+    pub(crate) fn deliver_published(&self, message: Message, plain_bytes: usize) {
+        let result = self.act(|state| match state.enqueue(message, plain_bytes) {
             Err(LinkError::BufferFull | LinkError::Limit(_)) => {
                 state.published_drops += 1;
                 Ok(state.published_drops)
@@ -439,15 +453,16 @@ impl State {
 
     /// A guest that is refused is told when there is room again.
     fn enqueue_for_guest(&mut self, message: Message) -> Result<(), LinkError> {
-        let result = self.enqueue(message);
+        let plain_bytes = message.len();
+        let result = self.enqueue(message, plain_bytes);
         self.refused |= result == Err(LinkError::BufferFull);
         result
     }
 
-    fn enqueue(&mut self, message: Message) -> Result<(), LinkError> {
+    fn enqueue(&mut self, message: Message, plain_bytes: usize) -> Result<(), LinkError> {
         self.check_open()?;
         let bytes = message.len();
-        if bytes > self.bounds.message_bytes {
+        if plain_bytes > self.bounds.message_bytes {
             return Err(LinkError::Limit("max-message-bytes".into()));
         }
         if bytes > self.bounds.queue_bytes {

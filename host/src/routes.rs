@@ -6,6 +6,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use regex::Regex;
 
+use crate::compression::CompressionPolicy;
 use crate::handshake::{Hosts, Origins};
 use crate::limits::Limits;
 
@@ -24,6 +25,8 @@ pub struct Route {
     pub origins: Origins,
     /// If set, the handler is offered only these subprotocols.
     pub subprotocols: Option<Vec<String>>,
+    /// How messages may be compressed where handler and peer want it; none forbids it.
+    pub compression: Option<CompressionPolicy>,
     /// What its connections and instances may use.
     pub limits: Limits,
     /// Key-value configuration that the handler reads by `wasi:config`.
@@ -46,6 +49,7 @@ impl Route {
             hosts: Hosts::Any,
             origins: Origins::Same,
             subprotocols: None,
+            compression: Some(CompressionPolicy::default()),
             limits: Limits::default(),
             config: BTreeMap::new(),
             environment: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::bindings::types::Rejection;
+use crate::bindings::types::{CompressionOptions, Rejection};
 use crate::handler::Handler;
 use crate::instance::{Answer, Call, CallFailure, Instance, Party};
 use crate::instances::{Instances, JoinError, SharedPlace};
@@ -40,7 +40,7 @@ impl From<JoinError> for SeatError {
 /// What a handler said to a handshake.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    Accepted { subprotocol: Option<String> },
+    Accepted { subprotocol: Option<String>, compression: Option<CompressionOptions> },
     Rejected(Rejection),
     ForeignOrigin,
 }
@@ -101,8 +101,11 @@ impl Seat {
             Answer::Subprotocol(subprotocol) => subprotocol,
             _ => None,
         };
-        self.call(Call::GetCompressionOptions).await?;
-        Ok(Verdict::Accepted { subprotocol })
+        let compression = match self.call(Call::GetCompressionOptions).await? {
+            Answer::Compression(options) => options,
+            _ => None,
+        };
+        Ok(Verdict::Accepted { subprotocol, compression })
     }
 
     /// The connection has ended: runs the handler's destructor. A failure is logged and concerns nobody any more.

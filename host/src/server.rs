@@ -16,12 +16,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tungstenite_deflate::Budget;
 
 use crate::answers::{
     HttpAnswer, failed, foreign_origin, healthz, internal_error, misdirected, refusal_answer,
     rejection_answer, switching_protocols, unavailable,
 };
 use crate::close::CloseCause;
+use crate::compression::Deflate;
 use crate::connection::Connection;
 use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
@@ -32,9 +35,10 @@ use crate::request::Request;
 use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
 use crate::shutdown::{OpenConnection, OpenConnections};
+use crate::socket::{Counted, Socket, Transport};
 use crate::topics::Topics;
 use crate::units::printable;
-use crate::wire::{Socket, Wire};
+use crate::wire::Wire;
 
 /// What a server serves: routes in the order in which they are tried, each with its handler, and perhaps a page. Cheap to
 /// clone; clones share everything.
@@ -57,6 +61,8 @@ struct Endpoint {
     route: Arc<Route>,
     handler: Handler,
     instances: Arc<Instances>,
+    /// What its compressors and decompressors may take.
+    compression_memory: Budget,
 }
 
 /// A handshake that was accepted: what the connection's loop is made of, once the socket is free.
@@ -65,6 +71,7 @@ struct Accepted {
     seat: Seat,
     held: Held,
     route: Arc<Route>,
+    deflate: Option<Deflate>,
 }
 
 /// What the host holds for one peer from its handshake on. However that ends, dropping this ends it for guests, too, whatever
@@ -97,6 +104,7 @@ impl Application {
     pub fn new(routes: impl IntoIterator<Item = (Route, Handler)>, page: Option<Page>) -> Self {
         let endpoints = routes.into_iter().map(|(route, handler)| Endpoint {
             instances: Arc::new(Instances::new(&route.limits)),
+            compression_memory: Budget::of(route.limits.max_compression_bytes),
             route: Arc::new(route),
             handler,
         });
@@ -120,37 +128,37 @@ impl Application {
         self.serve(socket, peer.ip()).await;
     }
 
-    async fn serve<S: Socket + 'static>(&self, socket: S, peer: IpAddr) {
+    async fn serve<T: Transport>(&self, transport: T, peer: IpAddr) {
         // Both boxed, so that a connection's task holds first the one and then the other, and neither beside the other.
-        if let Some(connection) = Box::pin(self.open(socket, peer)).await {
+        if let Some(connection) = Box::pin(self.open(transport, peer)).await {
             connection.await;
         }
     }
 
     /// From the first request to an open WebSocket; none if there is none.
-    async fn open<S: Socket + 'static>(
+    async fn open<T: Transport>(
         &self,
-        socket: S,
+        transport: T,
         peer: IpAddr,
     ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
-        let Accepted { upgrade, seat, held, route } = self.converse(socket, peer).await?;
+        let Accepted { upgrade, seat, held, route, deflate } = self.converse(transport, peer).await?;
         let upgraded = upgrade.await.ok()?;
-        let Ok(parts) = upgraded.downcast::<TokioIo<S>>() else {
-            unreachable!("hyper gives back the socket that it was given");
+        let Ok(parts) = upgraded.downcast::<TokioIo<T>>() else {
+            unreachable!("hyper gives back the transport that it was given");
         };
-        let link = held.link.clone();
-        tracing::debug!(connection = %link.id(), route = %route.name, %peer, "open");
-        let wire = Wire::new(parts.io.into_inner(), &parts.read_buf, &route.limits).await;
-        let connection = Connection::new(wire, link.clone(), route.clone());
-        Some(Box::pin(async move {
-            let cause = connection.run(seat).await;
-            log_end(&link, &route, peer, cause);
-            drop(held);
-        }))
+        tracing::debug!(
+            connection = %held.link.id(), route = %route.name, %peer, compressed = deflate.is_some(), "open"
+        );
+        let socket = Counted::new(parts.io.into_inner());
+        let opened = Opened { peer, seat, held, route };
+        Some(match deflate {
+            None => opened.on(socket, &parts.read_buf).await,
+            Some(deflate) => opened.on(deflate.wrap(socket, &parts.read_buf), &[]).await,
+        })
     }
 
     /// HTTP until the peer leaves or a handshake is accepted.
-    async fn converse<S: Socket + 'static>(&self, socket: S, peer: IpAddr) -> Option<Accepted> {
+    async fn converse<T: Transport>(&self, transport: T, peer: IpAddr) -> Option<Accepted> {
         let accepted = Arc::new(Mutex::new(None));
         let service = service_fn(|request| {
             let accepted = accepted.clone();
@@ -168,7 +176,7 @@ impl Application {
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES);
         // Boxed: hyper's state is larger than the loop's, and gone when the loop begins.
-        let conversation = Box::pin(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+        let conversation = Box::pin(http.serve_connection(TokioIo::new(transport), service).with_upgrades());
         if let Err(error) = conversation.await {
             tracing::debug!(%peer, %error, "the peer's HTTP ended");
         }
@@ -246,7 +254,7 @@ impl Application {
         host: Host,
         upgrade: Upgrade,
     ) -> Result<Reply, Refusal> {
-        let Endpoint { route, handler, instances } = endpoint;
+        let Endpoint { route, handler, instances, compression_memory } = endpoint;
         let key =
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
         let on_upgrade = hyper::upgrade::on(&mut http);
@@ -271,8 +279,8 @@ impl Application {
         let offered = route.offered(upgrade.subprotocols);
         let verdict =
             seat.handshake(request.clone(), upgrade.origin, offered.clone()).await.map_err(failed)?;
-        let subprotocol = match verdict {
-            Verdict::Accepted { subprotocol } => subprotocol,
+        let (subprotocol, compression) = match verdict {
+            Verdict::Accepted { subprotocol, compression } => (subprotocol, compression),
             Verdict::ForeignOrigin => return Err(foreign_origin()),
             Verdict::Rejected(rejection) => {
                 return rejection_answer(rejection, route, &link).map(Reply::Answer);
@@ -288,10 +296,54 @@ impl Application {
             }
             link.select_subprotocol(chosen.clone());
         }
-        let answer =
-            switching_protocols(&upgrade.accept_key, subprotocol.as_deref(), request.take_response_headers());
-        let accepted = Accepted { upgrade: on_upgrade, seat, held, route: route.clone() };
+        let deflate = match (&route.compression, compression) {
+            (Some(policy), Some(asked)) => {
+                let asked = (asked.level, asked.mem_level);
+                let settings =
+                    policy.settings(asked, &route.limits, compression_memory).map_err(|error| {
+                        tracing::warn!(
+                            route = %route.name, connection = %link.id(), %error,
+                            "get-compression-options answered what it may not"
+                        );
+                        internal_error()
+                    })?;
+                Deflate::accept(&upgrade.extensions, settings)
+            }
+            _ => None,
+        };
+        if let Some(ready_made) = deflate.as_ref().and_then(Deflate::ready_made) {
+            link.take_ready_made(ready_made);
+        }
+        let answer = switching_protocols(
+            &upgrade.accept_key,
+            subprotocol.as_deref(),
+            deflate.as_ref().map(|deflate| deflate.response.as_str()),
+            request.take_response_headers(),
+        );
+        let accepted = Accepted { upgrade: on_upgrade, seat, held, route: route.clone(), deflate };
         Ok(Reply::Upgrade(answer, Box::new(accepted)))
+    }
+}
+
+/// A connection that is open, and waits only for its socket.
+struct Opened {
+    peer: IpAddr,
+    seat: Seat,
+    held: Held,
+    route: Arc<Route>,
+}
+
+impl Opened {
+    /// The connection's task. `read_ahead` are bytes that were read past the handshake.
+    async fn on<S: Socket>(self, socket: S, read_ahead: &[u8]) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let Self { peer, seat, held, route } = self;
+        let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
+        let connection = Connection::new(wire, held.link.clone(), route.clone());
+        Box::pin(async move {
+            let cause = connection.run(seat).await;
+            log_end(&held.link, &route, peer, cause);
+            drop(held);
+        })
     }
 }
 

@@ -3,17 +3,48 @@
 //! A message is in the queue of every subscriber before [`Topics::publish`] returns; its bytes are shared, not copied.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio_tungstenite::tungstenite::Message;
+use tungstenite_deflate::ready_made;
 
+use crate::compression::ReadyMade;
 use crate::link::{Link, LinkError};
 
 /// The topics of one application: all its routes share them.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     /// Subscribers by topic and by the address of their [`Link`], which stays the same as long as this holds it.
-    subscribers: RwLock<HashMap<String, HashMap<usize, Arc<Link>>>>,
+    subscribers: RwLock<HashMap<String, Subscribers>>,
+}
+
+#[derive(Debug, Default)]
+struct Subscribers {
+    links: HashMap<usize, Arc<Link>>,
+    /// How messages are compressed once for several of the links, and for how many: so that nothing is compressed while the
+    /// subscribers are locked.
+    ready_made: HashMap<ReadyMade, usize>,
+}
+
+impl Subscribers {
+    fn add(&mut self, link: &Arc<Link>) {
+        self.links.insert(link.address(), link.clone());
+        if let Some(ready_made) = link.ready_made() {
+            *self.ready_made.entry(ready_made).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, link: &Link) {
+        if self.links.remove(&link.address()).is_some()
+            && let Some(ready_made) = link.ready_made()
+            && let Some(count) = self.ready_made.get_mut(&ready_made)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.ready_made.remove(&ready_made);
+            }
+        }
+    }
 }
 
 impl Topics {
@@ -21,7 +52,7 @@ impl Topics {
     pub(crate) fn subscribe(&self, link: &Arc<Link>, topic: &str) -> Result<(), LinkError> {
         let mut subscribers = self.subscribers.write().unwrap_or_else(PoisonError::into_inner);
         if link.add_topic(topic)? {
-            subscribers.entry(topic.to_owned()).or_default().insert(link.address(), link.clone());
+            subscribers.entry(topic.to_owned()).or_default().add(link);
         }
         Ok(())
     }
@@ -37,21 +68,37 @@ impl Topics {
         for topic in topics {
             let subscribers = subscribers
                 .get_or_insert_with(|| self.subscribers.write().unwrap_or_else(PoisonError::into_inner));
-            if let Some(links) = subscribers.get_mut(topic.as_ref()) {
-                links.remove(&link.address());
-                if links.is_empty() {
+            if let Some(on_topic) = subscribers.get_mut(topic.as_ref()) {
+                on_topic.remove(link);
+                if on_topic.links.is_empty() {
                     subscribers.remove(topic.as_ref());
                 }
             }
         }
     }
 
-    /// Puts `message` into the queue of every subscriber; full queues drop it.
+    /// Puts `message` into the queue of every subscriber; full queues drop it. Where messages share no context it is compressed once
+    /// for all that agreed on the same.
     pub(crate) fn publish(&self, topic: &str, message: &Message) {
-        let subscribers = self.subscribers.read().unwrap_or_else(PoisonError::into_inner);
-        for link in subscribers.get(topic).into_iter().flat_map(HashMap::values) {
-            link.deliver_published(message.clone());
+        let kinds: Vec<ReadyMade> = match self.lock().get(topic) {
+            Some(on_topic) => on_topic.ready_made.keys().copied().collect(),
+            None => return,
+        };
+        let plain_bytes = message.len();
+        let compressed: Vec<(ReadyMade, Message)> = kinds
+            .into_iter()
+            .filter(|kind| plain_bytes >= kind.threshold)
+            .map(|kind| (kind, ready_made(message, kind.compression)))
+            .collect();
+        for link in self.lock().get(topic).into_iter().flat_map(|on_topic| on_topic.links.values()) {
+            // Who has subscribed meanwhile gets it plain, and its own connection compresses it.
+            let form = link.ready_made().and_then(|own| compressed.iter().find(|(kind, _)| *kind == own));
+            link.deliver_published(form.map_or(message, |(_, form)| form).clone(), plain_bytes);
         }
+    }
+
+    fn lock(&self) -> RwLockReadGuard<'_, HashMap<String, Subscribers>> {
+        self.subscribers.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

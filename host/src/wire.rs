@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -20,6 +20,7 @@ use crate::close::{CloseCause, CloseFrame};
 use crate::instance::Call;
 use crate::limits::Limits;
 use crate::link::{Closing, Link, Unsent};
+use crate::socket::Socket;
 
 /// tungstenite's buffers. Its own defaults, 128 KiB each, made a native echo 3 times slower; the read buffer is there as long as
 /// the connection is.
@@ -28,70 +29,17 @@ const WRITE_BUFFER: usize = 4 << 10;
 /// Room beside the largest message for frame headers and control frames: without it tungstenite panics or refuses for ever.
 const WRITE_SLACK: usize = 16 << 10;
 
-/// The header of a server's frame (RFC 6455 section 5.2): two bytes and a length of eight.
-const MAX_HEADER_BYTES: usize = 10;
+/// A frame's header (RFC 6455 section 5.2): two bytes, a length of eight, and a client's masking key.
+const MAX_HEADER_BYTES: usize = 14;
 /// Pongs that wait for a peer that does not read.
 const MAX_PONG_BYTES: usize = WRITE_SLACK / 2;
 /// The payload of a control frame (RFC 6455 section 5.5), which is no message.
 const MAX_CONTROL_BYTES: usize = 125;
 
-/// A socket whose Nagle algorithm can be turned off, if it has one.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
-    fn set_nodelay(&self, value: bool) -> std::io::Result<()>;
-}
-
-impl Socket for tokio::net::TcpStream {
-    fn set_nodelay(&self, value: bool) -> std::io::Result<()> {
-        tokio::net::TcpStream::set_nodelay(self, value)
-    }
-}
-
-#[cfg(test)]
-impl Socket for tokio::io::DuplexStream {
-    fn set_nodelay(&self, _: bool) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Counts what leaves.
-struct Counted<S> {
-    socket: S,
-    written_bytes: u64,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
-        self.written_bytes += written as u64;
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-}
-
 /// See the module.
 pub(crate) struct Wire<S> {
-    stream: WebSocketStream<Counted<S>>,
+    stream: WebSocketStream<S>,
+    role: Role,
     /// Taken from the link, not yet given to tungstenite.
     outgoing: VecDeque<Message>,
     /// What was given to tungstenite since everything was last flushed.
@@ -120,8 +68,9 @@ pub(crate) struct Ended {
 }
 
 impl<S: Socket> Wire<S> {
-    /// `read_ahead` are bytes that were read past the handshake; a copy, so that hyper's buffer can go.
-    pub(crate) async fn new(socket: S, read_ahead: &[u8], limits: &Limits) -> Self {
+    /// `read_ahead` are bytes that were read past the handshake and have not passed through `socket`; a copy, so that hyper's
+    /// buffer can go.
+    pub(crate) async fn new(socket: S, read_ahead: &[u8], role: Role, limits: &Limits) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
@@ -129,13 +78,9 @@ impl<S: Socket> Wire<S> {
             .max_message_size(Some(limits.max_message_bytes))
             .max_frame_size(Some(limits.max_message_bytes.max(MAX_CONTROL_BYTES)));
         Self {
-            stream: WebSocketStream::from_partially_read(
-                Counted { socket, written_bytes: 0 },
-                read_ahead.to_vec(),
-                Role::Server,
-                Some(config),
-            )
-            .await,
+            stream: WebSocketStream::from_partially_read(socket, read_ahead.to_vec(), role, Some(config))
+                .await,
+            role,
             outgoing: VecDeque::new(),
             fed: Unsent::default(),
             needs_flush: false,
@@ -154,6 +99,11 @@ impl<S: Socket> Wire<S> {
         self.ended.as_ref()
     }
 
+    /// A write has failed: nothing more will leave.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken || self.gone
+    }
+
     /// Our close frame is on its way, or waits behind what is queued; the peer's is awaited.
     pub(crate) fn awaits_close(&self) -> bool {
         (self.closing.is_some() || self.close_sent.is_some()) && self.ended.is_none()
@@ -161,7 +111,7 @@ impl<S: Socket> Wire<S> {
 
     /// Bytes of the queue that have left: tells a slow peer from one that takes nothing.
     pub(crate) fn written_bytes(&self) -> u64 {
-        self.stream.get_ref().written_bytes
+        self.stream.get_ref().written_bytes()
     }
 
     /// The next thing that the peer sent; none when it will send nothing more, and [`Wire::ended`] says why.
@@ -237,7 +187,7 @@ impl<S: Socket> Wire<S> {
         let taken = link.take(&mut self.outgoing);
         if let Some(nodelay) = taken.nodelay {
             // Only fails on a socket that is gone, which the next read tells.
-            let _ = self.stream.get_ref().socket.set_nodelay(nodelay);
+            let _ = self.stream.get_ref().set_nodelay(nodelay);
         }
         if taken.closing.is_some() {
             self.closing = taken.closing;
@@ -318,10 +268,17 @@ impl<S: Socket> Wire<S> {
             }
             let answered = matches!(self.ended, Some(Ended { frame: Some(_), .. }));
             std::future::poll_fn(|cx| self.poll_write(cx, link)).await;
-            let socket = &mut self.stream.get_mut().socket;
+            let socket = self.stream.get_mut();
+            if answered && self.role == Role::Client {
+                // It is the server that ends the connection (RFC 6455 section 7.1.1).
+                let transport = socket.counted_mut();
+                std::future::poll_fn(|cx| poll_discard(Pin::new(&mut *transport), cx)).await;
+            }
             let _ = socket.shutdown().await;
             if !answered {
-                std::future::poll_fn(|cx| poll_discard(Pin::new(&mut *socket), cx)).await;
+                // Nobody interprets it any more: not through a layer that would.
+                let transport = socket.counted_mut();
+                std::future::poll_fn(|cx| poll_discard(Pin::new(&mut *transport), cx)).await;
             }
         })
         .await;

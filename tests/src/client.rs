@@ -22,11 +22,10 @@ pub struct Client {
 
 impl Client {
     /// Connects, or tells why not.
-    pub(crate) async fn connect(
-        address: SocketAddr,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// tungstenite's; `Error::Http` holds an answer other than 101.
+    pub async fn connect(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Self, Error> {
         let mut request = format!("ws://{address}{path}").into_client_request()?;
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a header's name");

@@ -84,7 +84,12 @@ impl Frame {
 
     /// As a client sends it.
     pub fn masked(&self) -> Vec<u8> {
-        self.encode(Some(MASK))
+        self.masked_with(MASK)
+    }
+
+    /// As a client sends it that has chosen this mask.
+    pub fn masked_with(&self, mask: [u8; 4]) -> Vec<u8> {
+        self.encode(Some(mask))
     }
 
     /// As a server sends it.

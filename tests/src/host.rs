@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::http;
+use waterspout::client::{self, ClientConnection, ConnectOptions};
 use waterspout::{Application, InstancePolicy, Limits, Page, Pattern, Route, Runtime, Server, ServerOptions};
 
 use crate::client::Client;
@@ -223,6 +225,17 @@ impl TestHost {
     /// tungstenite's; `Error::Http` holds an answer other than 101.
     pub async fn try_connect(&self, path: &str, headers: &[(&str, &str)]) -> Result<Client, Error> {
         Client::connect(self.address, path, headers).await
+    }
+
+    /// Connects with the client of the crate `waterspout`, which can compress.
+    ///
+    /// # Panics
+    /// The host refuses.
+    pub async fn dial(&self, path: &str, options: ConnectOptions) -> ClientConnection {
+        let request = http::Request::get(format!("ws://{}{path}", self.address)).body(()).expect("a request");
+        within("the answer to a handshake", client::connect(request, options))
+            .await
+            .unwrap_or_else(|error| panic!("{path} was refused: {error}"))
     }
 
     /// A good handshake for this target, to be changed and sent.

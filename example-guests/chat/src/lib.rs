@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use waterspout_guest::{CloseFrame, Connection, Error, Handler, Message, Shared};
+use waterspout_guest::{CloseFrame, CompressionOptions, Connection, Error, Handler, Message, Shared};
 
 /// Long enough for a name, short enough for the list of people.
 const MAX_NAME_CHARS: usize = 32;
@@ -133,6 +133,11 @@ struct Chat {
 }
 
 impl Handler for Chat {
+    /// What is said repeats itself: names, keys of JSON, the history.
+    fn get_compression_options(&mut self) -> Option<CompressionOptions> {
+        Some(CompressionOptions::default())
+    }
+
     fn open(&mut self, conn: &Connection) {
         self.id = conn.id();
     }

@@ -2,11 +2,13 @@
 
 mod clients;
 mod closing;
+mod compression;
 mod handshake;
 mod instances;
 mod limits;
 mod messages;
 mod probe;
 mod protocol;
+mod tornado;
 mod wasi;
 mod witness;

@@ -61,7 +61,7 @@
 //! | `dial URL`, `start URL` | the interface `client` |
 //!
 //! Only in `prepare`: `status CODE BODY`, `rejection-header NAME VALUE`, `redirect URL`. Only in `origin`: `allow`, `deny`. In
-//! `select`: what is no command is the answer. In `compression`: `on`.
+//! `select`: what is no command is the answer. In `compression`: `on`, `level N`, `mem-level N`.
 
 mod commands;
 mod instance;
@@ -212,8 +212,11 @@ impl Handler for Probe {
         self.record("get-compression-options");
         let mut options = None;
         for command in self.script("compression").to_vec() {
-            match command.as_str() {
+            let (word, number) = command.split_once(' ').unwrap_or((&command, ""));
+            match word {
                 "on" => options = Some(CompressionOptions::default()),
+                "level" => options.get_or_insert_default().level = Some(number.parse().expect("a number")),
+                "mem-level" => options.get_or_insert_default().mem_level = Some(number.parse().expect("a number")),
                 // The one function that is not given its request: only what needs none is a command here.
                 "trap" => std::process::abort(),
                 "spin" => commands::spin(None),

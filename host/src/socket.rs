@@ -1,0 +1,119 @@
+//! What a connection's bytes go through: a socket, and perhaps a layer that compresses on top of it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tungstenite_deflate::DeflateStream;
+
+/// A transport whose Nagle algorithm can be turned off, if it has one.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    fn set_nodelay(&self, value: bool) -> io::Result<()>;
+}
+
+impl Transport for tokio::net::TcpStream {
+    fn set_nodelay(&self, value: bool) -> io::Result<()> {
+        tokio::net::TcpStream::set_nodelay(self, value)
+    }
+}
+
+#[cfg(test)]
+impl Transport for tokio::io::DuplexStream {
+    fn set_nodelay(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A transport that counts what leaves through it.
+pub(crate) struct Counted<T> {
+    transport: T,
+    written_bytes: u64,
+}
+
+impl<T> Counted<T> {
+    pub(crate) fn new(transport: T) -> Self {
+        Self { transport, written_bytes: 0 }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_read(cx, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.transport).poll_write(cx, bytes))?;
+        self.written_bytes += written as u64;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}
+
+/// What tungstenite reads from and writes to.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    type Transport: Transport;
+
+    fn counted(&self) -> &Counted<Self::Transport>;
+
+    fn counted_mut(&mut self) -> &mut Counted<Self::Transport>;
+
+    /// Bytes that the transport has taken.
+    fn written_bytes(&self) -> u64 {
+        self.counted().written_bytes
+    }
+
+    fn set_nodelay(&self, value: bool) -> io::Result<()> {
+        self.counted().transport.set_nodelay(value)
+    }
+}
+
+impl<T: Transport> Socket for Counted<T> {
+    type Transport = T;
+
+    fn counted(&self) -> &Counted<T> {
+        self
+    }
+
+    fn counted_mut(&mut self) -> &mut Counted<T> {
+        self
+    }
+}
+
+impl<T: Transport> Socket for DeflateStream<Counted<T>> {
+    type Transport = T;
+
+    fn counted(&self) -> &Counted<T> {
+        self.get_ref()
+    }
+
+    fn counted_mut(&mut self) -> &mut Counted<T> {
+        self.get_mut()
+    }
+}
+
+/// Where one kind of connection may or may not have a layer: a call through a table for each read and write, none for a message.
+impl<T: Transport> Socket for Box<dyn Socket<Transport = T>> {
+    type Transport = T;
+
+    fn counted(&self) -> &Counted<T> {
+        (**self).counted()
+    }
+
+    fn counted_mut(&mut self) -> &mut Counted<T> {
+        (**self).counted_mut()
+    }
+}
