@@ -22,7 +22,7 @@ const READ: usize = 16 << 10;
 const WRITE: usize = 16 << 10;
 /// Bytes compressed at a time, between two looks at the socket.
 const STEP: usize = 16 << 10;
-/// Bytes compressed before other tasks get their turn: a few milliseconds.
+/// Bytes compressed or inflated before other tasks get their turn: a few milliseconds.
 const TURN: usize = 256 << 10;
 /// What is kept of a buffer that is empty.
 const KEPT: usize = 4 << 10;
@@ -48,7 +48,9 @@ pub struct DeflateStream<S> {
     /// Encoded, not yet written to the socket.
     unsent: BytesMut,
     /// Compressed since other tasks last had their turn.
-    turn: usize,
+    write_turn: usize,
+    /// Handed up since then. Reading what is there already would otherwise never end.
+    read_turn: usize,
     reading: Reading,
 }
 
@@ -71,7 +73,8 @@ impl<S> DeflateStream<S> {
             received: BytesMut::new(),
             plain: BytesMut::new(),
             unsent: BytesMut::new(),
-            turn: 0,
+            write_turn: 0,
+            read_turn: 0,
             reading: Reading::Open,
         }
     }
@@ -122,9 +125,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for DeflateStream<S> {
         let this = self.get_mut();
         loop {
             if !this.plain.is_empty() {
+                if this.read_turn >= TURN {
+                    this.read_turn = 0;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 let length = this.plain.len().min(buffer.remaining());
                 buffer.put_slice(&this.plain[..length]);
                 advance(&mut this.plain, length);
+                this.read_turn += length;
                 return Poll::Ready(Ok(()));
             }
             if let Reading::Failed(error) = this.reading {
@@ -134,7 +143,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for DeflateStream<S> {
             if this.received.is_empty() {
                 let mut bytes = [const { MaybeUninit::uninit() }; READ];
                 let mut bytes = ReadBuf::uninit(&mut bytes);
-                ready!(Pin::new(&mut this.socket).poll_read(cx, &mut bytes))?;
+                let read = Pin::new(&mut this.socket).poll_read(cx, &mut bytes);
+                if read.is_pending() {
+                    this.read_turn = 0;
+                }
+                ready!(read)?;
                 if bytes.filled().is_empty() {
                     return Poll::Ready(Ok(()));
                 }
@@ -183,13 +196,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeflateStream<S> {
         let this = self.get_mut();
         let mut used = 0;
         while used < bytes.len() {
-            let turn_is_over = this.turn >= TURN;
+            let turn_is_over = this.write_turn >= TURN;
             if turn_is_over || this.poll_drain(cx, WRITE)?.is_pending() {
                 if used > 0 {
                     return Poll::Ready(Ok(used));
                 }
                 if turn_is_over {
-                    this.turn = 0;
+                    this.write_turn = 0;
                     cx.waker().wake_by_ref();
                 }
                 return Poll::Pending;
@@ -197,7 +210,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeflateStream<S> {
             let step = &bytes[used..bytes.len().min(used + STEP)];
             this.encoder.encode(step, &mut this.unsent);
             used += step.len();
-            this.turn += step.len();
+            this.write_turn += step.len();
         }
         Poll::Ready(Ok(used))
     }
@@ -205,7 +218,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeflateStream<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_drain(cx, 0))?;
-        this.turn = 0;
+        this.write_turn = 0;
         Pin::new(&mut this.socket).poll_flush(cx)
     }
 

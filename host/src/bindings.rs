@@ -10,6 +10,7 @@ mod generated {
         world: "websocket-app",
         imports: {
             "waterspout:websocket/connection.[method]connection.flush": async | trappable,
+            "waterspout:websocket/topics.publish": async | trappable,
             default: trappable,
         },
         exports: { default: async },

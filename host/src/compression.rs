@@ -3,10 +3,11 @@
 //! The bytes themselves are the business of the crate `tungstenite-deflate`.
 
 use http::HeaderValue;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tungstenite_deflate::{
     Agreed, Budget, Compression, DECOMPRESSOR_BYTES, DeflateStream, Level, MemLevel, OutOfRange, Reservation,
-    Settings, WindowBits, negotiation,
+    Settings, WindowBits, negotiation, ready_made,
 };
 
 use crate::limits::Limits;
@@ -96,4 +97,45 @@ pub(crate) struct ReadyMade {
     pub(crate) compression: Compression,
     /// Smaller messages are sent as they are.
     pub(crate) threshold: usize,
+}
+
+/// A published message in the forms in which it is sent.
+#[derive(Debug)]
+pub(crate) struct Published {
+    plain: Message,
+    compressed: Vec<(ReadyMade, Message)>,
+}
+
+/// Larger messages are compressed on a thread of their own: a few milliseconds in which a loop would serve nobody else.
+const INLINE_BYTES: usize = 64 << 10;
+
+impl Published {
+    /// `kinds` are those of the subscribers.
+    pub(crate) async fn new(plain: Message, kinds: Vec<ReadyMade>) -> Self {
+        let kinds = kinds.into_iter().filter(|kind| plain.len() >= kind.threshold);
+        let compress = |plain: Message, kinds: Vec<ReadyMade>| {
+            let compressed =
+                kinds.into_iter().map(|kind| (kind, ready_made(&plain, kind.compression))).collect();
+            Self { plain, compressed }
+        };
+        let kinds: Vec<ReadyMade> = kinds.collect();
+        if kinds.is_empty() || plain.len() <= INLINE_BYTES {
+            return compress(plain, kinds);
+        }
+        let uncompressed = Self { plain: plain.clone(), compressed: Vec::new() };
+        // Fails only when the process ends; each connection can do it for itself.
+        tokio::task::spawn_blocking(move || compress(plain, kinds)).await.unwrap_or(uncompressed)
+    }
+
+    /// Bytes before compression.
+    pub(crate) fn plain_bytes(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// What a connection of this kind is sent; of none, or of one that was not there when the message was compressed, the plain
+    /// message, which its own layer compresses.
+    pub(crate) fn form(&self, kind: Option<ReadyMade>) -> &Message {
+        let form = kind.and_then(|kind| self.compressed.iter().find(|(own, _)| *own == kind));
+        form.map_or(&self.plain, |(_, form)| form)
+    }
 }

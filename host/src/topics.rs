@@ -5,10 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use tokio_tungstenite::tungstenite::Message;
-use tungstenite_deflate::ready_made;
-
-use crate::compression::ReadyMade;
+use crate::compression::{Published, ReadyMade};
 use crate::link::{Link, LinkError};
 
 /// The topics of one application: all its routes share them.
@@ -23,25 +20,25 @@ struct Subscribers {
     links: HashMap<usize, Arc<Link>>,
     /// How messages are compressed once for several of the links, and for how many: so that nothing is compressed while the
     /// subscribers are locked.
-    ready_made: HashMap<ReadyMade, usize>,
+    kinds: HashMap<ReadyMade, usize>,
 }
 
 impl Subscribers {
     fn add(&mut self, link: &Arc<Link>) {
         self.links.insert(link.address(), link.clone());
         if let Some(ready_made) = link.ready_made() {
-            *self.ready_made.entry(ready_made).or_default() += 1;
+            *self.kinds.entry(ready_made).or_default() += 1;
         }
     }
 
     fn remove(&mut self, link: &Link) {
         if self.links.remove(&link.address()).is_some()
             && let Some(ready_made) = link.ready_made()
-            && let Some(count) = self.ready_made.get_mut(&ready_made)
+            && let Some(count) = self.kinds.get_mut(&ready_made)
         {
             *count -= 1;
             if *count == 0 {
-                self.ready_made.remove(&ready_made);
+                self.kinds.remove(&ready_made);
             }
         }
     }
@@ -77,23 +74,15 @@ impl Topics {
         }
     }
 
-    /// Puts `message` into the queue of every subscriber; full queues drop it. Where messages share no context it is compressed once
-    /// for all that agreed on the same.
-    pub(crate) fn publish(&self, topic: &str, message: &Message) {
-        let kinds: Vec<ReadyMade> = match self.lock().get(topic) {
-            Some(on_topic) => on_topic.ready_made.keys().copied().collect(),
-            None => return,
-        };
-        let plain_bytes = message.len();
-        let compressed: Vec<(ReadyMade, Message)> = kinds
-            .into_iter()
-            .filter(|kind| plain_bytes >= kind.threshold)
-            .map(|kind| (kind, ready_made(message, kind.compression)))
-            .collect();
+    /// How a message for `topic` is compressed once for several of its subscribers.
+    pub(crate) fn kinds(&self, topic: &str) -> Vec<ReadyMade> {
+        self.lock().get(topic).map_or_else(Vec::new, |on_topic| on_topic.kinds.keys().copied().collect())
+    }
+
+    /// Puts a message into the queue of every subscriber; full queues drop it.
+    pub(crate) fn publish(&self, topic: &str, message: &Published) {
         for link in self.lock().get(topic).into_iter().flat_map(|on_topic| on_topic.links.values()) {
-            // Who has subscribed meanwhile gets it plain, and its own connection compresses it.
-            let form = link.ready_made().and_then(|own| compressed.iter().find(|(kind, _)| *kind == own));
-            link.deliver_published(form.map_or(message, |(_, form)| form).clone(), plain_bytes);
+            link.deliver_published(message.form(link.ready_made()).clone(), message.plain_bytes());
         }
     }
 
@@ -104,6 +93,8 @@ impl Topics {
 
 #[cfg(test)]
 mod tests {
+    use tokio_tungstenite::tungstenite::Message;
+
     use super::*;
     use crate::limits::Limits;
 
@@ -111,14 +102,15 @@ mod tests {
         Arc::new(Link::new(&Limits { max_topics: 2, max_topic_bytes: 8, ..Limits::default() }))
     }
 
-    #[test]
-    fn only_subscribers_get_what_is_published_and_each_once() {
+    #[tokio::test]
+    async fn only_subscribers_get_what_is_published_and_each_once() {
         let topics = Topics::default();
         let (subscriber, stranger) = (link(), link());
         topics.subscribe(&subscriber, "news").expect("subscribed");
         topics.subscribe(&subscriber, "news").expect("subscribed again");
-        topics.publish("news", &Message::text("abc"));
-        topics.publish("other", &Message::text("abc"));
+        let message = Published::new(Message::text("abc"), topics.kinds("news")).await;
+        topics.publish("news", &message);
+        topics.publish("other", &message);
         assert_eq!((subscriber.buffered_amount(), stranger.buffered_amount()), (3, 0));
     }
 

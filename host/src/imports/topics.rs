@@ -4,10 +4,11 @@ use super::connection::wire_message;
 use super::{Answer, GuestState, answer};
 use crate::bindings::topics;
 use crate::bindings::types::IncomingMessage;
+use crate::compression::Published;
 use crate::link::LinkError;
 
 impl topics::Host for GuestState {
-    fn publish(&mut self, topic: String, message: IncomingMessage) -> Answer {
+    async fn publish(&mut self, topic: String, message: IncomingMessage) -> Answer {
         let limits = &self.route.limits;
         let message = wire_message(message);
         if topic.is_empty() || topic.len() > limits.max_topic_bytes {
@@ -19,6 +20,7 @@ impl topics::Host for GuestState {
         if message.len() > limits.max_message_bytes {
             return answer(Err(LinkError::Limit("max-message-bytes".into())));
         }
+        let message = Published::new(message, self.topics.kinds(&topic)).await;
         self.topics.publish(&topic, &message);
         Ok(Ok(()))
     }

@@ -114,6 +114,24 @@ if (options.page !== undefined) {
     await hasText(page, "#received", "2 (19 B)");
   }));
 
+  add("its messages are compressed, large ones too", withPage(async (page) => {
+    const { extensions, sizes } = await page.evaluate(async (url) => {
+      const socket = new WebSocket(url);
+      await new Promise((resolve, reject) => { socket.onopen = resolve; socket.onerror = reject; });
+      const sizes = [];
+      for (const size of [1, 1_000, 100_000, 1_000_000]) {
+        const message = "all work and no play ".repeat(size / 20 + 1).slice(0, size);
+        const answer = new Promise((resolve) => { socket.onmessage = ({ data }) => resolve(data); });
+        socket.send(message);
+        sizes.push((await answer) === message ? size : -1);
+      }
+      socket.close();
+      return { extensions: socket.extensions, sizes };
+    }, new URL("/websocket", options.page).href.replace(/^http/, "ws"));
+    expect("extensions", extensions, "permessage-deflate");
+    expect("sizes", sizes, [1, 1_000, 100_000, 1_000_000]);
+  }));
+
   add("binary comes back, from hexadecimal, Base64 and a file", withPage(async (page) => {
     await connect(page);
     await page.fill("#binary", "00ff 10");

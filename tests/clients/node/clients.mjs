@@ -207,11 +207,44 @@ if (urls.echo !== undefined) {
     }));
   });
 
-  add("a client that does not offer compression is understood", async () => {
-    const client = await Client.connect(url, { perMessageDeflate: false });
-    expect("extensions", client.socket.extensions, "");
-    await echoes(client, "x".repeat(10_000));
-    await client.close();
+  const COMPRESSIBLE = "the same words, and once more the same words; ".repeat(50);
+
+  add("compression is agreed on by default, and not without an offer", async () => {
+    for (const [perMessageDeflate, agreed] of [[true, "permessage-deflate"], [false, ""]]) {
+      const client = await Client.connect(url, { perMessageDeflate });
+      expect("extensions", client.socket.extensions, agreed);
+      for (let turn = 0; turn < 3; turn += 1) await echoes(client, COMPRESSIBLE);
+      await client.close();
+    }
+  });
+
+  add("every window, with and without takeover, is compressed right", async () => {
+    for (let bits = 9; bits <= 15; bits += 1) {
+      for (const alone of [false, true]) {
+        const client = await Client.connect(url, {
+          perMessageDeflate: {
+            threshold: 0,
+            serverMaxWindowBits: bits,
+            clientMaxWindowBits: bits,
+            serverNoContextTakeover: alone,
+            clientNoContextTakeover: alone,
+          },
+        });
+        expect("extensions", client.socket.extensions, "permessage-deflate");
+        for (const distance of [0, 1, 100, 2 ** bits, 2 ** bits + 1, 40_000]) {
+          // Bytes without a pattern, so that only the repeat of all of them can be compressed.
+          const random = Buffer.from(Array.from({ length: distance }, (_, n) => (n * n * 2654435761 / 65536) & 255));
+          await echoes(client, Buffer.concat([random, random, random]));
+        }
+        await client.close();
+      }
+    }
+  });
+
+  add("a compressed message past the limit is answered with 1009", async () => {
+    const client = await Client.connect(url);
+    client.send(Buffer.alloc(MAX_MESSAGE_BYTES + 1), { compress: true });
+    expect("code", (await client.closed)[0], 1009);
   });
 
   add("the same origin is accepted", async () => {

@@ -9,6 +9,7 @@ line for each check, `ok NAME` or `not ok NAME: why`; exit code 1 if one failed.
 import argparse
 import asyncio
 import json
+import random
 import sys
 import traceback
 import uuid
@@ -21,6 +22,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClosedError, websocket_connect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 # Nothing here waits for more than a round trip on loopback: the rest is for a loaded machine.
 CHECK_TIMEOUT_SECONDS = 20
@@ -248,6 +250,53 @@ async def a_hundred_connections_at_once_hear_only_themselves(url):
             tasks.create_task(talk(number))
 
 
+COMPRESSIBLE = "the same words, and once more the same words; " * 50
+
+
+def agreed_extensions(connection):
+    return connection.response.headers.get("Sec-WebSocket-Extensions")
+
+
+@websockets_echo
+async def compression_is_agreed_on_by_default_and_not_without_an_offer(url):
+    for compression, agreed in [("deflate", "permessage-deflate"), (None, None)]:
+        async with dial(url, compression=compression) as connection:
+            expect("extensions", agreed_extensions(connection), agreed)
+            for message in [COMPRESSIBLE, COMPRESSIBLE.encode(), "", UNICODE]:
+                await connection.send(message)
+                expect("echo", await connection.recv(), message)
+
+
+@websockets_echo
+async def every_window_with_and_without_takeover_is_compressed_right(url):
+    for bits in range(9, 16):
+        for alone in [False, True]:
+            offer = ClientPerMessageDeflateFactory(
+                server_no_context_takeover=alone,
+                client_no_context_takeover=alone,
+                server_max_window_bits=bits,
+                client_max_window_bits=bits,
+            )
+            async with dial(url, compression=None, extensions=[offer]) as connection:
+                expect("extension", [extension.name for extension in connection.protocol.extensions], ["permessage-deflate"])
+                # Repeats at distances around and beyond each window.
+                for distance in [100, 2**bits - 300, 2**bits, 2**bits + 1, 40_000]:
+                    message = random.Random(distance).randbytes(distance) * 3
+                    await connection.send(message)
+                    expect("echo", await connection.recv(), message)
+
+
+@websockets_echo
+async def a_compressed_message_past_the_limit_is_answered_with_1009(url):
+    async with dial(url) as connection:
+        await connection.send(bytes(MAX_MESSAGE_BYTES))
+        expect("echo", len(await connection.recv()), MAX_MESSAGE_BYTES)
+        # A few kilobytes on the wire.
+        await connection.send(bytes(MAX_MESSAGE_BYTES + 1))
+        received = await close_frame_received(connection)
+        expect("close code", received and received[0], 1009)
+
+
 @websockets_echo
 async def a_subprotocol_that_the_handler_does_not_choose_is_not_selected(url):
     async with dial(url, subprotocols=["unknown", "other"]) as connection:
@@ -297,12 +346,18 @@ async def text_and_binary_come_back(url):
 
 
 @tornado_echo
-async def a_client_that_offers_compression_is_understood(url):
-    connection = await websocket_connect(url, compression_options={})
-    for message in ["x" * 10_000, "y" * 10_000]:
-        await connection.write_message(message)
-        expect("echo", await connection.read_message(), message)
-    connection.close()
+async def compression_is_agreed_on_if_it_is_offered_and_only_then(url):
+    for options in [None, {}, {"compression_level": 9, "mem_level": 1}]:
+        connection = await websocket_connect(url, compression_options=options)
+        expect("extensions", connection.headers.get("Sec-WebSocket-Extensions"), None if options is None else "permessage-deflate")
+        plain = sum(len(message) for message in [COMPRESSIBLE] * 3)
+        for message in [COMPRESSIBLE] * 3:
+            await connection.write_message(message)
+            expect("echo", await connection.read_message(), message)
+        # Tornado's own counters of what crossed the wire, as in its tests.
+        for what, bytes_on_wire in [("sent", connection.protocol._wire_bytes_out), ("received", connection.protocol._wire_bytes_in)]:
+            expect(f"{what} {bytes_on_wire} bytes: smaller", bytes_on_wire < plain // 4, options is not None)
+        connection.close()
 
 
 @tornado_echo
