@@ -6,9 +6,10 @@ use http::HeaderValue;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tungstenite_deflate::{
-    Agreed, Budget, Compression, DECOMPRESSOR_BYTES, DeflateStream, Level, MemLevel, OutOfRange, Reservation,
-    Settings, WindowBits, negotiation, ready_made,
+    Agreed, Budget, Compression, DECOMPRESSOR_BYTES, DeflateStream, OutOfRange, Reservation, negotiation,
+    ready_made,
 };
+pub use tungstenite_deflate::{Level, MemLevel, Settings, WindowBits};
 
 use crate::limits::Limits;
 

@@ -12,10 +12,9 @@ use indexmap::IndexMap;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use tungstenite_deflate::WindowBits;
 
 use crate::cache::CacheFolders;
-use crate::compression::CompressionPolicy;
+use crate::compression::{CompressionPolicy, WindowBits};
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, LimitsTable};

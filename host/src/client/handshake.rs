@@ -5,9 +5,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tungstenite_deflate::{Agreed, Settings, negotiation};
+use tungstenite_deflate::{Agreed, negotiation};
 
 use super::ConnectError;
+use crate::compression::Settings;
 use crate::handshake::{is_token, lists};
 
 /// Where a URL leads.
@@ -54,7 +55,7 @@ pub(super) struct Asked {
 }
 
 /// What the server agreed to.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Answered {
     pub(super) subprotocol: Option<String>,
     pub(super) deflate: Option<Agreed>,
@@ -192,8 +193,9 @@ mod tests {
 
     #[test]
     fn a_url_names_scheme_host_and_perhaps_a_port() {
-        assert_eq!(target("ws://a/b"), Ok(Target { host: "a".into(), port: 80 }));
-        assert_eq!(target("ws://[::1]:81"), Ok(Target { host: "::1".into(), port: 81 }));
+        let good = |url| target(url).expect("a WebSocket's URL");
+        assert_eq!(good("ws://a/b"), Target { host: "a".into(), port: 80 });
+        assert_eq!(good("ws://[::1]:81"), Target { host: "::1".into(), port: 81 });
         for wrong in ["http://a", "wss://a", "/path", "ws://user:secret@a", "ws://a:0"] {
             assert!(matches!(target(wrong), Err(ConnectError::InvalidUrl(_))), "{wrong}");
         }

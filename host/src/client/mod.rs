@@ -2,6 +2,19 @@
 //!
 //! A connection is driven by whoever holds it: it reads and writes while one of its functions is awaited. Messages that are not
 //! read stop the reading, and TCP slows the server down.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use waterspout::client::{ConnectOptions, Message, connect};
+//!
+//! let request = http::Request::get("ws://127.0.0.1:8888/websocket").body(())?;
+//! let mut connection = connect(request, ConnectOptions::default()).await?;
+//! connection.write_message(Message::text("hello")).await?;
+//! println!("{:?}", connection.read_message().await);
+//! connection.close(Some(1000), Some("bye")).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod handshake;
 
@@ -19,12 +32,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
-use tokio_tungstenite::tungstenite::Message;
+pub use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use tungstenite_deflate::{DeflateStream, Settings};
+use tungstenite_deflate::DeflateStream;
 
 use self::handshake::{Answered, Target};
 use crate::close::{CloseCause, CloseFrame, CloseRequest};
+use crate::compression::Settings;
 use crate::instance::Call;
 use crate::limits::Limits;
 use crate::link::{Closing, Errand, Link, LinkError};
@@ -94,13 +108,6 @@ pub enum ConnectError {
     /// The server's answer is no WebSocket handshake, or names what was not asked for.
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
-}
-
-/// Equal where kind and text are: for tests.
-impl PartialEq for ConnectError {
-    fn eq(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other) && self.to_string() == other.to_string()
-    }
 }
 
 /// Why a message or a close could not be sent.

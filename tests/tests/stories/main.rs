@@ -1,5 +1,6 @@
 //! Whole stories: a host on a real socket, a real client, a real guest. One test a sentence.
 
+mod client;
 mod clients;
 mod closing;
 mod compression;
