@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::{Endpoint, PATIENCE, Upgrade};
-use crate::frames::{self, Deck, Kind, Parser, Piece};
+use crate::frames::{self, Deck, Kind, Parser, Piece, Wire};
 
 /// Connections being opened, echoed or closed at any time: enough to keep the server from waiting.
 const AT_ONCE: usize = 32;
@@ -27,7 +27,7 @@ pub(crate) fn measure(endpoint: &Endpoint, warm_up: Duration, measured: Duration
         let from = Instant::now() + warm_up;
         let counted = Cell::new(0_u32);
         let end = Cell::new(None);
-        let deck = Deck::new(Kind::Binary, PAYLOAD_BYTES, 1);
+        let deck = Deck::new(Wire::Plain, Kind::Binary, PAYLOAD_BYTES, 1);
         let visitor = || async {
             while end.get().is_none() {
                 let visit = tokio::time::timeout(PATIENCE, visit(endpoint, &deck)).await;
@@ -54,7 +54,7 @@ pub(crate) fn measure(endpoint: &Endpoint, warm_up: Duration, measured: Duration
 async fn visit(endpoint: &Endpoint, deck: &Deck) -> Result<Instant> {
     let mut stream = TcpStream::connect(endpoint.address).await?;
     stream.set_nodelay(true)?;
-    let upgrade = Upgrade::new(endpoint);
+    let upgrade = Upgrade::new(endpoint, Wire::Plain);
     stream.write_all(upgrade.request.as_bytes()).await?;
     let mut answer = Vec::with_capacity(1024);
     loop {
@@ -68,7 +68,7 @@ async fn visit(endpoint: &Endpoint, deck: &Deck) -> Result<Instant> {
         }
     }
 
-    stream.write_all(deck.frames(0, deck.frame_bytes())).await?;
+    stream.write_all(deck.frame(0)).await?;
     let mut parser = Parser::default();
     let mut echoed_at = None;
     let mut closed = false;

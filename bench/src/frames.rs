@@ -2,10 +2,14 @@
 //!
 //! Client frames are built and masked once, before the clock runs: a [`Deck`]. Server frames are read by
 //! [`Parser`], which never copies a payload: it hands out the pieces as they arrive, and the deck compares them with
-//! what was sent. This is no general implementation: no extensions, and whatever an echo server has no reason to
-//! send is an error.
+//! what was sent. This is no general implementation: no extension but permessage-deflate, and whatever an echo server has no
+//! reason to send is an error.
 
 use anyhow::{Result, bail, ensure};
+
+use crate::chat::Chat;
+use crate::deflate;
+use crate::random::Random;
 
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
@@ -13,6 +17,11 @@ const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
+
+/// The bit of a frame's first byte that says that a message is compressed (RFC 7692, section 6).
+const RSV1: u8 = 0x40;
+/// Twice the largest window: a compressor that has seen so many bytes since a message finds nothing of it.
+const FORGOTTEN_BYTES: usize = 64 * 1024;
 
 /// A control frame's payload is at most this long (RFC 6455, section 5.5).
 const MAX_CONTROL_BYTES: usize = 125;
@@ -41,9 +50,18 @@ impl Kind {
     }
 }
 
-/// Appends one final client frame.
-fn push_frame(out: &mut Vec<u8>, opcode: u8, mask: [u8; 4], payload: &[u8]) {
-    out.push(0x80 | opcode);
+/// How messages travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wire {
+    #[default]
+    Plain,
+    /// By permessage-deflate, every one of them.
+    Compressed,
+}
+
+/// Appends one final client frame; `first` is its opcode, with reserved bits if there are any.
+fn push_frame(out: &mut Vec<u8>, first: u8, mask: [u8; 4], payload: &[u8]) {
+    out.push(0x80 | first);
     match payload.len() {
         short @ 0..126 => out.push(0x80 | short as u8),
         medium @ 126..65_536 => {
@@ -71,57 +89,72 @@ pub(crate) fn close_frame() -> Vec<u8> {
     out
 }
 
-/// The messages that every connection sends, round and round: prebuilt frames, all of one length, no two alike
-/// (from four bytes of payload on), each with a mask of its own.
+/// The messages that every connection sends, round and round: prebuilt frames, their payloads all of one length, no two
+/// alike (from four bytes on), each with a mask of its own.
 ///
-/// There is one message more than can be in flight, so an echo that is lost, doubled or overtaken does not compare.
+/// There is at least one message more than can be in flight, so an echo that is lost, doubled or overtaken does not
+/// compare. Compressed, there are so many that a server's window has forgotten a message before it comes again.
 pub(crate) struct Deck {
+    wire: Wire,
     kind: Kind,
     payload_bytes: usize,
-    frame_bytes: usize,
     distinct: usize,
+    /// What is said, uncompressed.
     payloads: Vec<u8>,
     /// `distinct` frames, then the first ones again, so that any run of frames in flight is one slice.
     frames: Vec<u8>,
+    /// Where each of these frames begins, and where the last one ends.
+    bounds: Vec<usize>,
 }
 
 impl Deck {
-    pub(crate) fn new(kind: Kind, payload_bytes: usize, in_flight: usize) -> Self {
-        let distinct = in_flight + 1;
-        // Printable ASCII is valid for both kinds. A fixed seed: every run sends the same.
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
+    pub(crate) fn new(wire: Wire, kind: Kind, payload_bytes: usize, in_flight: usize) -> Self {
+        let (distinct, content): (_, fn(usize, usize) -> Vec<u8>) = match wire {
+            Wire::Plain => (in_flight + 1, noise),
+            Wire::Compressed => (in_flight.max(FORGOTTEN_BYTES.div_ceil(payload_bytes.max(1))) + 1, talk),
         };
-        let mut payloads: Vec<u8> =
-            (0..distinct * payload_bytes).map(|_| b' ' + (random() % 95) as u8).collect();
-        if payload_bytes >= 4 {
-            for (number, payload) in payloads.chunks_exact_mut(payload_bytes).enumerate() {
-                payload[..4].copy_from_slice(format!("{:04x}", number as u16).as_bytes());
+        let payloads = content(distinct, payload_bytes);
+        let mut masks = Random::new();
+        let (mut frames, mut bounds) = (Vec::new(), Vec::new());
+        for number in 0..distinct {
+            bounds.push(frames.len());
+            let payload = &payloads[number * payload_bytes..][..payload_bytes];
+            let mask = (masks.next() as u32 | 1).to_be_bytes();
+            match wire {
+                Wire::Plain => push_frame(&mut frames, kind.opcode(), mask, payload),
+                Wire::Compressed => {
+                    push_frame(&mut frames, RSV1 | kind.opcode(), mask, &deflate::compress(payload));
+                }
             }
         }
-        let mut frames = Vec::new();
-        for number in 0..distinct {
-            let payload = &payloads[number * payload_bytes..][..payload_bytes];
-            push_frame(&mut frames, kind.opcode(), (random() as u32 | 1).to_be_bytes(), payload);
-        }
-        let frame_bytes = frames.len() / distinct;
         // The very same bytes: a frame may be begun here and ended at the front.
-        frames.extend_from_within(..in_flight * frame_bytes);
-        Self { kind, payload_bytes, frame_bytes, distinct, payloads, frames }
+        let round_bytes = frames.len();
+        bounds.extend_from_within(..=in_flight);
+        bounds[distinct..].iter_mut().for_each(|bound| *bound += round_bytes);
+        frames.extend_from_within(..bounds[distinct + in_flight] - round_bytes);
+        Self { wire, kind, payload_bytes, distinct, payloads, frames, bounds }
     }
 
-    /// The length of each frame, header and mask included.
-    pub(crate) fn frame_bytes(&self) -> usize {
-        self.frame_bytes
+    /// The whole frame of the `sequence`-th message.
+    pub(crate) fn frame(&self, sequence: u64) -> &[u8] {
+        let number = self.number(sequence);
+        &self.frames[self.bounds[number]..self.bounds[number + 1]]
+    }
+
+    /// The length of the frames of so many messages from the `sequence`-th on; at most those that can be in flight.
+    pub(crate) fn run_bytes(&self, sequence: u64, messages: usize) -> usize {
+        let number = self.number(sequence);
+        self.bounds[number + messages] - self.bounds[number]
     }
 
     /// The bytes after which the deck begins again: positions are modulo this.
     pub(crate) fn round_bytes(&self) -> usize {
-        self.distinct * self.frame_bytes
+        self.bounds[self.distinct]
+    }
+
+    /// What is left at `position` of a frame that has begun before it.
+    pub(crate) fn frame_rest(&self, position: usize) -> usize {
+        self.bounds[self.bounds.partition_point(|bound| *bound < position)] - position
     }
 
     /// `length` bytes of frames from `position` on; at most the frames that can be in flight.
@@ -129,11 +162,28 @@ impl Deck {
         &self.frames[position..position + length]
     }
 
+    fn number(&self, sequence: u64) -> usize {
+        (sequence % self.distinct as u64) as usize
+    }
+
+    /// Checks a piece of the `sequence`-th echo: its content, or only its kind if that came compressed.
+    pub(crate) fn check(&self, sequence: u64, piece: &Data<'_>) -> Result<()> {
+        match self.wire {
+            Wire::Plain => self.compare(sequence, piece),
+            Wire::Compressed => self.check_kind(sequence, piece),
+        }
+    }
+
+    fn check_kind(&self, sequence: u64, piece: &Data<'_>) -> Result<()> {
+        ensure!(piece.kind == self.kind, "echo {sequence} is {:?}, sent was {:?}", piece.kind, self.kind);
+        Ok(())
+    }
+
     /// Compares a piece of the `sequence`-th echo with what was sent: kind and length always, the content whole in
     /// each connection's first round and where it is short, otherwise by three samples in each piece.
-    pub(crate) fn check(&self, sequence: u64, piece: &Data<'_>) -> Result<()> {
-        let Data { kind, offset, bytes, last } = *piece;
-        ensure!(kind == self.kind, "echo {sequence} is {kind:?}, sent was {:?}", self.kind);
+    pub(crate) fn compare(&self, sequence: u64, piece: &Data<'_>) -> Result<()> {
+        self.check_kind(sequence, piece)?;
+        let Data { offset, bytes, last, .. } = *piece;
         let end = offset + bytes.len();
         ensure!(
             if last { end == self.payload_bytes } else { end <= self.payload_bytes },
@@ -141,8 +191,7 @@ impl Deck {
             if last { "" } else { " or more" },
             self.payload_bytes
         );
-        let number = (sequence % self.distinct as u64) as usize;
-        let sent = &self.payloads[number * self.payload_bytes + offset..][..bytes.len()];
+        let sent = &self.payloads[self.number(sequence) * self.payload_bytes + offset..][..bytes.len()];
         let equal = if bytes.len() <= COMPARED_WHOLE_BYTES || sequence < self.distinct as u64 {
             bytes == sent
         } else {
@@ -157,11 +206,29 @@ impl Deck {
     }
 }
 
+/// Printable ASCII, which is valid for both kinds; of each message the first four bytes are its number.
+fn noise(messages: usize, bytes: usize) -> Vec<u8> {
+    let mut random = Random::new();
+    let mut payloads: Vec<u8> = (0..messages * bytes).map(|_| b' ' + random.below(95) as u8).collect();
+    if bytes >= 4 {
+        for (number, payload) in payloads.chunks_exact_mut(bytes).enumerate() {
+            payload[..4].copy_from_slice(format!("{:04x}", number as u16).as_bytes());
+        }
+    }
+    payloads
+}
+
+/// Lines of a chat, also valid for both kinds.
+fn talk(messages: usize, bytes: usize) -> Vec<u8> {
+    let mut chat = Chat::new();
+    (0..messages).flat_map(|_| chat.message(bytes).into_bytes()).collect()
+}
+
 /// A part of a data message, as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Data<'a> {
     pub(crate) kind: Kind,
-    /// Where in the message these bytes belong.
+    /// Where in the message, as it travels, these bytes belong.
     pub(crate) offset: usize,
     pub(crate) bytes: &'a [u8],
     /// The message ends here.
@@ -185,6 +252,7 @@ pub(crate) enum Piece<'a> {
 /// Reads server frames from a stream cut anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
+    wire: Wire,
     header: [u8; MAX_SERVER_HEADER_BYTES],
     /// The bytes of `header` that are there.
     header_bytes: usize,
@@ -198,6 +266,11 @@ pub(crate) struct Parser {
 }
 
 impl Parser {
+    /// Of a stream whose messages are all compressed, or none is.
+    pub(crate) fn new(wire: Wire) -> Self {
+        Self { wire, ..Self::default() }
+    }
+
     /// The next piece of `input`, which is moved past it; `None` when all is used up.
     pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>> {
         if !self.in_frame && !self.read_header(input)? {
@@ -266,7 +339,19 @@ impl Parser {
         }
 
         let [first, second, extended @ ..] = self.header;
-        ensure!(first & 0x70 == 0, "a frame has reserved bits set and no extension was agreed");
+        // Only a message's first frame says that it is compressed.
+        let opens_message = matches!(first & 0x0f, TEXT | BINARY);
+        let reserved = match self.wire {
+            Wire::Compressed if opens_message => {
+                ensure!(
+                    first & RSV1 != 0,
+                    "a message came uncompressed, although permessage-deflate was agreed"
+                );
+                first & 0x70 & !RSV1
+            }
+            _ => first & 0x70,
+        };
+        ensure!(reserved == 0, "a frame has reserved bits set that no agreed extension has a meaning for");
         ensure!(second & 0x80 == 0, "a server's frame is masked");
         self.remaining = match second {
             126 => u64::from(u16::from_be_bytes([extended[0], extended[1]])),
@@ -425,17 +510,90 @@ mod tests {
         }
     }
 
+    /// A frame of the deck, counted through its repeated part: the header without the mask, and the payload.
+    fn unmasked(deck: &Deck, number: usize) -> (&[u8], Vec<u8>) {
+        let position = deck.bounds[number];
+        let frame = deck.frames(position, deck.bounds[number + 1] - position);
+        assert_eq!(frame, deck.frame(number as u64));
+        let header_bytes = match frame[1] & 0x7f {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        let (header, rest) = frame.split_at(header_bytes);
+        let (mask, masked) = rest.split_at(4);
+        assert_ne!(mask, [0; 4]);
+        (header, masked.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect())
+    }
+
+    #[test]
+    fn compressed_frames_inflate_to_the_payloads_which_a_window_forgets_before_they_return() {
+        for (payload_bytes, in_flight) in [(128, 1), (1024, 16), (16_384, 16), (100_000, 1)] {
+            let deck = Deck::new(Wire::Compressed, Kind::Text, payload_bytes, in_flight);
+            assert!(deck.distinct > in_flight);
+            assert!((deck.distinct - 1) * payload_bytes >= 64 * 1024);
+            let mut frames = Vec::new();
+            for number in 0..deck.distinct + in_flight {
+                let (header, payload) = unmasked(&deck, number);
+                assert_eq!(header[0], 0xc1);
+                assert!(payload.len() < payload_bytes);
+                // As a server would send it.
+                frames.extend_from_slice(&[header[0], header[1] & 0x7f]);
+                frames.extend_from_slice(&header[2..]);
+                frames.extend(payload);
+            }
+            let plain = parse(&deflate::inflate(&frames).unwrap(), usize::MAX).unwrap();
+            assert_eq!(plain.len(), deck.distinct + in_flight);
+            for (sequence, (kind, bytes)) in plain.iter().enumerate() {
+                let whole = Data { kind: *kind, offset: 0, bytes, last: true };
+                deck.compare(sequence as u64, &whole).unwrap();
+                deck.compare(sequence as u64 + 1, &whole).unwrap_err();
+            }
+        }
+    }
+
+    #[test]
+    fn a_position_within_the_deck_knows_its_frames_end() {
+        for wire in [Wire::Plain, Wire::Compressed] {
+            let deck = Deck::new(wire, Kind::Text, 128, 3);
+            let length = deck.frame(0).len();
+            assert_eq!(
+                (deck.frame_rest(0), deck.frame_rest(1), deck.frame_rest(length - 1)),
+                (0, length - 1, 1)
+            );
+            assert_eq!((deck.frame_rest(length), deck.frame_rest(deck.round_bytes())), (0, 0));
+            let last = deck.distinct as u64 - 1;
+            assert_eq!(deck.run_bytes(last, 2), deck.frame(last).len() + length);
+            assert_eq!(deck.run_bytes(0, 0), 0);
+        }
+    }
+
+    #[test]
+    fn where_compression_was_agreed_every_message_says_that_it_is_compressed() {
+        let parse = |bytes: &[u8]| {
+            let (mut input, mut parser) = (bytes, Parser::new(Wire::Compressed));
+            while parser.next(&mut input)?.is_some() {}
+            anyhow::Ok(())
+        };
+        parse(&[0xc1, 0x01, 0, 0x8a, 0x00, 0x42, 0x00, 0x80, 0x00]).unwrap();
+        for (bytes, hint) in [
+            (&[0x81, 0x00][..], "uncompressed"),
+            (&[0xe1, 0x00], "reserved bits"),
+            (&[0xc9, 0x00], "reserved bits"),
+            (&[0x41, 0x00, 0xc0, 0x00], "reserved bits"),
+        ] {
+            let error = parse(bytes).unwrap_err().to_string();
+            assert!(error.contains(hint), "{bytes:02x?}: {error}");
+        }
+    }
+
     #[test]
     fn unmasked_the_deck_is_its_payloads_and_no_two_neighbours_are_alike() {
         for (payload_bytes, in_flight) in [(4, 1), (64, 16), (16_384, 16), (70_000, 2)] {
-            let deck = Deck::new(Kind::Binary, payload_bytes, in_flight);
-            let header_bytes = deck.frame_bytes() - payload_bytes - 4;
+            let deck = Deck::new(Wire::Plain, Kind::Binary, payload_bytes, in_flight);
             for number in 0..deck.distinct + in_flight {
-                let frame = deck.frames(number * deck.frame_bytes(), deck.frame_bytes());
-                let (mask, masked) = frame[header_bytes..].split_at(4);
-                let payload: Vec<u8> =
-                    masked.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]).collect();
-                assert_ne!(mask, [0; 4]);
+                let (header, payload) = unmasked(&deck, number);
+                assert_eq!((header[0], payload.len()), (0x82, payload_bytes));
                 let whole = Data { kind: Kind::Binary, offset: 0, bytes: &payload, last: true };
                 deck.check(number as u64, &whole).unwrap();
                 deck.check(number as u64 + 1, &whole).unwrap_err();
@@ -445,7 +603,7 @@ mod tests {
 
     #[test]
     fn an_echo_of_another_kind_length_or_content_is_an_error() {
-        let deck = Deck::new(Kind::Text, 64, 4);
+        let deck = Deck::new(Wire::Plain, Kind::Text, 64, 4);
         let good = &deck.payloads[..64];
         let piece = Data { kind: Kind::Text, offset: 0, bytes: good, last: true };
         deck.check(0, &piece).unwrap();
@@ -461,7 +619,7 @@ mod tests {
 
     #[test]
     fn a_long_echo_is_sampled_at_both_ends_and_somewhere_between() {
-        let deck = Deck::new(Kind::Binary, 16_384, 1);
+        let deck = Deck::new(Wire::Plain, Kind::Binary, 16_384, 1);
         let good = deck.payloads[..16_384].to_vec();
         let refused = |at: usize| {
             let mut bad = good.clone();

@@ -2,7 +2,8 @@
 //!
 //! One thread and one poll loop over all connections; frames are masked beforehand and all that is due on a
 //! connection goes out in one write, so that it costs less than the server beside it. How busy it was is part of
-//! the report: near 100 % it measured itself.
+//! the report: near 100 % it measured itself. Compressed echoes are told by their frames; only a connection's first ones
+//! are inflated, before the clock runs.
 //!
 //! **What the latencies are.** A closed loop: each connection has so many messages in flight and sends the next when
 //! an echo has come. A latency is the time from just before a frame is handed to the kernel to just after its echo
@@ -21,11 +22,13 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::client::Endpoint;
-use crate::frames::{self, Deck, Kind, Parser, Piece};
-use crate::machine;
+use crate::frames::{self, Deck, Kind, Parser, Piece, Wire};
+use crate::{deflate, figures, machine};
 
 /// One read takes what a connection has, up to this; a message in flight of any measured size fits.
 const READ_BUFFER_BYTES: usize = 128 * 1024;
+/// Compressed echoes of each connection that are inflated; several, so that later ones may refer to earlier ones.
+const INFLATED: u64 = 3;
 /// When no echo at all has come for so long, the server is taken for dead.
 const STALL: Duration = Duration::from_secs(5);
 /// Longer latencies are counted as this long; [`STALL`] ends a run before.
@@ -56,6 +59,9 @@ pub(crate) struct Options {
     /// What the messages are
     #[arg(long, value_enum, default_value = "binary")]
     kind: Kind,
+    /// Agree on permessage-deflate and send compressed chat lines
+    #[arg(long)]
+    compressed: bool,
     /// Also report this process's CPU time, the server's
     #[arg(long)]
     server_pid: Option<u32>,
@@ -64,6 +70,7 @@ pub(crate) struct Options {
 /// What to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work {
+    pub(crate) wire: Wire,
     pub(crate) connections: usize,
     pub(crate) payload_bytes: usize,
     pub(crate) in_flight: usize,
@@ -74,10 +81,20 @@ pub(crate) struct Work {
     pub(crate) server_pid: Option<u32>,
 }
 
+/// `50 × 64 B × 16`: connections, size, in flight.
+impl std::fmt::Display for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Work { connections, payload_bytes, in_flight, .. } = *self;
+        write!(f, "{connections} × {} × {in_flight}", figures::size(payload_bytes))
+    }
+}
+
 /// What was seen in the measured time.
 pub(crate) struct Report {
     pub(crate) messages: u64,
     pub(crate) elapsed: Duration,
+    /// What was read, headers of frames included.
+    pub(crate) bytes: u64,
     /// Nanoseconds.
     pub(crate) latency: Histogram<u64>,
     pub(crate) cpu: Cpu,
@@ -86,6 +103,11 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn messages_per_second(&self) -> f64 {
         self.messages as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// The average length of an echo on the wire.
+    pub(crate) fn echo_bytes(&self) -> f64 {
+        self.bytes as f64 / self.messages.max(1) as f64
     }
 
     pub(crate) fn percentile(&self, percent: f64) -> Duration {
@@ -119,6 +141,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Duration::try_from_secs_f64(value).ok().with_context(|| format!("--{name} {value}: not a time"))
     };
     let work = Work {
+        wire: if options.compressed { Wire::Compressed } else { Wire::Plain },
         connections: options.connections.get(),
         payload_bytes: options.size,
         in_flight: options.in_flight.get(),
@@ -129,13 +152,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let report = measure(&Endpoint::parse(&options.url)?, &work)?;
     println!(
-        "{} connections × {} B × {} in flight: {:.0} messages/s ({} in {:.2} s)",
+        "{} connections × {} B × {} in flight: {:.0} messages/s ({} in {:.2} s; an echo took {:.0} B)",
         work.connections,
         work.payload_bytes,
         work.in_flight,
         report.messages_per_second(),
         report.messages,
-        report.elapsed.as_secs_f64()
+        report.elapsed.as_secs_f64(),
+        report.echo_bytes()
     );
     println!(
         "latency (closed loop): p50 {:?}, p99 {:?}, p99.9 {:?}, max {:?}",
@@ -158,21 +182,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Opens the connections, runs the loop, checks every echo to the last.
 ///
 /// # Errors
-/// A connection that cannot be opened or ends early, an echo that is not what was sent, a server that stalls.
+/// A connection that cannot be opened or ends early, an echo that is not what was sent or does not travel as agreed, a
+/// server that stalls.
 pub(crate) fn measure(endpoint: &Endpoint, work: &Work) -> Result<Report> {
-    let deck = Deck::new(work.kind, work.payload_bytes, work.in_flight);
+    let deck = Deck::new(work.wire, work.kind, work.payload_bytes, work.in_flight);
     let mut poll = Poll::new()?;
     let mut connections = Vec::with_capacity(work.connections);
     for number in 0..work.connections {
-        let (stream, early) = endpoint
-            .open()
+        let (mut stream, early) = endpoint
+            .open(work.wire)
             .with_context(|| format!("opening connection {} of {}", number + 1, work.connections))?;
         ensure!(early.is_empty(), "the server spoke first; this one is no echo server");
+        if work.wire == Wire::Compressed {
+            inflate_first(&mut stream, &deck).context("the first compressed echoes of a connection")?;
+        }
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         // mio is edge-triggered: a writable event comes only after a write found the socket full.
         poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
-        connections.push(Connection::new(stream, work.in_flight));
+        connections.push(Connection::new(stream, work));
     }
 
     let mut run = Run::new(deck)?;
@@ -225,7 +253,43 @@ pub(crate) fn measure(endpoint: &Endpoint, work: &Work) -> Result<Report> {
         let _ = connection.stream.write(&frames::close_frame());
     }
     let (elapsed, cpu) = done.expect("the loop ends only when it is set");
-    Ok(Report { messages: run.latency.len(), elapsed, latency: run.latency, cpu })
+    Ok(Report { messages: run.latency.len(), elapsed, bytes: run.bytes, latency: run.latency, cpu })
+}
+
+/// Sends a few compressed messages, one after the other, and compares what the echoes inflate to.
+fn inflate_first(stream: &mut std::net::TcpStream, deck: &Deck) -> Result<()> {
+    let mut echoes = Vec::new();
+    let mut parser = Parser::new(Wire::Compressed);
+    let mut buffer = [0; 4096];
+    for sequence in 0..INFLATED {
+        stream.write_all(deck.frame(sequence))?;
+        let mut has_come = false;
+        while !has_come {
+            let read = stream.read(&mut buffer).context("waiting for an echo")?;
+            ensure!(read > 0, "the server closed the connection");
+            echoes.extend_from_slice(&buffer[..read]);
+            let mut input = &buffer[..read];
+            while let Some(piece) = parser.next(&mut input)? {
+                match piece {
+                    Piece::Data(data) => has_come |= data.last,
+                    Piece::Close { code, reason } => bail!("the server closed with {code} {reason:?}"),
+                    Piece::Ping(_) | Piece::Pong => {}
+                }
+            }
+        }
+    }
+
+    let plain = deflate::inflate(&echoes)?;
+    let (mut input, mut parser) = (&plain[..], Parser::default());
+    let mut sequence = 0;
+    while let Some(piece) = parser.next(&mut input)? {
+        if let Piece::Data(data) = piece {
+            deck.compare(sequence, &data)?;
+            sequence += u64::from(data.last);
+        }
+    }
+    ensure!(sequence == INFLATED, "{INFLATED} messages were sent and {sequence} inflated");
+    Ok(())
 }
 
 fn interrupted_is_fine(error: std::io::Error) -> std::io::Result<()> {
@@ -266,6 +330,8 @@ struct Run {
     deck: Deck,
     clock: Instant,
     phase: Phase,
+    /// Read while it was measured.
+    bytes: u64,
     latency: Histogram<u64>,
 }
 
@@ -282,7 +348,7 @@ enum Phase {
 impl Run {
     fn new(deck: Deck) -> Result<Self> {
         let latency = Histogram::new_with_bounds(1, LONGEST_LATENCY.as_nanos() as u64, 3)?;
-        Ok(Self { deck, clock: Instant::now(), phase: Phase::WarmUp, latency })
+        Ok(Self { deck, clock: Instant::now(), phase: Phase::WarmUp, bytes: 0, latency })
     }
 
     fn nanos(&self) -> u64 {
@@ -305,11 +371,11 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, in_flight: usize) -> Self {
+    fn new(stream: TcpStream, work: &Work) -> Self {
         Self {
             stream,
-            parser: Parser::default(),
-            sent_at: vec![0; in_flight].into(),
+            parser: Parser::new(work.wire),
+            sent_at: vec![0; work.in_flight].into(),
             queued: 0,
             echoed: 0,
             unwritten_at: 0,
@@ -323,8 +389,8 @@ impl Connection {
     }
 
     fn queue(&mut self, deck: &Deck, messages: usize) {
+        self.unwritten += deck.run_bytes(self.queued, messages);
         self.queued += messages as u64;
-        self.unwritten += messages * deck.frame_bytes();
     }
 
     /// One event: read what is there, and send one message for each echo.
@@ -353,6 +419,9 @@ impl Connection {
     fn take(&mut self, run: &mut Run, mut input: &[u8]) -> Result<()> {
         let now = run.nanos();
         let in_flight = self.sent_at.len() as u64;
+        if run.phase == Phase::Measured {
+            run.bytes += input.len() as u64;
+        }
         while let Some(piece) = self.parser.next(&mut input)? {
             match piece {
                 Piece::Data(data) => {
@@ -379,14 +448,14 @@ impl Connection {
     /// Writes what is queued until the socket is full.
     fn write(&mut self, deck: &Deck) -> Result<()> {
         while self.unwritten > 0 || !self.pongs.is_empty() {
-            let into_frame = self.unwritten_at % deck.frame_bytes();
-            let sends_pongs = !self.pongs.is_empty() && into_frame == 0;
+            let frame_rest = if self.pongs.is_empty() { 0 } else { deck.frame_rest(self.unwritten_at) };
+            let sends_pongs = !self.pongs.is_empty() && frame_rest == 0;
             let bytes = if sends_pongs {
                 &self.pongs[..]
             } else if self.pongs.is_empty() {
                 deck.frames(self.unwritten_at, self.unwritten)
             } else {
-                deck.frames(self.unwritten_at, deck.frame_bytes() - into_frame)
+                deck.frames(self.unwritten_at, frame_rest)
             };
             let written = match self.stream.write(bytes) {
                 Ok(written) => written,
@@ -414,7 +483,8 @@ mod tests {
 
     fn work(connections: usize, payload_bytes: usize, in_flight: usize, kind: Kind) -> Work {
         let (warm_up, measured) = (Duration::from_millis(20), Duration::from_millis(100));
-        Work { connections, payload_bytes, in_flight, kind, warm_up, measured, server_pid: None }
+        let wire = Wire::Plain;
+        Work { wire, connections, payload_bytes, in_flight, kind, warm_up, measured, server_pid: None }
     }
 
     fn endpoint(address: SocketAddr) -> Endpoint {
@@ -452,10 +522,15 @@ mod tests {
             // More than a wake-up's 64 messages, and more than the sockets hold.
             work(2, 64, 100, Kind::Binary),
             work(1, 1_000_000, 16, Kind::Binary),
+            Work { wire: Wire::Compressed, ..work(3, 128, 1, Kind::Text) },
+            Work { wire: Wire::Compressed, ..work(2, 1024, 100, Kind::Binary) },
+            Work { wire: Wire::Compressed, ..work(1, 16_384, 16, Kind::Text) },
         ] {
             let report = measure(&endpoint, &work).unwrap_or_else(|error| panic!("{work:?}: {error:#}"));
             assert_eq!(report.messages, report.latency.len());
             assert!(report.percentile(50.0) <= report.percentile(99.9));
+            let is_shorter = report.echo_bytes() < work.payload_bytes as f64;
+            assert_eq!(is_shorter, work.wire == Wire::Compressed, "{work:?}: {}", report.echo_bytes());
         }
     }
 
@@ -488,5 +563,41 @@ mod tests {
         });
         measure(&endpoint, &work(1, 300_000, 4, Kind::Binary)).unwrap();
         assert!(pongs.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    }
+
+    /// A server that agrees to compression and answers each of the first messages with these bytes.
+    fn agreeing(answer: Vec<u8>) -> Endpoint {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut buffer = [0; 4096];
+            let read = stream.read(&mut buffer).unwrap();
+            let request = String::from_utf8_lossy(&buffer[..read]).into_owned();
+            let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+            let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+            let head = format!(
+                "HTTP/1.1 101 S\r\nSec-WebSocket-Accept: {accept}\r\n\
+                 Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            while stream.read(&mut buffer).is_ok_and(|read| read > 0) && stream.write_all(&answer).is_ok() {}
+        });
+        endpoint(address)
+    }
+
+    #[test]
+    fn what_is_not_a_compressed_echo_fails_the_run() {
+        let fails = |endpoint: Endpoint, hint: &str| {
+            let work = Work { wire: Wire::Compressed, ..work(1, 64, 2, Kind::Text) };
+            let error = measure(&endpoint, &work).err().expect("the run must fail");
+            assert!(format!("{error:#}").contains(hint), "{error:#}");
+        };
+        let frame = |payload: &[u8]| [&[0xc1, payload.len() as u8], payload].concat();
+        fails(changed(|_, message| vec![message]), "declined permessage-deflate");
+        fails(agreeing(vec![0x81, 0x02, b'h', b'i']), "came uncompressed");
+        fails(agreeing(frame(&deflate::compress(&[b'x'; 64]))), "differs");
+        fails(agreeing(frame(&deflate::compress(&[b'x'; 65]))), "has 65 bytes");
+        fails(agreeing(frame(&[0xff; 8])), "cannot be inflated");
     }
 }

@@ -1,4 +1,5 @@
-//! How fast and how small Waterspout is, beside a native echo that has no sandbox.
+//! How fast and how small Waterspout is, beside a native echo that has no sandbox, and how fast it compresses, beside
+//! servers that are in use for that.
 //!
 //! One load generator for every server, every server in a process of its own, all in one run: absolute numbers
 //! belong to the machine, only the ratios mean something. Nothing here is a test: a missed target is printed,
@@ -6,6 +7,10 @@
 //!
 //! # Layout
 //!
+//! - `random`: numbers that are the same in every run
+//! - `chat`: what is said where messages are compressed
+//! - `figures`: figures as a table shows them
+//! - `deflate`: permessage-deflate from the client's side
 //! - `frames`: WebSocket frames as bytes, built once and parsed by hand
 //! - `client`: the opening handshake from the client's side
 //! - `native`: the peer, a tokio-tungstenite echo with Waterspout's buffers and its rule for flushing
@@ -14,16 +19,26 @@
 //! - `machine`: what Linux tells about processors and processes, and pinning
 //! - `server`: a server as a child process that never outlives the benchmark
 //! - `memory`: resident memory per idle connection
-//! - `compare`: all of it in turn, A B A B, and the tables
+//! - `rounds`: servers in turn, A B A B, and the ratios between them
+//! - `compressed`: the table of compressed echoes
+//! - `compare`: what is compared with what, and the other tables
+//!
+//! The peers in other languages are scripts in `peers/`.
 
 mod accepts;
+mod chat;
 mod client;
 mod compare;
+mod compressed;
+mod deflate;
+mod figures;
 mod frames;
 mod load;
 mod machine;
 mod memory;
 mod native;
+mod random;
+mod rounds;
 mod server;
 
 use std::process::ExitCode;
@@ -65,5 +80,16 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::client::Endpoint;
-use crate::frames::{Deck, Kind, Parser, Piece};
+use crate::frames::{Deck, Kind, Parser, Piece, Wire};
 use crate::machine::{self, Usage};
 
 const PAYLOAD_BYTES: usize = 64;
@@ -54,9 +54,9 @@ pub(crate) fn measure(endpoint: &Endpoint, pid: u32, connections: usize, settle:
         std::thread::sleep(settle);
         machine::usage(pid)
     };
-    let deck = Deck::new(Kind::Binary, PAYLOAD_BYTES, 1);
+    let deck = Deck::new(Wire::Plain, Kind::Binary, PAYLOAD_BYTES, 1);
     let open = || -> Result<TcpStream> {
-        let (stream, early) = endpoint.open()?;
+        let (stream, early) = endpoint.open(Wire::Plain)?;
         ensure!(early.is_empty(), "the server spoke first; this one is no echo server");
         Ok(stream)
     };
@@ -82,7 +82,7 @@ pub(crate) fn measure(endpoint: &Endpoint, pid: u32, connections: usize, settle:
 
 /// Sends the deck's first message and waits for it.
 fn echo(stream: &mut TcpStream, deck: &Deck) -> Result<()> {
-    stream.write_all(deck.frames(0, deck.frame_bytes()))?;
+    stream.write_all(deck.frame(0))?;
     let mut parser = Parser::default();
     let mut buffer = [0; 256];
     loop {

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the lean echo guest, the optimized host, and the load generator that compares it with a native echo.
+//! `cargo xtask bench`: the lean echo guest, the optimized host, and the load generator that compares it with other servers.
 
 use std::{
     env,
