@@ -1,9 +1,9 @@
 //! Debian packages unpacked into a folder: for what neither cargo nor the system has.
 //!
-//! apt works on a private state (lists, cache, a copy of dpkg's status) with the machine's own sources, and only downloads;
-//! `dpkg -x` unpacks. So neither root nor a change of the system is needed, no maintainer script runs, and programs must be
-//! told where their libraries are: [`Unpacked::run`] does it. Nothing looks for newer versions later: delete the folder for
-//! that.
+//! apt works on a private state (lists, cache, a copy of dpkg's status) with the machine's own sources, or another release of
+//! Debian from the same mirror, and only downloads; `dpkg -x` unpacks. So neither root nor a change of the system is needed, no
+//! maintainer script runs, and programs must be told where their libraries are: [`Unpacked::run`] does it. Nothing looks for
+//! newer versions later: delete the folder for that.
 
 use std::{
     collections::BTreeSet,
@@ -26,6 +26,9 @@ const STAMP: &str = ".packages";
 /// A folder beside apt's `archives` that nothing is downloaded to.
 const EMPTY_CACHE: &str = "none";
 
+/// The keys of all of Debian's releases, where Debian puts them. apt itself trusts only those that it has been told to.
+const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// How deep below `lib` and `usr/lib` shared libraries lie (usr/lib/x86_64-linux-gnu/pulseaudio).
 const LIBRARY_DEPTH: usize = 2;
 
@@ -43,6 +46,14 @@ pub(crate) fn is_available() -> bool {
 /// been done. May be interrupted: `into` appears when it is complete.
 pub(crate) fn unpack(packages: &[&str], into: &Path) -> Result<Unpacked> {
     unpack_chosen(into, |_| Ok(packages.iter().map(ToString::to_string).collect()))
+}
+
+/// The same with the packages of a certain release of Debian, whichever this system is.
+pub(crate) fn unpack_from(release: &str, packages: &[&str], into: &Path) -> Result<Unpacked> {
+    unpack_chosen(into, |archive| {
+        archive.switch_to(release)?;
+        Ok(packages.iter().map(ToString::to_string).collect())
+    })
 }
 
 /// The same for packages that depend on what the archive has: `choose` is asked unless `into` exists already.
@@ -129,16 +140,37 @@ impl Archive {
             fs::create_dir_all(folder.join(name).join("partial"))?;
         }
         let archive = Self { folder };
-        archive.write_configuration()?;
+        archive.write_configuration(None)?;
         archive.write_status(&[])?;
+        archive.read_lists("reading the Debian package lists");
+        Ok(archive)
+    }
+
+    fn read_lists(&self, title: &str) {
         // One source of several that cannot be reached is no failure: the others may have what we want.
-        let log = workspace::log("apt-update");
-        if let Err(error) =
-            step::run("reading the Debian package lists", &log, archive.apt("apt-get").arg("update"))
+        if let Err(error) = step::run(title, &workspace::log("apt-update"), self.apt("apt-get").arg("update"))
         {
             eprintln!("{error:#}");
         }
-        Ok(archive)
+    }
+
+    /// From now on the packages of `release` and no others, from where this system gets its Debian.
+    fn switch_to(&self, release: &str) -> Result<()> {
+        let mut targets = self.apt("apt-get");
+        targets.args(["indextargets", "--format", "$(REPO_URI)"]);
+        targets.args(["Created-By: Packages", "Origin: Debian", "Label: Debian"]);
+        let mirrors = step::output(&mut targets)?;
+        let mirrors: BTreeSet<&str> = mirrors.lines().collect();
+        if mirrors.is_empty() {
+            bail!("the package sources of this system name no mirror of Debian that could have {release}");
+        }
+        let keys = Path::new(DEBIAN_KEYS).is_file().then_some(DEBIAN_KEYS);
+        let sources = self.folder.join("sources.list");
+        fs::write(&sources, sources_list(&mirrors, release, keys))
+            .with_context(|| format!("cannot write {}", sources.display()))?;
+        self.write_configuration(Some(&sources))?;
+        self.read_lists(&format!("reading the package lists of Debian {release}"));
+        Ok(())
     }
 
     /// The version that would be installed.
@@ -186,8 +218,10 @@ impl Archive {
         command
     }
 
-    fn write_configuration(&self) -> Result<()> {
-        let folder = self.folder.to_str().context("apt needs the path of the workspace to be UTF-8")?;
+    /// `sources` stands for the machine's own.
+    fn write_configuration(&self, sources: Option<&Path>) -> Result<()> {
+        const UTF_8: &str = "apt needs the path of the workspace to be UTF-8";
+        let folder = self.folder.to_str().context(UTF_8)?;
         let mut text = String::new();
         for (key, value) in [
             ("Dir::State::lists", format!("{folder}/lists")),
@@ -202,6 +236,10 @@ impl Archive {
             ("Acquire::Retries", "2".to_owned()),
         ] {
             writeln!(text, "{key} \"{value}\";")?;
+        }
+        if let Some(sources) = sources {
+            let sources = sources.to_str().context(UTF_8)?;
+            writeln!(text, "Dir::Etc::sourcelist \"{sources}\";\nDir::Etc::sourceparts \"-\";")?;
         }
         // Hooks are for the real system: they would clean its caches or need its rights.
         for hook in
@@ -241,6 +279,12 @@ impl Archive {
         let file = self.folder.join("status");
         fs::write(&file, status).with_context(|| format!("cannot write {}", file.display()))
     }
+}
+
+/// A sources.list of one release's main part. Without `keys` apt's own are asked; what they do not vouch for is refused.
+fn sources_list(mirrors: &BTreeSet<&str>, release: &str, keys: Option<&str>) -> String {
+    let options = keys.map(|keys| format!("[signed-by={keys}] ")).unwrap_or_default();
+    mirrors.iter().map(|mirror| format!("deb {options}{mirror} {release} main\n")).collect()
 }
 
 /// A stanza of dpkg's status, for `dpkg-query`.
@@ -307,5 +351,19 @@ mod tests {
         assert_eq!(source("Package: libstd-rust-web-dev\nSource: rustc-web (1.96)"), Some("rustc-web"));
         assert_eq!(source("Package: wasi-libc\nSource: \nVersion: 0"), Some("wasi-libc"));
         assert_eq!(source("Version: 0"), None);
+    }
+
+    #[test]
+    fn a_release_is_read_from_every_mirror_with_debians_keys() {
+        let mirrors = BTreeSet::from(["http://a.example/debian/", "http://b.example/debian/"]);
+        assert_eq!(
+            sources_list(&mirrors, "bullseye", Some("/keys.gpg")),
+            "deb [signed-by=/keys.gpg] http://a.example/debian/ bullseye main\n\
+             deb [signed-by=/keys.gpg] http://b.example/debian/ bullseye main\n"
+        );
+        assert_eq!(
+            sources_list(&BTreeSet::from(["http://a.example/debian/"]), "bullseye", None),
+            "deb http://a.example/debian/ bullseye main\n"
+        );
     }
 }

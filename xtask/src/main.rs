@@ -10,7 +10,9 @@
 //! - `clients`: the foreign WebSocket clients that tests talk through
 //! - `test`: `cargo xtask test`
 //! - `bench`: `cargo xtask bench`
+//! - `autobahn`: `cargo xtask autobahn`
 
+mod autobahn;
 mod bench;
 mod clients;
 mod component;
@@ -26,7 +28,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{guests::Guests, toolchain::Source};
+use crate::{autobahn::Autobahn, guests::Guests, toolchain::Source};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Waterspout's chores")]
@@ -51,6 +53,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the Autobahn|Testsuite against the server and against the client library (its HTML goes to target/autobahn)
+    Autobahn(Autobahn),
     /// Setup, guests, then `cargo test` of everything that runs on this machine
     Test {
         /// Passed on to `cargo test`
@@ -77,6 +81,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Guests(guests) => guests.run()?,
         Command::Bench { arguments } => return bench::run(&arguments),
+        Command::Autobahn(autobahn) => return autobahn.run(),
         Command::Test { arguments } => return test::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

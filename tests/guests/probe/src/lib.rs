@@ -216,7 +216,9 @@ impl Handler for Probe {
             match word {
                 "on" => options = Some(CompressionOptions::default()),
                 "level" => options.get_or_insert_default().level = Some(number.parse().expect("a number")),
-                "mem-level" => options.get_or_insert_default().mem_level = Some(number.parse().expect("a number")),
+                "mem-level" => {
+                    options.get_or_insert_default().mem_level = Some(number.parse().expect("a number"))
+                }
                 // The one function that is not given its request: only what needs none is a command here.
                 "trap" => std::process::abort(),
                 "spin" => commands::spin(None),
