@@ -66,69 +66,31 @@ mod web_socket_native_coroutine {
     }
 }
 
-mod no_compression {
-    use super::compression::{self, Sides};
+/// One of Tornado's classes about compression: who wants it, and what crosses the wire then.
+macro_rules! compression_class {
+    ($class:ident, server: $server:literal, client: $client:literal, $assert:ident) => {
+        mod $class {
+            use crate::tornado::compression::{self, Sides};
 
-    const SIDES: Sides = Sides { server: false, client: false };
+            const SIDES: Sides = Sides { server: $server, client: $client };
 
-    #[tokio::test]
-    async fn message_sizes() {
-        compression::message_sizes(SIDES).await.assert_plain();
-    }
+            #[tokio::test]
+            async fn message_sizes() {
+                compression::message_sizes(SIDES).await.$assert();
+            }
 
-    #[tokio::test]
-    async fn size_limit() {
-        compression::size_limit(SIDES).await;
-    }
+            #[tokio::test]
+            async fn size_limit() {
+                compression::size_limit(SIDES).await;
+            }
+        }
+    };
 }
 
-mod server_only_compression {
-    use super::compression::{self, Sides};
-
-    const SIDES: Sides = Sides { server: true, client: false };
-
-    #[tokio::test]
-    async fn message_sizes() {
-        compression::message_sizes(SIDES).await.assert_plain();
-    }
-
-    #[tokio::test]
-    async fn size_limit() {
-        compression::size_limit(SIDES).await;
-    }
-}
-
-mod client_only_compression {
-    use super::compression::{self, Sides};
-
-    const SIDES: Sides = Sides { server: false, client: true };
-
-    #[tokio::test]
-    async fn message_sizes() {
-        compression::message_sizes(SIDES).await.assert_plain();
-    }
-
-    #[tokio::test]
-    async fn size_limit() {
-        compression::size_limit(SIDES).await;
-    }
-}
-
-mod default_compression {
-    use super::compression::{self, Sides};
-
-    const SIDES: Sides = Sides { server: true, client: true };
-
-    #[tokio::test]
-    async fn message_sizes() {
-        compression::message_sizes(SIDES).await.assert_compressed();
-    }
-
-    #[tokio::test]
-    async fn size_limit() {
-        compression::size_limit(SIDES).await;
-    }
-}
+compression_class!(no_compression, server: false, client: false, assert_plain);
+compression_class!(server_only_compression, server: true, client: false, assert_plain);
+compression_class!(client_only_compression, server: false, client: true, assert_plain);
+compression_class!(default_compression, server: true, client: true, assert_compressed);
 
 /// Sends Tornado's masks with what they make of each other to an echo, each behind so many bytes that are zero once they
 /// are unmasked.
