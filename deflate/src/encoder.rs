@@ -4,7 +4,7 @@
 use bytes::{BufMut, BytesMut};
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::budget::Budget;
 use crate::context::{Compressor, Output};
@@ -23,6 +23,8 @@ pub(crate) struct Encoder {
     header: HeaderReader,
     frame: Frame,
     message: Message,
+    /// The frame that is passing is a close frame.
+    is_closing: bool,
     /// The payload of the frame that is being compressed.
     payload: Output,
 }
@@ -36,6 +38,8 @@ enum Frame {
         remaining: u64,
     },
     Plain(Payload),
+    /// A close frame has passed, after which nothing may be sent (RFC 6455 section 5.5.1).
+    Closed,
     /// What comes are no frames: not for us to judge.
     Lost,
 }
@@ -67,8 +71,14 @@ impl Encoder {
             header: HeaderReader::default(),
             frame: Frame::Header,
             message: Message::Verbatim,
+            is_closing: false,
             payload: Output::default(),
         }
+    }
+
+    /// Whether a close frame has passed: whatever comes is not encoded any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.frame, Frame::Closed)
     }
 
     /// Takes all of `input`.
@@ -81,7 +91,9 @@ impl Encoder {
                     let Some(header) = header else { return };
                     self.on_header(header, output);
                 }
-                Frame::Verbatim { remaining: 0 } => self.frame = Frame::Header,
+                Frame::Verbatim { remaining: 0 } => {
+                    self.frame = if self.is_closing { Frame::Closed } else { Frame::Header };
+                }
                 Frame::Plain(payload) if payload.read == payload.length => self.end_frame(output),
                 _ if input.is_empty() => return,
                 Frame::Verbatim { remaining } => {
@@ -106,6 +118,7 @@ impl Encoder {
                     payload.read += taken as u64;
                     input = &input[taken..];
                 }
+                Frame::Closed => return,
                 Frame::Lost => {
                     output.extend_from_slice(input);
                     return;
@@ -130,6 +143,7 @@ impl Encoder {
                 return;
             }
         }
+        self.is_closing = header.opcode == OpCode::Control(Control::Close);
         self.pass_header(output);
         self.frame = Frame::Verbatim { remaining: length };
     }
@@ -229,6 +243,18 @@ mod tests {
     fn control_frames_are_never_compressed() {
         let ping = b"\x89\x14aaaaaaaaaaaaaaaaaaaa";
         assert_eq!(encoded(&mut server(&AGREED, &Settings::default()), ping), ping);
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        for close in [&b"\x88\x00"[..], b"\x88\x02\x03\xe8"] {
+            let mut encoder = server(&AGREED, &Settings::default());
+            assert_eq!(encoded(&mut encoder, b"\x89\x00"), b"\x89\x00");
+            assert!(!encoder.is_closed());
+            assert_eq!(encoded(&mut encoder, close), close);
+            assert!(encoder.is_closed());
+            assert_eq!(encoded(&mut encoder, TEXT), b"");
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ const KEPT: usize = 4 << 10;
 /// [`negotiation`](crate::negotiation) has led to an agreement; without one there is nothing to wrap.
 ///
 /// Its compressor and its decompressor are made for the first message that needs them. Writes wait in it until it is flushed, which
-/// tungstenite does when it is.
+/// tungstenite does when it is; only a close frame, which a server's tungstenite does not flush, is written through, with all that
+/// waits before it.
 ///
 /// # Errors
 /// A message that cannot be inflated fails the read, with a [`DeflateError`] as the source, after everything before it has been
@@ -194,6 +195,10 @@ impl<S: AsyncWrite + Unpin> DeflateStream<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for DeflateStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.encoder.is_closed() {
+            ready!(this.poll_drain(cx, 0))?;
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let mut used = 0;
         while used < bytes.len() {
             let turn_is_over = this.write_turn >= TURN;
@@ -211,6 +216,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeflateStream<S> {
             this.encoder.encode(step, &mut this.unsent);
             used += step.len();
             this.write_turn += step.len();
+        }
+        if this.encoder.is_closed() && this.poll_drain(cx, 0)?.is_pending() {
+            // A server's tungstenite takes the close frame for sent once it is written. So the last byte stays with it until that
+            // is true; encoded it is already.
+            used -= 1;
+            if used == 0 {
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Ok(used))
     }
