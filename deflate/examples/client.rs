@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use anyhow::{Context as _, anyhow, ensure};
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::Empty;
 use hyper::header::{
@@ -19,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+use tungstenite::Bytes;
 use tungstenite::Message;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;

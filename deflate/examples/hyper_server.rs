@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -18,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
+use tungstenite::Bytes;
 use tungstenite::handshake::server::create_response_with_body;
 use tungstenite::protocol::{CloseFrame, Role};
 use tungstenite::{Error, Message};

@@ -3,15 +3,15 @@
 //! What tungstenite refuses by itself (a missing mask, reserved bits, a fragment out of place) is left to it: from such a frame on
 //! every byte passes unread.
 
-use bytes::{BufMut, BytesMut};
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::budget::{Budget, Reservation};
+use crate::buffer::Buffer;
 use crate::context::{DECOMPRESSOR_BYTES, Decompressor, Inflated, Output};
 use crate::error::DeflateError;
-use crate::frame::{Header, HeaderReader, PIECE, unmasked};
+use crate::frame::{Header, HeaderReader, PIECE, Payload, unmasked};
 use crate::negotiation::Agreed;
 use crate::settings::Settings;
 
@@ -50,14 +50,6 @@ enum Frame {
     Compressed(Payload),
     /// Nothing is understood any more.
     Lost,
-}
-
-/// A frame's payload, and how much of it has been read.
-#[derive(Debug)]
-struct Payload {
-    header: FrameHeader,
-    length: u64,
-    read: u64,
 }
 
 /// Which message the next continuation belongs to.
@@ -104,13 +96,13 @@ impl Decoder {
     }
 
     /// Takes from `input` until it is used up or `output` has enough. Returns how much it took.
-    pub(crate) fn decode(&mut self, input: &[u8], output: &mut BytesMut) -> Result<usize, DeflateError> {
+    pub(crate) fn decode(&mut self, input: &[u8], output: &mut Buffer) -> Result<usize, DeflateError> {
         let mut used = 0;
         loop {
             let rest = &input[used..];
             match &mut self.frame {
                 // Whatever is ready: nothing more may come for a long time.
-                Frame::Compressed(payload) if payload.read == payload.length => self.end_frame(output)?,
+                Frame::Compressed(payload) if payload.is_read() => self.end_frame(output)?,
                 _ if output.len() >= ENOUGH => break,
                 Frame::Header => {
                     let (taken, header) = self.header.read(rest);
@@ -122,25 +114,19 @@ impl Decoder {
                 _ if rest.is_empty() => break,
                 Frame::Verbatim { remaining } => {
                     let taken = rest.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
-                    output.extend_from_slice(&rest[..taken]);
+                    output.push(&rest[..taken]);
                     *remaining -= taken as u64;
                     used += taken;
                 }
                 Frame::Compressed(payload) => {
-                    let left = usize::try_from(payload.length - payload.read).unwrap_or(usize::MAX);
                     let mut piece = [0; PIECE];
-                    let piece = unmasked(
-                        &rest[..rest.len().min(left)],
-                        payload.header.mask,
-                        payload.read,
-                        &mut piece,
-                    );
+                    let piece = unmasked(payload.of(rest), payload.header.mask, payload.read, &mut piece);
                     payload.read += piece.len() as u64;
                     used += piece.len();
                     self.inflate(piece, output)?;
                 }
                 Frame::Lost => {
-                    output.extend_from_slice(rest);
+                    output.push(rest);
                     used = input.len();
                 }
             }
@@ -148,7 +134,7 @@ impl Decoder {
         Ok(used)
     }
 
-    fn on_header(&mut self, header: Header, output: &mut BytesMut) -> Result<(), DeflateError> {
+    fn on_header(&mut self, header: Header, output: &mut Buffer) -> Result<(), DeflateError> {
         let (header, length) = match header {
             Header::Valid(header, length) if self.is_legal(&header) => (header, length),
             _ => {
@@ -174,7 +160,7 @@ impl Decoder {
                     return Err(DeflateError::MessageTooBig { limit: self.max_message_bytes });
                 }
                 self.header.clear();
-                self.frame = Frame::Compressed(Payload { header, length, read: 0 });
+                self.frame = Frame::Compressed(Payload::new(header, length));
             }
             _ => {
                 if header.opcode == OpCode::Data(Data::Continue) && header.is_final {
@@ -199,12 +185,12 @@ impl Decoder {
         masked && in_place && !header.rsv2 && !header.rsv3
     }
 
-    fn pass_header(&mut self, output: &mut BytesMut) {
-        output.extend_from_slice(self.header.bytes());
+    fn pass_header(&mut self, output: &mut Buffer) {
+        output.push(self.header.bytes());
         self.header.clear();
     }
 
-    fn inflate(&mut self, mut input: &[u8], output: &mut BytesMut) -> Result<(), DeflateError> {
+    fn inflate(&mut self, mut input: &[u8], output: &mut Buffer) -> Result<(), DeflateError> {
         if self.decompressor.is_none() {
             let reservation = self.reservation.take().or_else(|| self.budget.reserve(DECOMPRESSOR_BYTES));
             self.decompressor = Some(Decompressor::new(reservation.ok_or(DeflateError::OutOfMemory)?));
@@ -229,7 +215,7 @@ impl Decoder {
     }
 
     /// The inflated fragment goes up as a plain frame.
-    fn hand_up(&mut self, is_final: bool, output: &mut BytesMut) {
+    fn hand_up(&mut self, is_final: bool, output: &mut Buffer) {
         let Message::Compressed(progress) = &mut self.message else { return };
         let payload = self.fragment.filled();
         let header = FrameHeader {
@@ -239,14 +225,14 @@ impl Decoder {
             mask: (self.role == Role::Server).then_some([0; 4]),
             ..FrameHeader::default()
         };
-        header.format(payload.len() as u64, &mut output.writer()).expect("memory takes everything");
-        output.extend_from_slice(payload);
+        header.format(payload.len() as u64, output).expect("memory takes everything");
+        output.push(payload);
         progress.inflated_bytes += payload.len();
         progress.opcode = Data::Continue;
         self.fragment.clear();
     }
 
-    fn end_frame(&mut self, output: &mut BytesMut) -> Result<(), DeflateError> {
+    fn end_frame(&mut self, output: &mut Buffer) -> Result<(), DeflateError> {
         let Frame::Compressed(payload) = std::mem::replace(&mut self.frame, Frame::Header) else {
             return Ok(());
         };
@@ -303,11 +289,11 @@ mod tests {
 
     /// Everything that comes out when `input` goes in byte by byte.
     fn decoded(decoder: &mut Decoder, input: &[u8]) -> Result<Vec<u8>, DeflateError> {
-        let mut output = BytesMut::new();
+        let mut output = Buffer::default();
         for byte in input {
             while decoder.decode(&[*byte], &mut output)? == 0 {}
         }
-        Ok(output.to_vec())
+        Ok(output.unread().to_vec())
     }
 
     #[test]
@@ -383,15 +369,15 @@ mod tests {
     fn a_message_that_ends_when_there_is_enough_already_is_handed_up_whole() {
         let plain = vec![b'a'; FRAGMENT + 1];
         let mut encoder = crate::encoder::Encoder::new(Role::Server, &AGREED, &Settings::default());
-        let mut wire = BytesMut::new();
+        let mut wire = Buffer::default();
         let header = FrameHeader { opcode: OpCode::Data(Data::Binary), ..FrameHeader::default() };
         let mut frame = Vec::new();
         header.format(plain.len() as u64, &mut frame).expect("memory takes everything");
         frame.extend_from_slice(&plain);
         encoder.encode(&frame, &mut wire);
         assert!(wire.len() < PIECE, "{} bytes are read at once", wire.len());
-        let mut output = BytesMut::new();
-        assert_eq!(client(&Settings::default()).decode(&wire, &mut output), Ok(wire.len()));
+        let mut output = Buffer::default();
+        assert_eq!(client(&Settings::default()).decode(wire.unread(), &mut output), Ok(wire.len()));
         assert_eq!(output.len(), 4 + FRAGMENT + 2 + 1, "two frames");
     }
 

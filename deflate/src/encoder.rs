@@ -1,16 +1,19 @@
 //! From plain frames, as tungstenite writes them, to what the peer is sent: messages are compressed, everything else passes as it
 //! is; so do messages that have been [compressed already](crate::ready_made).
 
-use bytes::{BufMut, BytesMut};
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::budget::Budget;
+use crate::buffer::Buffer;
 use crate::context::{Compressor, Output};
-use crate::frame::{Header, HeaderReader, PIECE, apply_mask, unmasked};
+use crate::frame::{Header, HeaderReader, PIECE, Payload, apply_mask, unmasked};
 use crate::negotiation::Agreed;
 use crate::settings::{Compression, Settings};
+
+/// A server's compressed message is sent in fragments of about this many bytes: no more of it is held.
+const FRAGMENT: usize = 64 << 10;
 
 /// See the module.
 pub(crate) struct Encoder {
@@ -44,14 +47,6 @@ enum Frame {
     Lost,
 }
 
-/// The payload of a frame that is to be compressed, and how much of it has been.
-#[derive(Debug)]
-struct Payload {
-    header: FrameHeader,
-    length: u64,
-    read: u64,
-}
-
 /// What happens to the fragments of the message that is being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Message {
@@ -82,7 +77,7 @@ impl Encoder {
     }
 
     /// Takes all of `input`.
-    pub(crate) fn encode(&mut self, mut input: &[u8], output: &mut BytesMut) {
+    pub(crate) fn encode(&mut self, mut input: &[u8], output: &mut Buffer) {
         loop {
             match &mut self.frame {
                 Frame::Header => {
@@ -94,17 +89,16 @@ impl Encoder {
                 Frame::Verbatim { remaining: 0 } => {
                     self.frame = if self.is_closing { Frame::Closed } else { Frame::Header };
                 }
-                Frame::Plain(payload) if payload.read == payload.length => self.end_frame(output),
+                Frame::Plain(payload) if payload.is_read() => self.end_frame(output),
                 _ if input.is_empty() => return,
                 Frame::Verbatim { remaining } => {
                     let taken = input.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
-                    output.extend_from_slice(&input[..taken]);
+                    output.push(&input[..taken]);
                     *remaining -= taken as u64;
                     input = &input[taken..];
                 }
                 Frame::Plain(payload) => {
-                    let left = usize::try_from(payload.length - payload.read).unwrap_or(usize::MAX);
-                    let plain = &input[..input.len().min(left)];
+                    let plain = payload.of(input);
                     let compressor = self.compressor.as_mut().expect("made with the message");
                     let taken = if payload.header.mask.is_none() {
                         compressor.compress(plain, &mut self.payload);
@@ -117,17 +111,21 @@ impl Encoder {
                     };
                     payload.read += taken as u64;
                     input = &input[taken..];
+                    // Each of a client's frames needs a key of its own, and tungstenite has made one.
+                    if self.payload.filled().len() >= FRAGMENT && payload.header.mask.is_none() {
+                        self.send(false, output);
+                    }
                 }
                 Frame::Closed => return,
                 Frame::Lost => {
-                    output.extend_from_slice(input);
+                    output.push(input);
                     return;
                 }
             }
         }
     }
 
-    fn on_header(&mut self, header: Header, output: &mut BytesMut) {
+    fn on_header(&mut self, header: Header, output: &mut Buffer) {
         let Header::Valid(header, length) = header else {
             self.pass_header(output);
             self.frame = Frame::Lost;
@@ -139,7 +137,7 @@ impl Encoder {
             }
             if self.message == Message::Compressed {
                 self.header.clear();
-                self.frame = Frame::Plain(Payload { header, length, read: 0 });
+                self.frame = Frame::Plain(Payload::new(header, length));
                 return;
             }
         }
@@ -166,29 +164,36 @@ impl Encoder {
         if self.compressor.is_some() { Message::Compressed } else { Message::Verbatim }
     }
 
-    fn pass_header(&mut self, output: &mut BytesMut) {
-        output.extend_from_slice(self.header.bytes());
+    fn pass_header(&mut self, output: &mut Buffer) {
+        output.push(self.header.bytes());
         self.header.clear();
     }
 
-    fn end_frame(&mut self, output: &mut BytesMut) {
-        let Frame::Plain(Payload { header, .. }) = std::mem::replace(&mut self.frame, Frame::Header) else {
-            return;
-        };
-        let compressor = self.compressor.as_mut().expect("made with the message");
-        compressor.finish(header.is_final, &mut self.payload);
+    fn end_frame(&mut self, output: &mut Buffer) {
+        let Frame::Plain(payload) = &self.frame else { return };
+        let is_final = payload.header.is_final;
+        self.compressor.as_mut().expect("made with the message").finish(is_final, &mut self.payload);
+        self.send(is_final, output);
+        self.frame = Frame::Header;
+        if is_final && self.no_context_takeover {
+            self.compressor = None;
+        }
+    }
+
+    /// Sends what has been compressed as a frame.
+    fn send(&mut self, is_final: bool, output: &mut Buffer) {
+        let Frame::Plain(Payload { header, .. }) = &mut self.frame else { return };
         if let Some(mask) = header.mask {
-            // tungstenite made this key for this frame, and nothing else has been sent with it.
+            // tungstenite made this key for this frame, and nothing else is sent with it.
             apply_mask(self.payload.filled_mut(), mask, 0);
         }
         let payload = self.payload.filled();
-        let header = FrameHeader { rsv1: header.opcode != OpCode::Data(Data::Continue), ..header };
-        header.format(payload.len() as u64, &mut output.writer()).expect("memory takes everything");
-        output.extend_from_slice(payload);
+        let rsv1 = header.opcode != OpCode::Data(Data::Continue);
+        let sent = FrameHeader { is_final, rsv1, ..header.clone() };
+        sent.format(payload.len() as u64, output).expect("memory takes everything");
+        output.push(payload);
         self.payload.clear();
-        if header.is_final && self.no_context_takeover {
-            self.compressor = None;
-        }
+        header.opcode = OpCode::Data(Data::Continue);
     }
 }
 
@@ -211,11 +216,11 @@ mod tests {
     }
 
     fn encoded(encoder: &mut Encoder, plain: &[u8]) -> Vec<u8> {
-        let mut output = BytesMut::new();
+        let mut output = Buffer::default();
         for byte in plain {
             encoder.encode(&[*byte], &mut output);
         }
-        output.to_vec()
+        output.unread().to_vec()
     }
 
     #[test]
@@ -278,10 +283,10 @@ mod tests {
 
     /// What a client's decoder makes of it.
     fn decoded(bytes: &[u8]) -> Vec<u8> {
-        let mut plain = BytesMut::new();
+        let mut plain = Buffer::default();
         let mut decoder = Decoder::new(Role::Client, &AGREED, &Settings::default());
         assert_eq!(decoder.decode(bytes, &mut plain), Ok(bytes.len()));
-        plain.to_vec()
+        plain.unread().to_vec()
     }
 
     #[test]
@@ -290,6 +295,39 @@ mod tests {
         let wire = encoded(&mut encoder, b"\x01\x05Hello\x89\x00\x00\x01,\x80\x00");
         assert_eq!((wire[0], wire.iter().filter(|byte| **byte == 0x89).count()), (0x41, 1));
         assert_eq!(decoded(&wire), b"\x89\x00\x81\x06Hello,");
+    }
+
+    #[test]
+    fn a_large_message_is_sent_in_fragments_that_are_one_stream() {
+        // Every byte differs from what a compressor would guess.
+        let mut state = 1_u32;
+        let plain: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(200_000)
+        .collect();
+        let mut frame = b"\x82\x7f".to_vec();
+        frame.extend_from_slice(&(plain.len() as u64).to_be_bytes());
+        frame.extend_from_slice(&plain);
+        let mut wire = Buffer::default();
+        let mut encoder = server(&AGREED, &Settings::default());
+        for piece in frame.chunks(1000) {
+            encoder.encode(piece, &mut wire);
+            assert!(encoder.payload.filled().len() <= FRAGMENT + 1000);
+        }
+        assert_eq!(wire.unread()[0], 0x42);
+        let mut decoder = Decoder::new(Role::Client, &AGREED, &Settings::default());
+        let (mut read, mut used) = (Buffer::default(), 0);
+        let mut inflated = Vec::new();
+        while used < wire.len() {
+            used += decoder.decode(&wire.unread()[used..], &mut read).expect("valid");
+            inflated.extend_from_slice(read.unread());
+            read.advance(read.len());
+        }
+        // Plain frames of 65,535 bytes, the header of each four bytes long.
+        let payloads: Vec<u8> = inflated.chunks(65_535 + 4).flat_map(|frame| frame[4..].to_vec()).collect();
+        assert!(payloads == plain);
     }
 
     #[test]

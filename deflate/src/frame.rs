@@ -70,6 +70,30 @@ impl HeaderReader {
     }
 }
 
+/// A frame's payload, and how much of it has been read.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    pub(crate) header: FrameHeader,
+    pub(crate) length: u64,
+    pub(crate) read: u64,
+}
+
+impl Payload {
+    pub(crate) fn new(header: FrameHeader, length: u64) -> Self {
+        Self { header, length, read: 0 }
+    }
+
+    pub(crate) fn is_read(&self) -> bool {
+        self.read == self.length
+    }
+
+    /// What of these bytes belongs to it.
+    pub(crate) fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let left = usize::try_from(self.length - self.read).unwrap_or(usize::MAX);
+        &bytes[..bytes.len().min(left)]
+    }
+}
+
 /// How many bytes are unmasked at a time, on the stack. Also bounds what one step inflates: a byte becomes at most 1,032.
 pub(crate) const PIECE: usize = 512;
 

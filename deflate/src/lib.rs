@@ -7,6 +7,8 @@
 //! - `extensions`: the grammar of `Sec-WebSocket-Extensions`
 //! - [`negotiation`]: offer, acceptance and confirmation, as pure functions over header values
 //! - `budget`: memory that several connections share
+//! - `buffer`: bytes on their way
+//! - `turn`: how much a connection may do before others have their turn
 //! - `context`: zlib's compressor and decompressor, and what they weigh
 //! - `frame`: where a frame's header ends
 //! - `decoder`: from what the peer sent to plain frames
@@ -15,6 +17,7 @@
 //! - `ready_made`: a message that is compressed once for many connections
 
 mod budget;
+mod buffer;
 mod context;
 mod decoder;
 mod encoder;
@@ -25,6 +28,7 @@ pub mod negotiation;
 mod ready_made;
 mod settings;
 mod stream;
+mod turn;
 
 pub use budget::{Budget, Reservation};
 pub use context::DECOMPRESSOR_BYTES;

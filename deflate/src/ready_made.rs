@@ -1,6 +1,6 @@
 //! A message that is compressed once for many connections.
 
-use bytes::Bytes;
+use tungstenite::Bytes;
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameHeader};

@@ -5,27 +5,26 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tungstenite::protocol::Role;
 
 use crate::budget::Reservation;
+use crate::buffer::Buffer;
 use crate::decoder::Decoder;
 use crate::encoder::Encoder;
 use crate::error::DeflateError;
 use crate::negotiation::Agreed;
 use crate::settings::Settings;
+use crate::turn::Turn;
 
 /// Bytes read from the socket at a time; on the stack, so that an idle connection holds no buffer.
 const READ: usize = 16 << 10;
 /// With so many bytes waiting for the socket, nothing more is compressed.
 const WRITE: usize = 16 << 10;
-/// Bytes compressed at a time, between two looks at the socket.
-const STEP: usize = 16 << 10;
-/// Bytes compressed or inflated before other tasks get their turn: a few milliseconds.
-const TURN: usize = 256 << 10;
-/// What is kept of a buffer that is empty.
-const KEPT: usize = 4 << 10;
+/// Bytes compressed at a time, between two looks at the socket and at the clock.
+const STEP: usize = 2 << 10;
+/// What is taken of a large write at once: tungstenite moves all the rest each time.
+const CHUNK: usize = 256 << 10;
 
 /// A socket on which messages are compressed: plain frames above, permessage-deflate below. Give it to
 /// `tokio_tungstenite::WebSocketStream::from_raw_socket` in the place of the socket it wraps, with the same role, once
@@ -43,15 +42,15 @@ pub struct DeflateStream<S> {
     decoder: Decoder,
     encoder: Encoder,
     /// From the socket, not yet decoded.
-    received: BytesMut,
+    received: Buffer,
     /// Decoded, not yet read.
-    plain: BytesMut,
+    plain: Buffer,
+    /// Of a large write, not yet encoded.
+    waiting: Buffer,
     /// Encoded, not yet written to the socket.
-    unsent: BytesMut,
-    /// Compressed since other tasks last had their turn.
-    write_turn: usize,
-    /// Handed up since then. Reading what is there already would otherwise never end.
-    read_turn: usize,
+    unsent: Buffer,
+    read_turn: Turn,
+    write_turn: Turn,
     reading: Reading,
 }
 
@@ -71,11 +70,12 @@ impl<S> DeflateStream<S> {
             socket,
             decoder: Decoder::new(role, agreed, settings),
             encoder: Encoder::new(role, agreed, settings),
-            received: BytesMut::new(),
-            plain: BytesMut::new(),
-            unsent: BytesMut::new(),
-            write_turn: 0,
-            read_turn: 0,
+            received: Buffer::default(),
+            plain: Buffer::default(),
+            waiting: Buffer::default(),
+            unsent: Buffer::default(),
+            read_turn: Turn::default(),
+            write_turn: Turn::default(),
             reading: Reading::Open,
         }
     }
@@ -83,7 +83,7 @@ impl<S> DeflateStream<S> {
     /// Bytes that were read past the handshake: they come before everything else.
     #[must_use]
     pub fn with_read_ahead(mut self, bytes: &[u8]) -> Self {
-        self.received.extend_from_slice(bytes);
+        self.received.push(bytes);
         self
     }
 
@@ -125,16 +125,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for DeflateStream<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
+            if this.read_turn.is_over() {
+                return this.read_turn.pass(cx);
+            }
             if !this.plain.is_empty() {
-                if this.read_turn >= TURN {
-                    this.read_turn = 0;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
                 let length = this.plain.len().min(buffer.remaining());
-                buffer.put_slice(&this.plain[..length]);
-                advance(&mut this.plain, length);
-                this.read_turn += length;
+                buffer.put_slice(&this.plain.unread()[..length]);
+                this.plain.advance(length);
+                this.read_turn.count(length);
                 return Poll::Ready(Ok(()));
             }
             if let Reading::Failed(error) = this.reading {
@@ -146,19 +144,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for DeflateStream<S> {
                 let mut bytes = ReadBuf::uninit(&mut bytes);
                 let read = Pin::new(&mut this.socket).poll_read(cx, &mut bytes);
                 if read.is_pending() {
-                    this.read_turn = 0;
+                    this.read_turn.rest();
                 }
                 ready!(read)?;
                 if bytes.filled().is_empty() {
                     return Poll::Ready(Ok(()));
                 }
                 let used = this.decode(bytes.filled());
-                this.received.extend_from_slice(&bytes.filled()[used..]);
+                this.received.push(&bytes.filled()[used..]);
             } else {
                 let received = std::mem::take(&mut this.received);
-                let used = this.decode(&received);
+                let used = this.decode(received.unread());
                 this.received = received;
-                advance(&mut this.received, used);
+                this.received.advance(used);
             }
         }
     }
@@ -167,12 +165,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for DeflateStream<S> {
 impl<S> DeflateStream<S> {
     /// Returns how much of `bytes` is done with.
     fn decode(&mut self, bytes: &[u8]) -> usize {
+        let Self { decoder, plain, read_turn, .. } = self;
         match self.reading {
-            Reading::Open => match self.decoder.decode(bytes, &mut self.plain) {
+            Reading::Open => match read_turn.spend(bytes.len(), || decoder.decode(bytes, plain)) {
                 Ok(used) => return used,
                 Err(error) => self.reading = Reading::Failed(error),
             },
-            Reading::Failed(_) | Reading::Discarding => {}
+            Reading::Failed(_) | Reading::Discarding => read_turn.count(bytes.len()),
         }
         bytes.len()
     }
@@ -182,11 +181,42 @@ impl<S: AsyncWrite + Unpin> DeflateStream<S> {
     /// Writes what is encoded until no more than `left` bytes of it wait.
     fn poll_drain(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<io::Result<()>> {
         while self.unsent.len() > left {
-            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.unsent))?;
+            let written = Pin::new(&mut self.socket).poll_write(cx, self.unsent.unread());
+            if written.is_pending() {
+                self.write_turn.rest();
+            }
+            let written = ready!(written)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            advance(&mut self.unsent, written);
+            self.unsent.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Makes room for another step, in the socket's time and in that of other tasks.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write_turn.is_over() {
+            return self.write_turn.pass(cx);
+        }
+        self.poll_drain(cx, WRITE)
+    }
+
+    fn encode(&mut self, step: &[u8]) {
+        let Self { encoder, unsent, write_turn, .. } = self;
+        write_turn.spend(step.len(), || encoder.encode(step, unsent));
+    }
+
+    /// Encodes what waits.
+    fn poll_encode(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            ready!(self.poll_ready(cx))?;
+            let waiting = std::mem::take(&mut self.waiting);
+            let step = &waiting.unread()[..waiting.len().min(STEP)];
+            let length = step.len();
+            self.encode(step);
+            self.waiting = waiting;
+            self.waiting.advance(length);
         }
         Poll::Ready(Ok(()))
     }
@@ -199,23 +229,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeflateStream<S> {
             ready!(this.poll_drain(cx, 0))?;
             return Poll::Ready(Ok(bytes.len()));
         }
+        ready!(this.poll_encode(cx))?;
+        if bytes.len() > CHUNK {
+            this.waiting.push(&bytes[..CHUNK]);
+            return Poll::Ready(Ok(CHUNK));
+        }
         let mut used = 0;
         while used < bytes.len() {
-            let turn_is_over = this.write_turn >= TURN;
-            if turn_is_over || this.poll_drain(cx, WRITE)?.is_pending() {
-                if used > 0 {
-                    return Poll::Ready(Ok(used));
-                }
-                if turn_is_over {
-                    this.write_turn = 0;
-                    cx.waker().wake_by_ref();
-                }
-                return Poll::Pending;
+            if this.poll_ready(cx)?.is_pending() {
+                return if used > 0 { Poll::Ready(Ok(used)) } else { Poll::Pending };
             }
             let step = &bytes[used..bytes.len().min(used + STEP)];
-            this.encoder.encode(step, &mut this.unsent);
+            this.encode(step);
             used += step.len();
-            this.write_turn += step.len();
         }
         if this.encoder.is_closed() && this.poll_drain(cx, 0)?.is_pending() {
             // A server's tungstenite takes the close frame for sent once it is written. So the last byte stays with it until that
@@ -230,26 +256,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeflateStream<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_encode(cx))?;
         ready!(this.poll_drain(cx, 0))?;
-        this.write_turn = 0;
+        this.write_turn.rest();
         Pin::new(&mut this.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_encode(cx))?;
         ready!(this.poll_drain(cx, 0))?;
         Pin::new(&mut this.socket).poll_shutdown(cx)
-    }
-}
-
-/// Drops what is done with, and the buffer, too, where it is large and empty.
-fn advance(buffer: &mut BytesMut, length: usize) {
-    buffer.advance(length);
-    if buffer.is_empty() {
-        if buffer.capacity() > KEPT {
-            *buffer = BytesMut::new();
-        } else {
-            buffer.clear();
-        }
     }
 }
