@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// What a decompressor takes: zlib-rs always has the largest window, whatever was negotiated. With room to spare for its state.
+pub const DECOMPRESSOR_BYTES: usize = (32 << 10) + (16 << 10);
+
 /// How many bytes compressors and decompressors may take together. Clones share the same bytes.
 #[derive(Debug, Clone)]
 pub struct Budget {
@@ -27,8 +30,15 @@ impl Budget {
         Self { pool: Some(Arc::new(Pool { limit, used: AtomicUsize::new(0) })) }
     }
 
+    /// Takes the memory of a decompressor; none if there is no room for it. A server does so before it agrees to compression, and
+    /// gives it to [`DeflateStream::with_decompressor`](crate::DeflateStream::with_decompressor): a peer that was promised
+    /// compression may use it at any time.
+    pub fn reserve_decompressor(&self) -> Option<DecompressorMemory> {
+        self.reserve(DECOMPRESSOR_BYTES).map(DecompressorMemory)
+    }
+
     /// Takes `bytes` until the reservation is dropped; none if there is no room for them.
-    pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
+    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reservation> {
         if let Some(pool) = &self.pool {
             pool.used
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
@@ -45,9 +55,14 @@ impl Budget {
     }
 }
 
+/// The memory of one decompressor, taken from a [`Budget`] and given back by drop.
+#[derive(Debug)]
+#[must_use = "dropped, it is given back"]
+pub struct DecompressorMemory(pub(crate) Reservation);
+
 /// A part of a [`Budget`].
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     pool: Option<Arc<Pool>>,
     bytes: usize,
 }

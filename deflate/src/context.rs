@@ -17,9 +17,6 @@ const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// zlib-rs's own state beside the buffers; with room to spare.
 const STATE_BYTES: usize = 16 << 10;
 
-/// What a decompressor takes: zlib-rs always has the largest window, whatever was negotiated.
-pub const DECOMPRESSOR_BYTES: usize = (32 << 10) + STATE_BYTES;
-
 impl Compression {
     /// What a compressor takes: the window twice, the chains through it, zlib-rs's hash table of 128 KiB, and the symbols that wait
     /// to become a block.

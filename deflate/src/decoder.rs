@@ -7,9 +7,9 @@ use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::budget::{Budget, Reservation};
+use crate::budget::{Budget, DECOMPRESSOR_BYTES, Reservation};
 use crate::buffer::Buffer;
-use crate::context::{DECOMPRESSOR_BYTES, Decompressor, Inflated, Output};
+use crate::context::{Decompressor, Inflated, Output};
 use crate::error::DeflateError;
 use crate::frame::{Header, HeaderReader, PIECE, Payload, unmasked};
 use crate::negotiation::Agreed;

@@ -5,6 +5,7 @@ use std::io;
 /// Why no more can be read. It comes out of the socket as an [`io::Error`], and out of tungstenite as its `Error::Io`;
 /// [`DeflateError::in_io_error`] finds it there. Close the connection with [`DeflateError::close_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeflateError {
     /// A message inflates to more than [`Settings::max_message_bytes`](crate::Settings::max_message_bytes), or is that much
     /// larger on the wire that it can only be meant to keep us busy.

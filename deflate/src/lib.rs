@@ -30,10 +30,11 @@ mod settings;
 mod stream;
 mod turn;
 
-pub use budget::{Budget, Reservation};
-pub use context::DECOMPRESSOR_BYTES;
+pub use budget::{Budget, DECOMPRESSOR_BYTES, DecompressorMemory};
 pub use error::DeflateError;
 pub use negotiation::{Accepted, Agreed, NegotiationError};
 pub use ready_made::ready_made;
 pub use settings::{Compression, Level, MemLevel, OutOfRange, Settings, WindowBits};
 pub use stream::DeflateStream;
+/// The version whose types stand in this crate's functions.
+pub use tungstenite;

@@ -55,6 +55,7 @@ impl Agreed {
 
 /// A server's answer to an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Accepted {
     /// What both sides will do.
     pub agreed: Agreed,
@@ -64,6 +65,7 @@ pub struct Accepted {
 
 /// Why a server's answer cannot be lived with. A client fails the connection (RFC 7692 section 5.1).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NegotiationError {
     /// The header does not follow its grammar.
     #[error("the server's Sec-WebSocket-Extensions is malformed")]

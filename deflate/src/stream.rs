@@ -8,7 +8,7 @@ use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tungstenite::protocol::Role;
 
-use crate::budget::Reservation;
+use crate::budget::DecompressorMemory;
 use crate::buffer::Buffer;
 use crate::decoder::Decoder;
 use crate::encoder::Encoder;
@@ -87,11 +87,10 @@ impl<S> DeflateStream<S> {
         self
     }
 
-    /// Memory for the decompressor, of [`DECOMPRESSOR_BYTES`](crate::DECOMPRESSOR_BYTES), that was reserved before the handshake
-    /// was answered: then [`DeflateError::OutOfMemory`] cannot happen.
+    /// Memory for the decompressor that was [reserved](crate::Budget::reserve_decompressor) before the handshake was answered: then [`DeflateError::OutOfMemory`] cannot happen.
     #[must_use]
-    pub fn with_decompressor(mut self, reservation: Reservation) -> Self {
-        self.decoder.keep(reservation);
+    pub fn with_decompressor(mut self, memory: DecompressorMemory) -> Self {
+        self.decoder.keep(memory.0);
         self
     }
 

@@ -386,7 +386,7 @@ async fn a_decompressor_that_was_reserved_is_there_when_nothing_else_is() {
         let wire = wire.repeat(2);
         let budget = Budget::of(DECOMPRESSOR_BYTES);
         let settings = Settings { budget: budget.clone(), ..Settings::default() };
-        let reserved = budget.reserve(DECOMPRESSOR_BYTES).expect("room");
+        let reserved = budget.reserve_decompressor().expect("room");
 
         let mut without = reading(&wire, &agreed, &settings).await;
         let error = error_of(without.next().await).expect("the layer's");

@@ -139,6 +139,7 @@ impl CloseCause {
                 Some(DeflateError::MessageTooBig { .. }) => Self::MessageTooBig,
                 Some(DeflateError::Corrupt) => Self::CorruptCompression,
                 Some(DeflateError::OutOfMemory) => Self::Overloaded,
+                Some(_) => Self::ProtocolError,
                 None => Self::Vanished,
             },
             _ => Self::Vanished,

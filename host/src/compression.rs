@@ -2,14 +2,16 @@
 //!
 //! The bytes themselves are the business of the crate `tungstenite-deflate`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::HeaderValue;
+use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tungstenite_deflate::{
-    Agreed, Budget, Compression, DECOMPRESSOR_BYTES, DeflateStream, OutOfRange, Reservation, negotiation,
-    ready_made,
+    Agreed, Compression, DecompressorMemory, DeflateStream, OutOfRange, negotiation, ready_made,
 };
-pub use tungstenite_deflate::{Level, MemLevel, Settings, WindowBits};
+pub use tungstenite_deflate::{Budget, Level, MemLevel, Settings, WindowBits};
 
 use crate::limits::Limits;
 
@@ -17,17 +19,24 @@ use crate::limits::Limits;
 /// (`get-compression-options`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompressionPolicy {
-    /// Whether messages may refer to earlier ones. Smaller messages, for the memory of two windows per connection. Default: true.
+    /// Whether messages may refer to earlier ones: smaller messages, for the memory of a compressor per connection. Default: true.
     pub context_takeover: bool,
     /// The largest window, in either direction. Default: 15, which is 32 KiB.
     pub max_window_bits: WindowBits,
+    /// The highest level; a handler that asks for more gets this. Default: 9, the highest there is.
+    pub max_level: Level,
     /// Messages of fewer bytes are sent as they are. Default: 16, or 256 without context takeover.
     pub threshold: Option<usize>,
 }
 
 impl Default for CompressionPolicy {
     fn default() -> Self {
-        Self { context_takeover: true, max_window_bits: WindowBits::MAX, threshold: None }
+        Self {
+            context_takeover: true,
+            max_window_bits: WindowBits::MAX,
+            max_level: Level::MAX,
+            threshold: None,
+        }
     }
 }
 
@@ -42,8 +51,9 @@ impl CompressionPolicy {
         limits: &Limits,
         budget: &Budget,
     ) -> Result<Settings, OutOfRange> {
+        let level = level.map(Level::try_from).transpose()?.unwrap_or_default();
         Ok(Settings {
-            level: level.map(Level::try_from).transpose()?.unwrap_or_default(),
+            level: level.min(self.max_level),
             mem_level: mem_level.map(MemLevel::try_from).transpose()?.unwrap_or_default(),
             threshold: self.threshold,
             max_message_bytes: limits.max_message_bytes,
@@ -56,29 +66,60 @@ impl CompressionPolicy {
     }
 }
 
+/// What the compressors and decompressors of one route may take together.
+#[derive(Debug)]
+pub(crate) struct CompressionMemory {
+    pub(crate) budget: Budget,
+    /// It has been told that there is no room, and there has been none since.
+    told: AtomicBool,
+}
+
+impl CompressionMemory {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { budget: Budget::of(limits.max_compression_bytes), told: AtomicBool::new(false) }
+    }
+
+    /// For a peer that is to be promised compression, which it may use at any time.
+    fn reserve_decompressor(&self, route: &str) -> Option<DecompressorMemory> {
+        let memory = self.budget.reserve_decompressor();
+        let told = self.told.swap(memory.is_none(), Ordering::Relaxed);
+        if memory.is_none() && !told {
+            tracing::warn!(
+                route,
+                "`max-compression-bytes` are in use: newcomers go uncompressed until there is room"
+            );
+        }
+        memory
+    }
+}
+
 /// What was agreed with one peer, and the memory that it needs at least.
 #[derive(Debug)]
 pub(crate) struct Deflate {
     agreed: Agreed,
     settings: Settings,
-    decompressor: Reservation,
+    decompressor: DecompressorMemory,
     /// The answer's `Sec-WebSocket-Extensions`.
     pub(crate) response: String,
 }
 
 impl Deflate {
     /// Answers a peer's offers. None: the connection goes uncompressed.
-    pub(crate) fn accept(offers: &[HeaderValue], settings: Settings) -> Option<Self> {
+    pub(crate) fn accept(
+        offers: &[HeaderValue],
+        settings: Settings,
+        memory: &CompressionMemory,
+        route: &str,
+    ) -> Option<Self> {
         let accepted = negotiation::accept(offers, &settings)?;
-        // A peer that was promised compression may use it at any time.
-        let decompressor = settings.budget.reserve(DECOMPRESSOR_BYTES)?;
+        let decompressor = memory.reserve_decompressor(route)?;
         Some(Self { agreed: accepted.agreed, settings, decompressor, response: accepted.response })
     }
 
     /// How a message can be compressed once for this connection and others, if its messages share no context.
     pub(crate) fn ready_made(&self) -> Option<ReadyMade> {
         self.agreed.server_no_context_takeover.then(|| ReadyMade {
-            compression: self.agreed.compression(Role::Server, &self.settings),
+            window_bits: self.agreed.server_max_window_bits,
             threshold: self.settings.threshold(self.agreed.server_no_context_takeover),
         })
     }
@@ -91,41 +132,62 @@ impl Deflate {
     }
 }
 
-/// What decides how a published message looks on a connection whose messages share no context: all with the same are sent the
-/// same bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A connection whose messages share no context: what is published to it can be compressed once for all that have its window. Their
+/// handlers' levels do not matter then: whoever reads a message needs to know only the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadyMade {
-    pub(crate) compression: Compression,
+    pub(crate) window_bits: WindowBits,
     /// Smaller messages are sent as they are.
-    pub(crate) threshold: usize,
+    threshold: usize,
 }
 
 /// A published message in the forms in which it is sent.
 #[derive(Debug)]
 pub(crate) struct Published {
     plain: Message,
-    compressed: Vec<(ReadyMade, Message)>,
+    /// One for each window, of which there are seven.
+    compressed: Vec<(WindowBits, Message)>,
 }
 
-/// Larger messages are compressed on a thread of their own: a few milliseconds in which a loop would serve nobody else.
+/// What is compressed within the publisher's own call, all windows together: a few milliseconds at the worst, in which its thread
+/// serves nobody else. More is compressed on a thread of its own.
 const INLINE_BYTES: usize = 64 << 10;
+/// Messages that are compressed on threads of their own at once. There is no waiting for one's turn: what finds none free is sent plain, and
+/// each connection compresses it for itself.
+static COMPRESSING: Semaphore = Semaphore::const_new(2);
 
 impl Published {
-    /// `kinds` are those of the subscribers.
-    pub(crate) async fn new(plain: Message, kinds: Vec<ReadyMade>) -> Self {
-        let kinds = kinds.into_iter().filter(|kind| plain.len() >= kind.threshold);
-        let compress = |plain: Message, kinds: Vec<ReadyMade>| {
-            let compressed =
-                kinds.into_iter().map(|kind| (kind, ready_made(&plain, kind.compression))).collect();
-            Self { plain, compressed }
-        };
-        let kinds: Vec<ReadyMade> = kinds.collect();
-        if kinds.is_empty() || plain.len() <= INLINE_BYTES {
-            return compress(plain, kinds);
+    /// `windows` are those of the subscribers that have a [`ReadyMade`].
+    ///
+    /// Cancel safety: what has begun on another thread ends there.
+    pub(crate) async fn new(plain: Message, windows: Vec<WindowBits>) -> Self {
+        let bytes = plain.len();
+        if bytes.saturating_mul(windows.len()) <= INLINE_BYTES {
+            return Self::compress(plain, windows);
         }
-        let uncompressed = Self { plain: plain.clone(), compressed: Vec::new() };
-        // Fails only when the process ends; each connection can do it for itself.
-        tokio::task::spawn_blocking(move || compress(plain, kinds)).await.unwrap_or(uncompressed)
+        let uncompressed = Self::plain(plain.clone());
+        let Ok(permit) = COMPRESSING.try_acquire() else { return uncompressed };
+        let compressing = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            Self::compress(plain, windows)
+        });
+        // Fails only when the process ends.
+        compressing.await.unwrap_or(uncompressed)
+    }
+
+    fn compress(plain: Message, windows: Vec<WindowBits>) -> Self {
+        let form = |window_bits| {
+            let compression =
+                Compression { window_bits, level: Level::default(), mem_level: MemLevel::default() };
+            (window_bits, ready_made(&plain, compression))
+        };
+        let compressed = windows.into_iter().map(form).collect();
+        Self { plain, compressed }
+    }
+
+    /// As it was published.
+    pub(crate) fn plain(plain: Message) -> Self {
+        Self { plain, compressed: Vec::new() }
     }
 
     /// Bytes before compression.
@@ -133,10 +195,11 @@ impl Published {
         self.plain.len()
     }
 
-    /// What a connection of this kind is sent; of none, or of one that was not there when the message was compressed, the plain
-    /// message, which its own layer compresses.
-    pub(crate) fn form(&self, kind: Option<ReadyMade>) -> &Message {
-        let form = kind.and_then(|kind| self.compressed.iter().find(|(own, _)| *own == kind));
+    /// What a connection is sent. Plain is right for every one: those that compress for themselves do.
+    pub(crate) fn form(&self, ready_made: Option<ReadyMade>) -> &Message {
+        let form = ready_made
+            .filter(|ready_made| self.plain.len() >= ready_made.threshold)
+            .and_then(|ready_made| self.compressed.iter().find(|(bits, _)| *bits == ready_made.window_bits));
         form.map_or(&self.plain, |(_, form)| form)
     }
 }

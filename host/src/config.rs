@@ -14,7 +14,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::cache::CacheFolders;
-use crate::compression::{CompressionPolicy, WindowBits};
+use crate::compression::CompressionPolicy;
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, LimitsTable};
@@ -138,7 +138,9 @@ enum CompressionValue {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct CompressionTable {
     context_takeover: Option<bool>,
-    max_window_bits: Option<u8>,
+    // Wider than they may be, so that a mistake is told in our words.
+    max_window_bits: Option<i64>,
+    max_level: Option<i64>,
     threshold: Option<Written<usize>>,
 }
 
@@ -165,18 +167,27 @@ impl<'de> Deserialize<'de> for CompressionValue {
     }
 }
 
+/// A number of the file as what it stands for.
+fn narrow<T: TryFrom<u8>>(key: &'static str, value: i64, range: &str) -> Result<T, Mistake> {
+    let narrow = u8::try_from(value).ok().and_then(|value| T::try_from(value).ok());
+    narrow.ok_or_else(|| Mistake::new(key, value, format!("it is {range}")))
+}
+
 impl CompressionTable {
     fn into_policy(self) -> Result<CompressionPolicy, Mistake> {
         let default = CompressionPolicy::default();
         let max_window_bits = match self.max_window_bits {
             None => default.max_window_bits,
-            Some(bits) => {
-                WindowBits::try_from(bits).map_err(|error| Mistake::new("max-window-bits", bits, error))?
-            }
+            Some(bits) => narrow("max-window-bits", bits, "9 to 15")?,
+        };
+        let max_level = match self.max_level {
+            None => default.max_level,
+            Some(level) => narrow("max-level", level, "0 to 9")?,
         };
         Ok(CompressionPolicy {
             context_takeover: self.context_takeover.unwrap_or(default.context_takeover),
             max_window_bits,
+            max_level,
             threshold: self.threshold.map(|Written(bytes)| bytes),
         })
     }
@@ -410,6 +421,7 @@ pub(crate) fn did_you_mean(unknown: &str, known: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compression::{Level, WindowBits};
 
     fn read(text: &str) -> Result<Config, String> {
         Config::from_text(text, Path::new("conf/waterspout.toml"), None).map_err(|error| error.to_string())
@@ -506,11 +518,11 @@ mod tests {
         assert_eq!(policy(""), Some(CompressionPolicy::default()));
         assert_eq!(policy("compression = true"), Some(CompressionPolicy::default()));
         assert_eq!(policy("compression = false"), None);
-        let table =
-            "[route.chat.compression]\ncontext-takeover = false\nmax-window-bits = 9\nthreshold = '1KiB'";
+        let table = "[route.chat.compression]\ncontext-takeover = false\nmax-window-bits = 9\nmax-level = 3\nthreshold = '1KiB'";
         let expected = CompressionPolicy {
             context_takeover: false,
             max_window_bits: WindowBits::MIN,
+            max_level: Level::try_from(3).expect("a level"),
             threshold: Some(1024),
         };
         assert_eq!(policy(table), Some(expected));
@@ -523,6 +535,12 @@ mod tests {
             error.contains(":5:") && error.contains("`max-window-bits = 8`") && error.contains("9 to 15"),
             "{error}"
         );
+        for wrong in ["max-level = -1", "max-level = 10", "max-window-bits = 300"] {
+            let error = mistake(&format!("{ROUTE}[route.chat.compression]\n{wrong}\n"));
+            assert!(error.contains(&format!("`{wrong}`: it is ")), "{error}");
+        }
+        let error = mistake(&format!("{ROUTE}[route.chat.limits]\nmax-compression-bytes = 1000\n"));
+        assert!(error.contains("compression = false"), "{error}");
         let error = mistake(&format!("{ROUTE}[route.chat.compression]\ntreshold = 8\n"));
         assert!(error.contains("unknown key `treshold`; did you mean `threshold`?"), "{error}");
         let error = mistake(&format!("{ROUTE}compression = 3\n"));

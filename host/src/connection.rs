@@ -5,15 +5,16 @@
 //! the socket and the call side by side, so a guest that waits or is made to yield freezes neither pings nor close. Meanwhile
 //! it reads ahead only a little; then it stops reading, and TCP slows the peer down.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::close::CloseCause;
+use crate::inbox::Inbox;
 use crate::instance::{Answer, Call, CallFailure};
 use crate::link::{Errand, Link};
 use crate::routes::Route;
@@ -21,10 +22,6 @@ use crate::seat::Seat;
 use crate::socket::Socket;
 use crate::wire::{Ended, Wire};
 
-/// Bytes read ahead while a call runs. One message may be larger.
-const READ_AHEAD_BYTES: usize = 64 << 10;
-/// What a message read ahead costs beside its payload: bounds how many empty ones there are.
-const READ_AHEAD_ENTRY_BYTES: usize = 64;
 /// Calls in a row before the loop flushes and lets other tasks run.
 const BATCH: u32 = 64;
 /// How long such a batch may take.
@@ -37,58 +34,6 @@ pub(crate) struct Connection<S> {
     route: Arc<Route>,
     inbox: Inbox,
     alarm: Alarm,
-}
-
-/// What was read while a call ran.
-#[derive(Default)]
-struct Inbox {
-    calls: VecDeque<Call>,
-    bytes: usize,
-}
-
-impl Inbox {
-    fn has_room(&self) -> bool {
-        self.bytes < READ_AHEAD_BYTES
-    }
-
-    fn push(&mut self, call: Call) {
-        self.bytes += cost(&call);
-        self.calls.push_back(call);
-    }
-
-    fn pop(&mut self) -> Option<Call> {
-        let call = self.calls.pop_front()?;
-        self.bytes -= cost(&call);
-        Some(call)
-    }
-}
-
-fn cost(call: &Call) -> usize {
-    READ_AHEAD_ENTRY_BYTES
-        + match call {
-            Call::Text(text) => text.len(),
-            Call::Binary(bytes) | Call::Ping(bytes) | Call::Pong(bytes) => bytes.len(),
-            _ => 0,
-        }
-}
-
-/// Wakes the loop at a time; made when first needed.
-#[derive(Default)]
-struct Alarm {
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// When the peer must have answered our close frame, and how much had left when that was set.
-    close_deadline: Option<(u64, Instant)>,
-}
-
-impl Alarm {
-    /// Ready when `at` has come.
-    fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if sleep.deadline() != at {
-            sleep.as_mut().reset(at);
-        }
-        sleep.as_mut().poll(cx)
-    }
 }
 
 /// What the loop does next.
@@ -217,21 +162,9 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// When the connection is given up: `close_timeout` after our close, or after the peer last took something of what was queued
-    /// before it.
+    /// When the connection is given up.
     fn close_deadline(&mut self) -> Option<Instant> {
-        if !self.wire.awaits_close() {
-            return None;
-        }
-        let written = self.wire.written_bytes();
-        match self.alarm.close_deadline {
-            Some((then, deadline)) if then == written => Some(deadline),
-            _ => {
-                let deadline = Instant::now() + self.route.limits.close_timeout;
-                self.alarm.close_deadline = Some((written, deadline));
-                Some(deadline)
-            }
-        }
+        self.alarm.close_deadline(&self.wire, self.route.limits.close_timeout)
     }
 
     /// Sleeps until the next timer or, after our close frame, as long as the peer may take to answer it.

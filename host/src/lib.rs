@@ -15,9 +15,10 @@
 //! - data: `units`, [`limits`], [`close`], [`compression`], [`handshake`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`: what connections and guests share
 //! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
-//! - edge: `socket`, `wire`, [`client`], `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
+//! - edge: `socket`, `wire`, `alarm`, `inbox`, [`client`], `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
 
+mod alarm;
 mod answers;
 mod bindings;
 mod cache;
@@ -31,6 +32,7 @@ mod engine;
 pub mod handler;
 pub mod handshake;
 mod imports;
+mod inbox;
 pub mod inspect;
 mod instance;
 mod instances;

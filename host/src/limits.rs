@@ -126,6 +126,15 @@ impl Limits {
         if self.max_queue_bytes < MIN_QUEUE_BYTES {
             return too_small("max-queue-bytes", MIN_QUEUE_BYTES.show());
         }
+        if self.max_compression_bytes < MIN_COMPRESSION_BYTES {
+            return Some((
+                "max-compression-bytes",
+                format!(
+                    "`max-compression-bytes` must be at least {}, what one connection needs; `compression = false` turns it off",
+                    MIN_COMPRESSION_BYTES.show()
+                ),
+            ));
+        }
         if self.max_instances == 0 {
             return too_small("max-instances", "1".into());
         }
@@ -166,6 +175,8 @@ impl Limits {
 const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// What a 32-bit guest could hold at most.
 const MAX_SIZE: usize = 2 << 30;
+/// With less nobody would get compression.
+const MIN_COMPRESSION_BYTES: usize = tungstenite_deflate::DECOMPRESSOR_BYTES;
 /// Room for a few control frames: with less a queue is always full.
 const MIN_QUEUE_BYTES: usize = 1 << 10;
 /// All that a 32-bit memory can be.

@@ -465,7 +465,7 @@ impl State {
         if plain_bytes > self.bounds.message_bytes {
             return Err(LinkError::Limit("max-message-bytes".into()));
         }
-        if bytes > self.bounds.queue_bytes {
+        if plain_bytes > self.bounds.queue_bytes {
             return Err(LinkError::Limit("max-queue-bytes".into()));
         }
         let too_many = (self.unsent.messages + 1) * QUEUE_ENTRY_BYTES > self.bounds.queue_bytes;

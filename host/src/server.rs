@@ -17,14 +17,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use tungstenite_deflate::Budget;
 
 use crate::answers::{
     HttpAnswer, failed, foreign_origin, healthz, internal_error, misdirected, refusal_answer,
     rejection_answer, switching_protocols, unavailable,
 };
 use crate::close::CloseCause;
-use crate::compression::Deflate;
+use crate::compression::{CompressionMemory, Deflate};
 use crate::connection::Connection;
 use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
@@ -61,8 +60,7 @@ struct Endpoint {
     route: Arc<Route>,
     handler: Handler,
     instances: Arc<Instances>,
-    /// What its compressors and decompressors may take.
-    compression_memory: Budget,
+    compression_memory: CompressionMemory,
 }
 
 /// A handshake that was accepted: what the connection's loop is made of, once the socket is free.
@@ -104,7 +102,7 @@ impl Application {
     pub fn new(routes: impl IntoIterator<Item = (Route, Handler)>, page: Option<Page>) -> Self {
         let endpoints = routes.into_iter().map(|(route, handler)| Endpoint {
             instances: Arc::new(Instances::new(&route.limits)),
-            compression_memory: Budget::of(route.limits.max_compression_bytes),
+            compression_memory: CompressionMemory::new(&route.limits),
             route: Arc::new(route),
             handler,
         });
@@ -300,14 +298,14 @@ impl Application {
             (Some(policy), Some(asked)) => {
                 let asked = (asked.level, asked.mem_level);
                 let settings =
-                    policy.settings(asked, &route.limits, compression_memory).map_err(|error| {
+                    policy.settings(asked, &route.limits, &compression_memory.budget).map_err(|error| {
                         tracing::warn!(
                             route = %route.name, connection = %link.id(), %error,
                             "get-compression-options answered what it may not"
                         );
                         internal_error()
                     })?;
-                Deflate::accept(&upgrade.extensions, settings)
+                Deflate::accept(&upgrade.extensions, settings, compression_memory, &route.name)
             }
             _ => None,
         };

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::compression::{Published, ReadyMade};
+use crate::compression::{Published, WindowBits};
 use crate::link::{Link, LinkError};
 
 /// The topics of one application: all its routes share them.
@@ -18,27 +18,27 @@ pub(crate) struct Topics {
 #[derive(Debug, Default)]
 struct Subscribers {
     links: HashMap<usize, Arc<Link>>,
-    /// How messages are compressed once for several of the links, and for how many: so that nothing is compressed while the
+    /// The windows for which a message can be compressed once, and how many links have each: so that nothing is compressed while the
     /// subscribers are locked.
-    kinds: HashMap<ReadyMade, usize>,
+    windows: HashMap<WindowBits, usize>,
 }
 
 impl Subscribers {
     fn add(&mut self, link: &Arc<Link>) {
         self.links.insert(link.address(), link.clone());
         if let Some(ready_made) = link.ready_made() {
-            *self.kinds.entry(ready_made).or_default() += 1;
+            *self.windows.entry(ready_made.window_bits).or_default() += 1;
         }
     }
 
     fn remove(&mut self, link: &Link) {
         if self.links.remove(&link.address()).is_some()
             && let Some(ready_made) = link.ready_made()
-            && let Some(count) = self.kinds.get_mut(&ready_made)
+            && let Some(count) = self.windows.get_mut(&ready_made.window_bits)
         {
             *count -= 1;
             if *count == 0 {
-                self.kinds.remove(&ready_made);
+                self.windows.remove(&ready_made.window_bits);
             }
         }
     }
@@ -74,9 +74,9 @@ impl Topics {
         }
     }
 
-    /// How a message for `topic` is compressed once for several of its subscribers.
-    pub(crate) fn kinds(&self, topic: &str) -> Vec<ReadyMade> {
-        self.lock().get(topic).map_or_else(Vec::new, |on_topic| on_topic.kinds.keys().copied().collect())
+    /// The windows for which a message for `topic` is compressed once for all that have them.
+    pub(crate) fn windows(&self, topic: &str) -> Vec<WindowBits> {
+        self.lock().get(topic).map_or_else(Vec::new, |on_topic| on_topic.windows.keys().copied().collect())
     }
 
     /// Puts a message into the queue of every subscriber; full queues drop it.
@@ -93,9 +93,13 @@ impl Topics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use http::HeaderValue;
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
+    use crate::compression::{CompressionMemory, CompressionPolicy, Deflate};
     use crate::limits::Limits;
 
     fn link() -> Arc<Link> {
@@ -108,10 +112,64 @@ mod tests {
         let (subscriber, stranger) = (link(), link());
         topics.subscribe(&subscriber, "news").expect("subscribed");
         topics.subscribe(&subscriber, "news").expect("subscribed again");
-        let message = Published::new(Message::text("abc"), topics.kinds("news")).await;
+        let message = Published::new(Message::text("abc"), topics.windows("news")).await;
         topics.publish("news", &message);
         topics.publish("other", &message);
         assert_eq!((subscriber.buffered_amount(), stranger.buffered_amount()), (3, 0));
+    }
+
+    fn ready_made_link(bits: u8) -> Arc<Link> {
+        let offer = format!("permessage-deflate; server_no_context_takeover; server_max_window_bits={bits}");
+        let limits = Limits::default();
+        let memory = CompressionMemory::new(&limits);
+        let policy = CompressionPolicy::default();
+        let settings = policy.settings((None, None), &limits, &memory.budget).expect("defaults");
+        let offers = [HeaderValue::from_str(&offer).expect("a header")];
+        let agreed = Deflate::accept(&offers, settings, &memory, "test").expect("accepted");
+        let link = link();
+        link.take_ready_made(agreed.ready_made().expect("no takeover"));
+        link
+    }
+
+    fn queued(link: &Link) -> Message {
+        let mut queue = VecDeque::new();
+        link.take(&mut queue);
+        queue.pop_front().expect("a message")
+    }
+
+    #[tokio::test]
+    async fn a_message_is_compressed_once_for_all_with_one_window() {
+        let topics = Topics::default();
+        let (one, two, smaller, plain) =
+            (ready_made_link(15), ready_made_link(15), ready_made_link(9), link());
+        for link in [&one, &two, &smaller, &plain] {
+            topics.subscribe(link, "news").expect("subscribed");
+        }
+        let mut windows = topics.windows("news");
+        windows.sort();
+        assert_eq!(windows, [WindowBits::MIN, WindowBits::MAX]);
+        for size in [1_000, 200_000] {
+            let text = Message::text("the news, ".repeat(size / 10));
+            topics.publish("news", &Published::new(text.clone(), topics.windows("news")).await);
+            let frames = [&one, &two, &smaller].map(|link| match queued(link) {
+                Message::Frame(frame) => frame.into_payload(),
+                other => panic!("not compressed: {other:?}"),
+            });
+            // The very same bytes, not a copy.
+            assert_eq!(frames[0].as_ptr(), frames[1].as_ptr());
+            assert_ne!(frames[0], frames[2]);
+            assert_eq!(queued(&plain), text);
+        }
+        // What is under the threshold, or was compressed for others, goes plain.
+        for message in [
+            Published::new(Message::text("x"), topics.windows("news")).await,
+            Published::plain(Message::text("y")),
+        ] {
+            topics.publish("news", &message);
+            assert!(queued(&one).is_text());
+        }
+        topics.unsubscribe(&smaller, "news");
+        assert_eq!(topics.windows("news"), [WindowBits::MAX]);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl<S: Socket> Wire<S> {
         (self.closing.is_some() || self.close_sent.is_some()) && self.ended.is_none()
     }
 
-    /// Bytes of the queue that have left: tells a slow peer from one that takes nothing.
+    /// Bytes that have left, as they are on the wire: tells a slow peer from one that takes nothing.
     pub(crate) fn written_bytes(&self) -> u64 {
         self.stream.get_ref().written_bytes()
     }

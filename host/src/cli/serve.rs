@@ -56,6 +56,9 @@ impl Serve {
         let file = self.config.clone();
         let config = self.into_config()?;
         tokio::runtime::Builder::new_multi_thread()
+            // A task that computes (a guest, a compressor) does so for a millisecond at a time: sockets are looked at between a few
+            // of them, not after tokio's 61.
+            .event_interval(8)
             .enable_all()
             .build()
             .context("the system gives no threads")?

@@ -2,7 +2,7 @@
 //! one.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tungstenite_deflate::{Agreed, negotiation};
@@ -36,11 +36,14 @@ impl Target {
         if host.is_empty() {
             return Err(invalid("it names no host"));
         }
-        let port = match authority.port() {
-            None => 80,
-            Some(port) => {
-                Some(port.as_u16()).filter(|port| *port != 0).ok_or_else(|| invalid("its port is 0"))?
-            }
+        // Of a port that is no number `Authority::port` says that there is none.
+        let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+            None | Some("") => 80,
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| invalid("its port is not 1 to 65535"))?,
         };
         Ok(Self { host: host.into(), port })
     }
@@ -62,9 +65,15 @@ pub(super) struct Answered {
     pub(super) headers: HeaderMap,
 }
 
-/// Headers of the handshake itself, which a caller may not set.
-const OWN: [HeaderName; 7] = [
+/// Headers of the handshake itself and of HTTP's framing, which a caller may not set.
+const OWN: [HeaderName; 13] = [
     header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::SEC_WEBSOCKET_ACCEPT,
     header::SEC_WEBSOCKET_EXTENSIONS,
@@ -81,6 +90,9 @@ pub(super) fn ask<B: Default>(
 ) -> Result<(Request<B>, Asked), ConnectError> {
     let invalid = |why: String| Err(ConnectError::InvalidRequest(why));
     let (mut head, ()) = request.into_parts();
+    if head.method != Method::GET || head.version != Version::HTTP_11 {
+        return invalid("a WebSocket handshake is a GET request of HTTP/1.1".into());
+    }
     if let Some(name) = OWN.iter().find(|name| head.headers.contains_key(*name)) {
         return invalid(format!("the header `{name}` is the handshake's own"));
     }
@@ -90,10 +102,8 @@ pub(super) fn ask<B: Default>(
     let key = generate_key();
     let headers = &mut head.headers;
     let value = |text: &str| HeaderValue::from_str(text).expect("tokens and their lists are header values");
-    if !headers.contains_key(header::HOST) {
-        let authority = head.uri.authority().map_or("", |authority| authority.as_str());
-        headers.insert(header::HOST, value(authority));
-    }
+    let authority = head.uri.authority().map_or("", |authority| authority.as_str());
+    headers.insert(header::HOST, value(authority));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -104,8 +114,12 @@ pub(super) fn ask<B: Default>(
     if let Some(settings) = &compression {
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value(&negotiation::offer(settings)));
     }
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    head.uri = path.parse().expect("a path was part of a URL");
+    // `ws://host?query` has none.
+    let path = head.uri.path_and_query().map_or("", |path| path.as_str());
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    head.uri = format!("{slash}{path}")
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| ConnectError::InvalidUrl(error.to_string()))?;
     let accept_key = derive_accept_key(key.as_bytes());
     let asked = Asked { accept_key, subprotocols: subprotocols.to_vec(), compression };
     Ok((Request::from_parts(head, B::default()), asked))
@@ -196,7 +210,15 @@ mod tests {
         let good = |url| target(url).expect("a WebSocket's URL");
         assert_eq!(good("ws://a/b"), Target { host: "a".into(), port: 80 });
         assert_eq!(good("ws://[::1]:81"), Target { host: "::1".into(), port: 81 });
-        for wrong in ["http://a", "wss://a", "/path", "ws://user:secret@a", "ws://a:0"] {
+        for wrong in [
+            "http://a",
+            "wss://a",
+            "/path",
+            "ws://user:secret@a",
+            "ws://a:0",
+            "ws://a:99999",
+            "ws://[::1]:65536",
+        ] {
             assert!(matches!(target(wrong), Err(ConnectError::InvalidUrl(_))), "{wrong}");
         }
     }
@@ -210,6 +232,23 @@ mod tests {
         assert_eq!((header("sec-websocket-version"), header("sec-websocket-protocol")), ("13", "b, a"));
         assert_eq!(header("sec-websocket-extensions"), "permessage-deflate; client_max_window_bits");
         assert_eq!(derive_accept_key(header("sec-websocket-key").as_bytes()), asked.accept_key);
+    }
+
+    #[test]
+    fn a_url_without_a_path_asks_for_the_root() {
+        for (url, asked_for) in [("ws://a", "/"), ("ws://a?b=c", "/?b=c"), ("ws://a/?b", "/?b")] {
+            let request = Request::get(url).body(()).expect("a request");
+            let (request, _) = ask::<()>(request, &[], None).expect("a good request");
+            assert_eq!(request.uri(), asked_for, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_is_get_and_http_1_1() {
+        for request in [Request::post("ws://a"), Request::get("ws://a").version(Version::HTTP_10)] {
+            let request = request.body(()).expect("a request");
+            assert!(matches!(ask::<()>(request, &[], None), Err(ConnectError::InvalidRequest(_))));
+        }
     }
 
     #[test]

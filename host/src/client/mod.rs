@@ -20,7 +20,6 @@ mod handshake;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,14 +30,16 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 pub use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tungstenite_deflate::DeflateStream;
 
 use self::handshake::{Answered, Target};
+use crate::alarm::Alarm;
 use crate::close::{CloseCause, CloseFrame, CloseRequest};
 use crate::compression::Settings;
+use crate::inbox::Inbox;
 use crate::instance::Call;
 use crate::limits::Limits;
 use crate::link::{Closing, Errand, Link, LinkError};
@@ -212,8 +213,9 @@ async fn open(request: Request<()>, options: ConnectOptions) -> Result<ClientCon
         headers,
         compressed: deflate.is_some(),
         close_frame: None,
+        inbox: Inbox::default(),
+        alarm: Alarm::default(),
         close_timeout: limits.close_timeout,
-        close_deadline: None,
     })
 }
 
@@ -236,9 +238,10 @@ pub struct ClientConnection {
     headers: HeaderMap,
     compressed: bool,
     close_frame: Option<CloseFrame>,
+    /// What arrived while something was written.
+    inbox: Inbox,
+    alarm: Alarm,
     close_timeout: Duration,
-    /// When the server must have answered our close frame.
-    close_deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl std::fmt::Debug for ClientConnection {
@@ -276,7 +279,7 @@ impl ClientConnection {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn queue_message(&self, message: Message) -> Result<(), WriteError> {
+    pub fn queue_message(&mut self, message: Message) -> Result<(), WriteError> {
         Ok(self.link.write(message)?)
     }
 
@@ -291,15 +294,15 @@ impl ClientConnection {
         self.flush().await
     }
 
-    /// Returns when everything that is queued has been handed to the network. Messages that arrive meanwhile stay where they are.
+    /// Returns when everything that is queued has been handed to the network. Meanwhile it reads ahead, 64 KiB or one message: a
+    /// server that waits for its answers to be read before it reads on is waited for, until they are.
+    ///
+    /// Cancel safety: nothing is lost.
     ///
     /// # Errors
     /// [`WriteError::Closed`]: the connection has ended, and what was queued is lost.
     pub async fn flush(&mut self) -> Result<(), WriteError> {
-        let Self { wire, link, .. } = self;
-        let wire = wire.as_mut().ok_or(WriteError::Closed)?;
-        poll_fn(|cx| wire.poll_write(cx, link)).await;
-        if wire.is_broken() { Err(WriteError::Closed) } else { Ok(()) }
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     /// Sends a ping, of at most 125 bytes.
@@ -324,7 +327,8 @@ impl ClientConnection {
 
     /// The next thing that arrives, pings and pongs included; none once the connection has ended.
     ///
-    /// Cancel safety: no event is lost.
+    /// Cancel safety: no event is lost. Cancelled at the connection's end, it drops the socket without waiting for the server to end
+    /// it first.
     pub async fn next_event(&mut self) -> Option<Event> {
         let call = poll_fn(|cx| self.poll_event(cx)).await;
         match call {
@@ -339,8 +343,9 @@ impl ClientConnection {
         }
     }
 
-    /// Starts the closing handshake and waits for its end; messages that still arrive are thrown away. A reason without a code means
-    /// 1000; neither means an empty frame. Closing what is closed changes nothing.
+    /// Starts the closing handshake after what is queued, and waits for its end; messages that still arrive are thrown away. A reason
+    /// without a code means 1000; neither means an empty frame. Closing what is closed changes nothing. A server that takes nothing for
+    /// `close_timeout` is given up: then [`Self::close_frame`] is none.
     ///
     /// # Errors
     /// [`WriteError::Invalid`]: a code or a reason that may not be sent.
@@ -352,34 +357,54 @@ impl ClientConnection {
         Ok(())
     }
 
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let Self { wire, link, inbox, .. } = self;
+        let Some(wire) = wire else { return Poll::Ready(Err(WriteError::Closed)) };
+        loop {
+            let written = wire.poll_write(cx, link);
+            if wire.is_broken() {
+                return Poll::Ready(Err(WriteError::Closed));
+            }
+            if written.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if !inbox.has_room() {
+                return Poll::Pending;
+            }
+            match wire.poll_read(cx, link) {
+                Poll::Ready(Some(call)) => inbox.push(call),
+                // How it ended is told by the next read.
+                Poll::Ready(None) => return Poll::Ready(Err(WriteError::Closed)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call>> {
-        let Self { wire, link, close_deadline, close_timeout, .. } = self;
+        let Self { wire, link, inbox, alarm, close_timeout, .. } = self;
+        if let Some(call) = inbox.pop() {
+            return Poll::Ready(Some(call));
+        }
         let Some(wire) = wire else { return Poll::Ready(None) };
         loop {
             // Before the next frame is read: it may be a close frame, after which nothing may be sent.
             let _ = wire.poll_feed(cx, link);
-            match wire.poll_read(cx, link) {
-                Poll::Ready(call) => {
-                    // Pongs leave, and what is queued with them.
-                    let _ = wire.poll_write(cx, link);
-                    return Poll::Ready(call);
-                }
-                Poll::Pending => {}
-            }
-            // Pending: what was taken waits for the socket, which wakes the task.
+            let read = wire.poll_read(cx, link);
+            // Pongs leave, and what is queued with them. Pending: what was taken waits for the socket, which wakes the task.
             let _ = wire.poll_write(cx, link);
-            if link.next_errand(cx, Instant::now) == Errand::Write {
+            // A server that goes on sending does not put it off.
+            if let Some(deadline) = alarm.close_deadline(wire, *close_timeout)
+                && (deadline <= Instant::now() || alarm.poll_at(cx, deadline).is_ready())
+            {
+                wire.give_up(link);
                 continue;
             }
-            if wire.awaits_close() {
-                let deadline =
-                    close_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(*close_timeout)));
-                if deadline.as_mut().poll(cx).is_ready() {
-                    wire.give_up(link);
-                    continue;
-                }
+            if let Poll::Ready(call) = read {
+                return Poll::Ready(call);
             }
-            return Poll::Pending;
+            if link.next_errand(cx, Instant::now) != Errand::Write {
+                return Poll::Pending;
+            }
         }
     }
 

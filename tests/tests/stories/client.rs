@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::http::Request;
 use waterspout::client::{self, ClientConnection, ConnectError, ConnectOptions, Message, WriteError};
 use waterspout::compression::Settings;
 use waterspout_tests::frames::Frame;
-use waterspout_tests::within;
+use waterspout_tests::{Guest, TestHost, within};
 
 /// A server for one connection: it reads the request, and then does with the socket and the accept key what it is told.
 async fn server<F: Future<Output = ()> + Send>(
@@ -185,6 +185,32 @@ async fn a_server_that_does_not_answer_a_close_is_given_up() {
             "close code 999 may not be sent: use 1000 to 4999 except 1005, 1006 and 1015".into(),
         ))
     );
+}
+
+#[tokio::test]
+async fn a_server_that_goes_on_sending_does_not_put_off_the_end() {
+    let address = server(|mut socket, accept_key| async move {
+        let _ = socket.write_all(&switching(&accept_key, "")).await;
+        let messages = Frame::text("").unmasked().repeat(1000);
+        while socket.write_all(&messages).await.is_ok() {}
+    })
+    .await;
+    let options = ConnectOptions { close_timeout: Duration::from_millis(50), ..ConnectOptions::default() };
+    let mut client = dial(address, options).await.expect("a handshake");
+    within("the time-out", client.close(None, None)).await.expect("valid");
+    assert_eq!(client.close_frame(), None);
+}
+
+#[tokio::test]
+async fn a_close_waits_for_what_is_queued_as_long_as_the_server_takes_some_of_it() {
+    let host = TestHost::new(Guest::Echo).start().await;
+    let mut client = host.dial("/websocket", ConnectOptions::default()).await;
+    for _ in 0..100 {
+        client.queue_message(Message::binary(vec![7; 100 << 10])).expect("room");
+    }
+    within("the closing handshake", client.close(Some(1000), Some("bye"))).await.expect("valid");
+    let frame = client.close_frame().expect("it came to the close frame");
+    assert_eq!((frame.code, frame.reason.as_str()), (1000, "bye"));
 }
 
 #[tokio::test]

@@ -196,7 +196,7 @@ async fn a_route_can_limit_windows_and_takeover() {
     let policy = CompressionPolicy {
         context_takeover: false,
         max_window_bits: WindowBits::try_from(11).expect("a window"),
-        threshold: None,
+        ..CompressionPolicy::default()
     };
     let host = echo().route(|route| route.compression = Some(policy)).start().await;
     let ours = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=11";
@@ -217,6 +217,13 @@ async fn a_handler_chooses_level_and_memory_level() {
         raw.send(Frame::text(&text)).await;
         sizes.push(raw.frame().await.payload.len());
     }
+    // An operator's limit holds without a word.
+    let policy = CompressionPolicy { max_level: Level::MIN, ..CompressionPolicy::default() };
+    let host = probe().route(|route| route.compression = Some(policy)).start().await;
+    let script = [("compression", "level 9"), ("message", "echo")];
+    let mut raw = compressed_raw(&host, &target("/websocket", &script), OFFER.1).await;
+    raw.send(Frame::text(&text)).await;
+    assert_eq!(raw.frame().await.payload.len(), sizes[0]);
     assert!(sizes[0] > text.len() && sizes[1] < text.len() / 5, "{sizes:?}");
 }
 
@@ -314,6 +321,9 @@ async fn at_max_compression_bytes_newcomers_go_uncompressed_until_there_is_room_
     let mut first = compressed_raw(&host, "/websocket", OFFER.1).await;
     let second = dial(&host, "/websocket", Settings::default()).await;
     assert_eq!(answer_to(&host, &[OFFER.1]).await, None);
+    assert_eq!(answer_to(&host, &[OFFER.1]).await, None);
+    let told = host.logs().into_iter().filter(|record| record.message.contains("max-compression-bytes"));
+    assert_eq!(told.count(), 1, "told once, not for each newcomer");
     // There is no room for a compressor; a decompressor was promised.
     first.send(compressed("hello ".repeat(20))).await;
     assert_eq!(first.frame().await, Frame::text("hello ".repeat(20)));
@@ -325,6 +335,40 @@ async fn at_max_compression_bytes_newcomers_go_uncompressed_until_there_is_room_
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn however_a_connection_ends_its_memory_is_free_again() {
+    let host = probe().limits(|limits| limits.max_compression_bytes = DECOMPRESSOR_BYTES).start().await;
+    let path = target("/websocket", &[("compression", "on")]);
+    let refused = target("/websocket", &[("compression", "on"), ("open", "trap")]);
+    for round in 0..3 {
+        // A trap in `open`, a trap later, a peer that vanishes within a compressed message, one that is reset.
+        let mut raw = compressed_raw_at_last(&host, &refused).await;
+        assert_eq!(raw.close_frame().await.0, 1011);
+        let mut raw = compressed_raw_at_last(&host, &path).await;
+        raw.send(compressed("trap")).await;
+        assert_eq!(raw.close_frame().await.0, 1011, "{round}");
+        drop(raw);
+        let mut raw = compressed_raw_at_last(&host, &path).await;
+        raw.send(compressed("half of a message").unfinished()).await;
+        drop(raw);
+        compressed_raw_at_last(&host, &path).await.reset();
+    }
+}
+
+/// A socket on which compression was agreed as soon as there was memory for it.
+async fn compressed_raw_at_last(host: &TestHost, target: &str) -> Raw {
+    within("room for another decompressor", async {
+        loop {
+            let (answer, raw) = host.request(target).header(OFFER.0, OFFER.1).upgrade().await;
+            if answer.header("sec-websocket-extensions").is_some() {
+                return raw;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
 }
 
 #[tokio::test]
