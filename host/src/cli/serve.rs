@@ -55,14 +55,17 @@ impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let file = self.config.clone();
         let config = self.into_config()?;
-        tokio::runtime::Builder::new_multi_thread()
+        let runtime = tokio::runtime::Builder::new_multi_thread()
             // A task that computes (a guest, a compressor) does so for a millisecond at a time: sockets are looked at between a few
             // of them, not after tokio's 61.
             .event_interval(8)
             .enable_all()
             .build()
-            .context("the system gives no threads")?
-            .block_on(serve(config, file))
+            .context("the system gives no threads")?;
+        let served = runtime.block_on(serve(config, file));
+        // What is still being compressed on a thread of its own is for nobody any more.
+        runtime.shutdown_background();
+        served
     }
 
     fn into_config(self) -> anyhow::Result<Config> {
