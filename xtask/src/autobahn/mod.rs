@@ -127,9 +127,9 @@ impl Role {
         match self {
             Self::Server => {
                 Guests::default().run_with(&toolchain::setup(Source::Auto)?)?;
-                build("waterspout", "waterspout", release)
+                build("waterspout", release)
             }
-            Self::Client => build("waterspout-tests", "autobahn-client", release),
+            Self::Client => build("autobahn-client", release),
         }
     }
 }
@@ -189,10 +189,11 @@ struct Artifact {
     executable: PathBuf,
 }
 
-/// Builds a program, and tells where it is.
-fn build(package: &str, program: &str, release: bool) -> Result<PathBuf> {
+/// Builds a program, and tells where it is. With the features that the whole workspace needs: what tests were built with is not
+/// built again.
+fn build(program: &str, release: bool) -> Result<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace::root()).args(["build", "--package", package, "--bin", program]);
+    cargo.current_dir(workspace::root()).args(["build", "--workspace", "--bin", program]);
     cargo.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
     if release {
         cargo.arg("--release");
