@@ -126,6 +126,8 @@ impl<S: Socket> Wire<S> {
                     // tungstenite has queued the answer.
                     self.needs_flush = true;
                     if is_violation(frame.as_ref()) {
+                        // A close frame all the same.
+                        link.refuse_writes();
                         self.end(link, CloseCause::ProtocolError, None);
                     } else {
                         let cause = self.close_sent.unwrap_or(CloseCause::PeerClosed);
@@ -166,9 +168,10 @@ impl<S: Socket> Wire<S> {
     }
 
     fn end(&mut self, link: &Link, cause: CloseCause, frame: Option<CloseFrame>) {
-        link.refuse_writes();
-        // After the peer's close frame nothing but its answer may be sent; to a peer that is gone, nothing at all.
+        // After the peer's close frame nothing but its answer may be sent; to a peer that is gone, nothing at all. Who broke the protocol
+        // still gets the answers to what came before.
         if self.gone || frame.is_some() {
+            link.refuse_writes();
             link.discard_queue();
             self.outgoing.clear();
         }

@@ -9,7 +9,7 @@ use waterspout_tests::frames::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, T
 use waterspout_tests::{Guest, TestHost};
 
 use crate::probe::probe;
-use crate::witness::{Witness, reporting};
+use crate::witness::{Witness, reporting, target};
 
 const PROTOCOL_ERROR: (u16, &str) = (1002, "protocol error");
 const INVALID_UTF8: (u16, &str) = (1007, "invalid UTF-8");
@@ -50,6 +50,20 @@ async fn reserved_bits_are_1002() {
     each_ends_with(PROTOCOL_ERROR, frames).await;
     let later = [Frame::text("a").unfinished().masked(), Frame::continuation("b").with_rsv(4).masked()];
     each_ends_with(PROTOCOL_ERROR, [later.concat()]).await;
+}
+
+#[tokio::test]
+async fn what_came_before_a_broken_frame_is_answered_even_if_the_handler_takes_its_time() {
+    let host = probe().start().await;
+    // Both are there while the handler waits with the first.
+    let mut raw = host.raw(&target("/websocket", &[("message", "sleep 50"), ("message", "echo")])).await;
+    let broken = Frame::new(13, "").masked();
+    raw.send_bytes(&[Frame::text("first").masked(), Frame::text("second").masked(), broken].concat()).await;
+    for text in ["ok", "first", "ok", "second"] {
+        assert_eq!(raw.frame().await, Frame::text(text));
+    }
+    assert_eq!(raw.close_frame().await, (1002, "protocol error".into()));
+    raw.ends().await;
 }
 
 #[tokio::test]
