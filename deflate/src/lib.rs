@@ -2,11 +2,11 @@
 //!
 //! # Layout
 //! Each module uses only those above it.
+//! - `budget`: memory that several connections share
 //! - [`settings`](Settings): what one side is willing to do, and its numbers: [`WindowBits`], [`Level`], [`MemLevel`]
 //! - `error`: what a peer can do wrong while it is inflated
 //! - `extensions`: the grammar of `Sec-WebSocket-Extensions`
 //! - [`negotiation`]: offer, acceptance and confirmation, as pure functions over header values
-//! - `budget`: memory that several connections share
 //! - `buffer`: bytes on their way
 //! - `turn`: how much a connection may do before others have their turn
 //! - `context`: zlib's compressor and decompressor, and what they weigh

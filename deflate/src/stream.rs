@@ -87,7 +87,8 @@ impl<S> DeflateStream<S> {
         self
     }
 
-    /// Memory for the decompressor that was [reserved](crate::Budget::reserve_decompressor) before the handshake was answered: then [`DeflateError::OutOfMemory`] cannot happen.
+    /// Memory for the decompressor that was [reserved](crate::Budget::reserve_decompressor) before the handshake was answered: then
+    /// [`DeflateError::OutOfMemory`] cannot happen.
     #[must_use]
     pub fn with_decompressor(mut self, memory: DecompressorMemory) -> Self {
         self.decoder.keep(memory.0);
@@ -235,6 +236,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeflateStream<S> {
         }
         let mut used = 0;
         while used < bytes.len() {
+            if used > 0 && this.write_turn.is_over() {
+                // The turn passes with the next write: this one must tell what it has taken.
+                return Poll::Ready(Ok(used));
+            }
             if this.poll_ready(cx)?.is_pending() {
                 return if used > 0 { Poll::Ready(Ok(used)) } else { Poll::Pending };
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -474,6 +474,30 @@ async fn turns_during<F: Future>(work: F) -> (F::Output, usize) {
     let output = work.await;
     other.abort();
     (output, turns.load(Ordering::Relaxed))
+}
+
+#[test]
+fn many_small_writes_pass_the_turn_as_one_large_one_does() {
+    let mut stream = DeflateStream::new(
+        tokio::io::join(tokio::io::empty(), tokio::io::sink()),
+        Role::Server,
+        &AGREED,
+        &Settings::default(),
+    );
+    let mut cx = Context::from_waker(Waker::noop());
+    // A frame of 50,000 bytes, far under what is taken of a write at once.
+    let frame = [&[0x82, 126, 0xc3, 0x50][..], &[b'a'; 50_000]].concat();
+    let mut passed = 0;
+    for _ in 0..20 {
+        let mut rest = &frame[..];
+        while !rest.is_empty() {
+            match Pin::new(&mut stream).poll_write(&mut cx, rest) {
+                Poll::Ready(taken) => rest = &rest[taken.expect("a sink takes everything")..],
+                Poll::Pending => passed += 1,
+            }
+        }
+    }
+    assert!(passed >= 3, "{passed} turns in a million bytes");
 }
 
 #[tokio::test]
