@@ -79,6 +79,16 @@ pub enum CloseCause {
     GoingAway,
     /// No instance could be had although its permit was: a pool is exhausted.
     Overloaded,
+    /// A ping was not answered in time.
+    PingTimeout,
+    /// Neither side has sent a message for `idle-timeout`.
+    IdleTimeout,
+    /// It has been open for `life-time`.
+    LifeTimeOver,
+    /// The peer has taken nothing of what waits for it for `write-timeout`.
+    WriteTimeout,
+    /// Its queue was full when something was published, and the route's `slow-consumer` is `close`.
+    SlowConsumer,
     /// The socket ended without a close frame.
     Vanished,
 }
@@ -109,6 +119,12 @@ impl CloseCause {
             Self::MessageTooBig => (Some((1009, "message too big")), "message_too_big", Level::DEBUG),
             Self::GoingAway => (Some((1001, "server is going away")), "going_away", Level::DEBUG),
             Self::Overloaded => (Some((1013, "try again later")), "overloaded", Level::WARN),
+            // Tornado's words and code.
+            Self::PingTimeout => (Some((1000, "ping timed out")), "ping_timeout", Level::DEBUG),
+            Self::IdleTimeout => (Some((1001, "idle for too long")), "idle_timeout", Level::DEBUG),
+            Self::LifeTimeOver => (Some((1001, "open for too long")), "life_time_over", Level::DEBUG),
+            Self::WriteTimeout => (None, "write_timeout", Level::DEBUG),
+            Self::SlowConsumer => (Some((1008, "reads too slowly")), "slow_consumer", Level::DEBUG),
             Self::Vanished => (None, "vanished", Level::DEBUG),
         };
         Row { frame, label, level }
@@ -181,9 +197,16 @@ mod tests {
 
     #[test]
     fn every_reason_of_ours_fits_a_close_frame() {
-        for cause in
-            [CloseCause::Trapped, CloseCause::DeadlineExceeded, CloseCause::GoingAway, CloseCause::Overloaded]
-        {
+        for cause in [
+            CloseCause::Trapped,
+            CloseCause::DeadlineExceeded,
+            CloseCause::GoingAway,
+            CloseCause::Overloaded,
+            CloseCause::PingTimeout,
+            CloseCause::IdleTimeout,
+            CloseCause::LifeTimeOver,
+            CloseCause::SlowConsumer,
+        ] {
             let frame = cause.to_wire().expect("a frame of ours");
             assert!(frame.reason.len() <= 123);
         }

@@ -18,7 +18,7 @@ use crate::compression::CompressionPolicy;
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, LimitsTable};
-use crate::routes::{InstancePolicy, Pattern, Route};
+use crate::routes::{InstancePolicy, Pattern, Route, SlowConsumer};
 use crate::server::ServerOptions;
 use crate::units::Written;
 
@@ -116,6 +116,8 @@ struct RouteTable {
     origins: Option<Vec<String>>,
     subprotocols: Option<Vec<String>>,
     compression: Option<CompressionValue>,
+    #[serde(default)]
+    slow_consumer: SlowConsumer,
     #[serde(default)]
     config: BTreeMap<String, String>,
     #[serde(default)]
@@ -357,6 +359,7 @@ impl RouteTable {
             origins,
             subprotocols: self.subprotocols,
             compression,
+            slow_consumer: self.slow_consumer,
             limits,
             config: self.config,
             environment: self.environment,

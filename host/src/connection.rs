@@ -1,25 +1,24 @@
 //! One open connection: the loop between its socket and its handler.
 //!
-//! Inputs: frames from the socket; what guests do to the [`Link`] (writes, timers, close); the alarm of the next timer or of
-//! the closing handshake. Output: one call at a time to the handler. No channel lies between: while a call runs, the loop polls
+//! Inputs: frames from the socket; what guests do to the [`Link`] (writes, timers, close); the clocks of the [`Watch`]. Output: one call at a time to the handler. No channel lies between: while a call runs, the loop polls
 //! the socket and the call side by side, so a guest that waits or is made to yield freezes neither pings nor close. Meanwhile
 //! it reads ahead only a little; then it stops reading, and TCP slows the peer down.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::close::CloseCause;
-use crate::inbox::Inbox;
+use crate::inbox::{Arrival, Inbox};
 use crate::instance::{Answer, Call, CallFailure};
 use crate::link::{Errand, Link};
 use crate::routes::Route;
 use crate::seat::Seat;
 use crate::socket::Socket;
+use crate::watch::{Timeouts, Watch};
 use crate::wire::{Ended, Wire};
 
 /// Calls in a row before the loop flushes and lets other tasks run.
@@ -33,7 +32,7 @@ pub(crate) struct Connection<S> {
     link: Arc<Link>,
     route: Arc<Route>,
     inbox: Inbox,
-    alarm: Alarm,
+    watch: Watch,
 }
 
 /// What the loop does next.
@@ -46,7 +45,8 @@ enum Step {
 impl<S: Socket> Connection<S> {
     /// Boxed, because a future holds what it is given twice.
     pub(crate) fn new(wire: Wire<S>, link: Arc<Link>, route: Arc<Route>) -> Box<Self> {
-        Box::new(Self { wire, link, route, inbox: Inbox::default(), alarm: Alarm::default() })
+        let watch = Watch::new(Timeouts::of(&route.limits));
+        Box::new(Self { wire, link, route, inbox: Inbox::default(), watch })
     }
 
     /// Serves the connection from `open` to `on-close`. Returns why it ended.
@@ -86,7 +86,7 @@ impl<S: Socket> Connection<S> {
     async fn serve(&mut self, seat: &mut Seat) -> Result<Ended, CallFailure> {
         self.deliver(seat, Call::Open).await?;
         let mut batch = 0;
-        let mut batch_began = std::time::Instant::now();
+        let mut batch_began = Instant::now();
         loop {
             let mut slept = false;
             let step = poll_fn(|cx| {
@@ -98,7 +98,7 @@ impl<S: Socket> Connection<S> {
             if slept {
                 self.link.wake_up();
                 batch = 0;
-                batch_began = std::time::Instant::now();
+                batch_began = Instant::now();
             }
             match step {
                 Step::Call(call) => self.deliver(seat, call).await?,
@@ -108,7 +108,7 @@ impl<S: Socket> Connection<S> {
             if batch == BATCH || (batch % 8 == 0 && batch_began.elapsed() >= BATCH_TIME) {
                 batch = 0;
                 self.pause(seat).await?;
-                batch_began = std::time::Instant::now();
+                batch_began = Instant::now();
             }
         }
     }
@@ -117,9 +117,8 @@ impl<S: Socket> Connection<S> {
     async fn pause(&mut self, seat: &mut Seat) -> Result<(), CallFailure> {
         poll_fn(|cx| Poll::Ready(self.wire.poll_write(cx, &self.link).is_ready())).await;
         tokio::task::yield_now().await;
-        if self.close_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
-            self.wire.give_up(&self.link);
-        }
+        let reads = self.inbox.has_room();
+        self.watch.check(&mut self.wire, &self.link, reads);
         let errand = poll_fn(|cx| Poll::Ready(self.link.next_errand(cx, Instant::now))).await;
         if let Some(call) = errand_call(&errand) {
             self.deliver(seat, call).await?;
@@ -129,18 +128,18 @@ impl<S: Socket> Connection<S> {
 
     /// The next call, in order of arrival; while there is none, everything that is to be written is written.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        if let Some(call) = self.inbox.pop() {
-            return Poll::Ready(Step::Call(call));
+        if let Some(arrival) = self.inbox.pop() {
+            return Poll::Ready(Step::Call(Call::Arrived(arrival)));
         }
         // Before the next frame is read: it may be the peer's close, after which an answer to what came before could not be sent.
         let _ = self.wire.poll_feed(cx, &self.link);
         match self.wire.poll_read(cx, &self.link) {
-            Poll::Ready(Some(call)) => {
-                if let Call::Ping(_) = call {
+            Poll::Ready(Some(arrival)) => {
+                if let Arrival::Ping(_) = arrival {
                     // The pong is sent before the handler hears of the ping.
                     let _ = self.wire.poll_write(cx, &self.link);
                 }
-                return Poll::Ready(Step::Call(call));
+                return Poll::Ready(Step::Call(Call::Arrived(arrival)));
             }
             Poll::Ready(None) => {
                 if let Some(ended) = self.wire.ended() {
@@ -157,29 +156,14 @@ impl<S: Socket> Connection<S> {
                 Errand::Write => {}
                 Errand::Writable => return Poll::Ready(Step::Call(Call::Writable)),
                 Errand::Timer(token) => return Poll::Ready(Step::Call(Call::Timer(token))),
-                Errand::Sleep(next_timer) => return self.poll_alarm(cx, next_timer),
+                Errand::Sleep(next_timer) => {
+                    ready!(self.watch.poll(cx, &mut self.wire, &self.link, true, next_timer));
+                    if let Some(ended) = self.wire.ended() {
+                        return Poll::Ready(Step::End(ended.clone()));
+                    }
+                }
             }
         }
-    }
-
-    /// When the connection is given up.
-    fn close_deadline(&mut self) -> Option<Instant> {
-        self.alarm.close_deadline(&self.wire, self.route.limits.close_timeout)
-    }
-
-    /// Sleeps until the next timer or, after our close frame, as long as the peer may take to answer it.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>, next_timer: Option<Instant>) -> Poll<Step> {
-        let close_deadline = self.close_deadline();
-        let Some(at) = next_timer.into_iter().chain(close_deadline).min() else { return Poll::Pending };
-        if self.alarm.poll_at(cx, at).is_pending() {
-            return Poll::Pending;
-        }
-        if close_deadline == Some(at) {
-            self.wire.give_up(&self.link);
-        }
-        // Look again: the timer, or the end, is found in its turn.
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     /// Asks the handler, and meanwhile keeps the socket going.
@@ -204,16 +188,20 @@ impl<S: Socket> Connection<S> {
                 break;
             }
             match self.wire.poll_read(cx, &self.link) {
-                Poll::Ready(Some(call)) => self.inbox.push(call),
+                Poll::Ready(Some(arrival)) => self.inbox.push(arrival),
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        while self.wire.poll_write(cx, &self.link).is_ready() {
+        let reads = self.inbox.has_room();
+        loop {
+            let written = self.wire.poll_write(cx, &self.link);
             // Timers wait until the handler is free; only new output matters now.
-            if self.link.next_write(cx) {
+            if written.is_ready() && self.link.next_write(cx) {
                 continue;
             }
-            break;
+            if self.watch.poll(cx, &mut self.wire, &self.link, reads, None).is_pending() {
+                break;
+            }
         }
     }
 }

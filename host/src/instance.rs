@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use wasmtime::component::ResourceAny;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
@@ -16,6 +14,7 @@ use crate::close::{CloseCause, CloseFrame};
 use crate::engine::Slot;
 use crate::handler::Handler;
 use crate::imports::{ConnectionHandle, GuestState, RequestHandle};
+use crate::inbox::Arrival;
 use crate::link::Link;
 use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
 use crate::request::Request;
@@ -32,10 +31,7 @@ pub(crate) enum Call {
     SelectSubprotocol(Vec<String>),
     GetCompressionOptions,
     Open,
-    Text(Utf8Bytes),
-    Binary(Bytes),
-    Ping(Bytes),
-    Pong(Bytes),
+    Arrived(Arrival),
     Writable,
     Timer(u32),
     Close(Option<CloseFrame>),
@@ -44,17 +40,6 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// The event that a message is; none for what is no event of its own.
-    pub(crate) fn for_message(message: Message) -> Option<Self> {
-        match message {
-            Message::Text(text) => Some(Self::Text(text)),
-            Message::Binary(bytes) => Some(Self::Binary(bytes)),
-            Message::Ping(data) => Some(Self::Ping(data)),
-            Message::Pong(data) => Some(Self::Pong(data)),
-            Message::Close(_) | Message::Frame(_) => None,
-        }
-    }
-
     /// The function's name in the WIT.
     fn name(&self) -> &'static str {
         match self {
@@ -64,9 +49,9 @@ impl Call {
             Self::SelectSubprotocol(_) => "select-subprotocol",
             Self::GetCompressionOptions => "get-compression-options",
             Self::Open => "open",
-            Self::Text(_) | Self::Binary(_) => "on-message",
-            Self::Ping(_) => "on-ping",
-            Self::Pong(_) => "on-pong",
+            Self::Arrived(Arrival::Text(_) | Arrival::Binary(_)) => "on-message",
+            Self::Arrived(Arrival::Ping(_)) => "on-ping",
+            Self::Arrived(Arrival::Pong(_)) => "on-pong",
             Self::Writable => "on-writable",
             Self::Timer(_) => "on-timer",
             Self::Close(_) => "on-close",
@@ -202,12 +187,14 @@ async fn ask(
             let handle = store.data_mut().table.push(ConnectionHandle(party.link.clone()))?;
             exports.call_open(store, handler, handle).await?;
         }
-        Call::Text(text) => exports.call_on_message(store, handler, OutgoingMessage::Text(&text)).await?,
-        Call::Binary(bytes) => {
+        Call::Arrived(Arrival::Text(text)) => {
+            exports.call_on_message(store, handler, OutgoingMessage::Text(&text)).await?
+        }
+        Call::Arrived(Arrival::Binary(bytes)) => {
             exports.call_on_message(store, handler, OutgoingMessage::Binary(&bytes)).await?
         }
-        Call::Ping(data) => exports.call_on_ping(store, handler, &data).await?,
-        Call::Pong(data) => exports.call_on_pong(store, handler, &data).await?,
+        Call::Arrived(Arrival::Ping(data)) => exports.call_on_ping(store, handler, &data).await?,
+        Call::Arrived(Arrival::Pong(data)) => exports.call_on_pong(store, handler, &data).await?,
         Call::Writable => exports.call_on_writable(store, handler).await?,
         Call::Timer(token) => exports.call_on_timer(store, handler, token).await?,
         Call::Close(frame) => {

@@ -15,10 +15,9 @@
 //! - data: `units`, [`limits`], [`close`], [`compression`], [`handshake`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`: what connections and guests share
 //! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
-//! - edge: `socket`, `wire`, `alarm`, `inbox`, [`client`], `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
+//! - edge: `socket`, `inbox`, `wire`, `watch`, [`client`], `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
 
-mod alarm;
 mod answers;
 mod bindings;
 mod cache;
@@ -48,6 +47,7 @@ mod shutdown;
 mod socket;
 mod topics;
 mod units;
+mod watch;
 mod wire;
 
 pub use cache::CacheFolders;

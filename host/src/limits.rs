@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use crate::units::PongTimeout;
 use crate::units::{Unit, Written};
 
 /// One line of the reference of limits.
@@ -84,6 +85,9 @@ limits! {
     /// Wall-clock time of one event, waiting in imports included. Protects the queue behind it. Past it the instance ends:
     /// 1011, or 503 before the upgrade; imports that wait give up (`timeout`) 100 ms earlier.
     wall_per_event: Duration = Duration::from_secs(5);
+    /// How long one import may wait in a shared instance, where all its connections wait with it. Protects them. Then it gives up
+    /// (`timeout`); a flush to a peer that has taken nothing since the last one that did gives up at once.
+    shared_wait: Duration = Duration::from_secs(1);
     /// Memory of the route's compressors and decompressors, all connections together. Protects the machine. At it a handshake is
     /// answered without compression, and a connection that has no compressor yet sends its messages as they are.
     max_compression_bytes: usize = 256 << 20;
@@ -99,6 +103,20 @@ limits! {
     max_connections_per_instance: u32 = 10_000;
     /// How long a shared instance stays after its last connection has ended. Protects state from reconnecting peers.
     linger: Duration = Duration::from_secs(30);
+    /// How often the host pings a peer. Protects the host from peers that vanished without a word, and connections from middle boxes that
+    /// forget silent ones. `0s` never does. The handler's `on-pong` sees the answers, as Tornado's does.
+    ping_interval: Duration = Duration::from_secs(30);
+    /// How long a peer may take to answer such a ping; a longer time than `ping-interval` counts as that, `0s` waits for none. Protects the
+    /// host from peers that vanished. Then the connection closes (1000, `ping timed out`). Tornado's semantics.
+    pong_timeout: PongTimeout = PongTimeout::Interval;
+    /// How long a connection may stay open without a message in either direction; pings and pongs are none. Protects the host from
+    /// connections that nobody needs. Then it closes (1001).
+    idle_timeout: Option<Duration> = Some(Duration::from_secs(3600));
+    /// How long a connection may stay open. Protects the host from connections that never end. Then it closes (1001).
+    life_time: Option<Duration> = Some(Duration::from_secs(24 * 3600));
+    /// How long a peer may take nothing of what waits for it. Protects the host's memory from peers that do not read. Then the socket is
+    /// dropped.
+    write_timeout: Duration = Duration::from_secs(30);
     /// How long a peer may take to answer our close frame. Protects the host from peers that vanish. Then the socket is dropped.
     close_timeout: Duration = Duration::from_secs(5);
     /// Bytes of headers that a handler may add to the answer of one handshake. Protects the peer. More are refused (`limit`).
@@ -135,6 +153,17 @@ impl Limits {
                 ),
             ));
         }
+        let at_least_a_second = [
+            ("ping-interval", Some(self.ping_interval).filter(|interval| !interval.is_zero())),
+            ("idle-timeout", self.idle_timeout),
+            ("life-time", self.life_time),
+            ("write-timeout", Some(self.write_timeout)),
+        ];
+        if let Some((key, _)) =
+            at_least_a_second.into_iter().find(|(_, time)| time.is_some_and(|time| time < MIN_TIMEOUT))
+        {
+            return too_small(key, MIN_TIMEOUT.show());
+        }
         if self.max_instances == 0 {
             return too_small("max-instances", "1".into());
         }
@@ -146,6 +175,11 @@ impl Limits {
             ("wall-per-event", self.wall_per_event),
             ("linger", self.linger),
             ("close-timeout", self.close_timeout),
+            ("write-timeout", self.write_timeout),
+            ("shared-wait", self.shared_wait),
+            ("ping-interval", self.ping_interval),
+            ("idle-timeout", self.idle_timeout.unwrap_or_default()),
+            ("life-time", self.life_time.unwrap_or_default()),
         ];
         if let Some((key, _)) = durations.into_iter().find(|(_, duration)| *duration > MAX_DURATION) {
             return Some((key, format!("`{key}` must be at most {}", MAX_DURATION.show())));
@@ -175,6 +209,8 @@ impl Limits {
 const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// What a 32-bit guest could hold at most.
 const MAX_SIZE: usize = 2 << 30;
+/// A clock that runs out more often would keep the host busy.
+const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// With less nobody would get compression.
 const MIN_COMPRESSION_BYTES: usize = tungstenite_deflate::DECOMPRESSOR_BYTES;
 /// Room for a few control frames: with less a queue is always full.

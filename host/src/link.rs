@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::close::{CloseCause, CloseRequest};
 use crate::compression::ReadyMade;
 use crate::limits::Limits;
+use crate::routes::SlowConsumer;
 use crate::topics::Topics;
 
 /// Why a guest's call on a connection failed; the WIT's `error`.
@@ -56,10 +57,13 @@ struct State {
     timers: Vec<Timer>,
     topics: BTreeSet<String>,
     published_drops: u64,
+    slow_consumer: SlowConsumer,
     nodelay: Option<bool>,
     /// The loop's waker while the loop sleeps; none while it runs and will look for itself.
     sleeper: Option<Waker>,
     flushers: Vec<Waker>,
+    /// How many messages had been handed to the network when a flush was given up.
+    stalled_at: Option<u64>,
     bounds: Bounds,
 }
 
@@ -142,7 +146,7 @@ pub(crate) struct Taken {
 }
 
 impl Link {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, slow_consumer: SlowConsumer) -> Self {
         let bounds = Bounds {
             message_bytes: limits.max_message_bytes,
             queue_bytes: limits.max_queue_bytes,
@@ -159,9 +163,11 @@ impl Link {
             timers: Vec::new(),
             topics: BTreeSet::new(),
             published_drops: 0,
+            slow_consumer,
             nodelay: None,
             sleeper: None,
             flushers: Vec::new(),
+            stalled_at: None,
             bounds,
         };
         Self {
@@ -226,11 +232,15 @@ impl Link {
         self.act(|state| state.enqueue_for_guest(message))
     }
 
-    /// Queues a published message, which may be compressed already; a full queue drops it, and counts that.
+    /// Queues a published message, which may be compressed already. At a full queue it is not delivered, which is counted, and the
+    /// connection goes on or closes as the route's `slow-consumer` says.
     pub(crate) fn deliver_published(&self, message: Message, plain_bytes: usize) {
         let result = self.act(|state| match state.enqueue(message, plain_bytes) {
             Err(LinkError::BufferFull | LinkError::Limit(_)) => {
                 state.published_drops += 1;
+                if state.slow_consumer == SlowConsumer::Close {
+                    state.close(Closing::Host(CloseCause::SlowConsumer))?;
+                }
                 Ok(state.published_drops)
             }
             other => other.map(|()| 0),
@@ -238,6 +248,11 @@ impl Link {
         if result == Ok(1) {
             tracing::warn!(connection = %self.id, "published messages are dropped: the subscriber's queue is full");
         }
+    }
+
+    /// Published messages that were not delivered.
+    pub(crate) fn published_drops(&self) -> u64 {
+        self.lock().as_ref().map_or(0, |state| state.published_drops)
     }
 
     /// A ping has at most 125 bytes (RFC 6455 section 5.5).
@@ -253,15 +268,7 @@ impl Link {
 
     /// Starts the closing handshake after what is queued; a second call changes nothing.
     pub(crate) fn close(&self, closing: Closing) -> Result<(), LinkError> {
-        self.act(|state| match state.ending {
-            Ending::Open => {
-                state.ending = Ending::Closing(Some(closing));
-                state.wake_flushers();
-                Ok(())
-            }
-            Ending::Closing(_) => Ok(()),
-            Ending::Closed => Err(LinkError::Closed),
-        })
+        self.act(|state| state.close(closing))
     }
 
     pub(crate) fn buffered_amount(&self) -> u32 {
@@ -293,13 +300,25 @@ impl Link {
         let Some(state) = guard.as_mut() else { return Poll::Ready(Err(LinkError::Closed)) };
         state.check_open()?;
         let last = *last.get_or_insert(state.queued_messages);
-        if state.queued_messages - state.unsent.messages as u64 >= last {
+        if state.sent_messages() >= last {
             return Poll::Ready(Ok(()));
         }
         if !state.flushers.iter().any(|waker| waker.will_wake(cx.waker())) {
             state.flushers.push(cx.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// A flush has been given up.
+    pub(crate) fn note_stalled(&self) {
+        if let Some(state) = self.lock().as_mut() {
+            state.stalled_at = Some(state.sent_messages());
+        }
+    }
+
+    /// Nothing has been handed to the network since a flush was given up.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.lock().as_ref().is_some_and(|state| state.stalled_at == Some(state.sent_messages()))
     }
 
     /// Records a subscription; true if it is new. Only [`Topics`] calls it, under its own lock.
@@ -439,9 +458,6 @@ impl Link {
         if let Some(mut state) = state {
             state.wake_flushers();
             topics.forget(self, state.topics);
-            if state.published_drops > 0 {
-                tracing::debug!(connection = %self.id, dropped = state.published_drops, "published messages dropped");
-            }
         }
     }
 }
@@ -449,6 +465,23 @@ impl Link {
 impl State {
     fn check_open(&self) -> Result<(), LinkError> {
         if matches!(self.ending, Ending::Open) { Ok(()) } else { Err(LinkError::Closed) }
+    }
+
+    fn close(&mut self, closing: Closing) -> Result<(), LinkError> {
+        match self.ending {
+            Ending::Open => {
+                self.ending = Ending::Closing(Some(closing));
+                self.wake_flushers();
+                Ok(())
+            }
+            Ending::Closing(_) => Ok(()),
+            Ending::Closed => Err(LinkError::Closed),
+        }
+    }
+
+    /// Messages that were ever handed to the network.
+    fn sent_messages(&self) -> u64 {
+        self.queued_messages - self.unsent.messages as u64
     }
 
     /// A guest that is refused is told when there is room again.
@@ -513,13 +546,14 @@ mod tests {
     use super::*;
 
     fn link(max_queue_bytes: usize) -> Link {
-        Link::new(&Limits {
+        let limits = Limits {
             max_queue_bytes,
             max_message_bytes: 1000,
             max_timers: 1,
             max_topics: 1,
             ..Limits::default()
-        })
+        };
+        Link::new(&limits, SlowConsumer::Drop)
     }
 
     fn asleep(link: &Link) -> Errand {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use regex::Regex;
+use serde::Deserialize;
 
 use crate::compression::CompressionPolicy;
 use crate::handshake::{Hosts, Origins};
@@ -27,6 +28,8 @@ pub struct Route {
     pub subprotocols: Option<Vec<String>>,
     /// How messages may be compressed where handler and peer want it; none forbids it.
     pub compression: Option<CompressionPolicy>,
+    /// What becomes of subscribers that read too slowly.
+    pub slow_consumer: SlowConsumer,
     /// What its connections and instances may use.
     pub limits: Limits,
     /// Key-value configuration that the handler reads by `wasi:config`.
@@ -50,6 +53,7 @@ impl Route {
             origins: Origins::Same,
             subprotocols: None,
             compression: Some(CompressionPolicy::default()),
+            slow_consumer: SlowConsumer::default(),
             limits: Limits::default(),
             config: BTreeMap::new(),
             environment: BTreeMap::new(),
@@ -65,6 +69,17 @@ impl Route {
         }
         asked
     }
+}
+
+/// What becomes of a subscriber whose queue has no room for what is published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowConsumer {
+    /// It goes on without that message.
+    #[default]
+    Drop,
+    /// Its connection closes (1008).
+    Close,
 }
 
 /// A path pattern: a template such as `/chat/{room}`, or, if it begins with `^`, a regular expression for the whole path.

@@ -257,7 +257,7 @@ impl Application {
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
         let on_upgrade = hyper::upgrade::on(&mut http);
         let (head, _) = http.into_parts();
-        let link = Arc::new(Link::new(&route.limits));
+        let link = Arc::new(Link::new(&route.limits, route.slow_consumer));
         let request = Arc::new(Request::new(&head, captures, peer, host, route.clone()));
         let held = Held {
             _open: self.inner.open.enter(&link),
@@ -353,7 +353,10 @@ enum Reply {
 fn log_end(link: &Link, route: &Route, peer: IpAddr, cause: CloseCause) {
     macro_rules! log {
         ($level:expr) => {
-            tracing::event!($level, connection = %link.id(), route = %route.name, %peer, cause = cause.label(), "closed")
+            tracing::event!(
+                $level, connection = %link.id(), route = %route.name, %peer, cause = cause.label(),
+                published_drops = Some(link.published_drops()).filter(|drops| *drops > 0), "closed"
+            )
         };
     }
     match cause.level() {

@@ -101,9 +101,11 @@ mod tests {
     use super::*;
     use crate::compression::{CompressionMemory, CompressionPolicy, Deflate};
     use crate::limits::Limits;
+    use crate::routes::SlowConsumer;
 
     fn link() -> Arc<Link> {
-        Arc::new(Link::new(&Limits { max_topics: 2, max_topic_bytes: 8, ..Limits::default() }))
+        let limits = Limits { max_topics: 2, max_topic_bytes: 8, ..Limits::default() };
+        Arc::new(Link::new(&limits, SlowConsumer::Drop))
     }
 
     #[tokio::test]

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::value::StringDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, Visitor};
 
 /// A value of a limit: how it is read from a configuration file and how it is shown to a person.
 pub(crate) trait Unit: Sized {
@@ -69,6 +70,63 @@ impl Unit for Duration {
 
     fn show(&self) -> String {
         humantime::format_duration(*self).to_string()
+    }
+}
+
+/// None has no end.
+impl Unit for Option<Duration> {
+    const FORM: &'static str = "duration or `unlimited`";
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == UNLIMITED {
+            Ok(None)
+        } else {
+            {
+                let text: StringDeserializer<D::Error> = text.into_deserializer();
+                Duration::read(text).map(Some)
+            }
+        }
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| UNLIMITED.into(), Unit::show)
+    }
+}
+
+const UNLIMITED: &str = "unlimited";
+
+/// How long a pong may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PongTimeout {
+    /// As long as it is from one ping to the next.
+    Interval,
+    /// So long, if that is less; zero waits for no pong.
+    Of(Duration),
+}
+
+impl PongTimeout {
+    /// Between two pings that are so far apart.
+    pub(crate) fn within(self, interval: Duration) -> Duration {
+        match self {
+            Self::Interval => interval,
+            Self::Of(timeout) => timeout.min(interval),
+        }
+    }
+}
+
+impl Unit for PongTimeout {
+    const FORM: &'static str = "duration";
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Duration::read(deserializer).map(Self::Of)
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Interval => "`ping-interval`".into(),
+            Self::Of(timeout) => timeout.show(),
+        }
     }
 }
 

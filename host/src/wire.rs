@@ -1,5 +1,5 @@
-//! One side of the loop: the socket with its WebSocket framing. What it reads are calls for the handler; what it writes comes
-//! from the connection's [`Link`].
+//! One side of the loop: the socket with its WebSocket framing. What it reads are [`Arrival`]s; what it writes comes from the
+//! connection's [`Link`].
 //!
 //! It flushes once per wake-up rather than once per message, and hands tungstenite no more than one write buffer at a time:
 //! what is not yet on its way stays in the queue, where it is bounded and counted.
@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
@@ -17,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::close::{CloseCause, CloseFrame};
-use crate::instance::Call;
+use crate::inbox::Arrival;
 use crate::limits::Limits;
 use crate::link::{Closing, Link, Unsent};
 use crate::socket::Socket;
@@ -51,6 +52,10 @@ pub(crate) struct Wire<S> {
     broken: bool,
     /// Bytes of pongs that tungstenite has made since everything was last flushed.
     pong_bytes: usize,
+    /// Messages that have passed, in either direction.
+    messages: u64,
+    /// Pongs that have come.
+    pongs: u64,
     /// Why we sent a close frame, or will when `outgoing` is empty.
     closing: Option<Closing>,
     close_sent: Option<CloseCause>,
@@ -87,6 +92,8 @@ impl<S: Socket> Wire<S> {
             blocked: false,
             broken: false,
             pong_bytes: 0,
+            messages: 0,
+            pongs: 0,
             closing: None,
             close_sent: None,
             ended: None,
@@ -109,13 +116,28 @@ impl<S: Socket> Wire<S> {
         (self.closing.is_some() || self.close_sent.is_some()) && self.ended.is_none()
     }
 
+    /// What has been flushed waits for a peer that does not read.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Messages that have passed, in either direction.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Pongs that have come, asked for or not.
+    pub(crate) fn pongs(&self) -> u64 {
+        self.pongs
+    }
+
     /// Bytes that have left, as they are on the wire: tells a slow peer from one that takes nothing.
     pub(crate) fn written_bytes(&self) -> u64 {
         self.stream.get_ref().written_bytes()
     }
 
     /// The next thing that the peer sent; none when it will send nothing more, and [`Wire::ended`] says why.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Option<Call>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Option<Arrival>> {
         while self.ended.is_none() {
             if self.pong_bytes >= MAX_PONG_BYTES {
                 // A peer that pings and does not read: it is not read either.
@@ -135,13 +157,17 @@ impl<S: Socket> Wire<S> {
                     }
                 }
                 Some(Ok(message)) => {
-                    // tungstenite has queued the pong.
-                    if message.is_ping() {
-                        self.needs_flush = true;
-                        self.pong_bytes += message.len() + MAX_HEADER_BYTES;
+                    match message {
+                        Message::Ping(_) => {
+                            // tungstenite has queued the pong.
+                            self.needs_flush = true;
+                            self.pong_bytes += message.len() + MAX_HEADER_BYTES;
+                        }
+                        Message::Pong(_) => self.pongs += 1,
+                        _ => self.messages += 1,
                     }
-                    if let Some(call) = Call::for_message(message) {
-                        return Poll::Ready(Some(call));
+                    if let Some(arrival) = Arrival::of(message) {
+                        return Poll::Ready(Some(arrival));
                     }
                 }
                 Some(Err(error)) => self.fail(link, CloseCause::from_wire(&error), &error),
@@ -162,9 +188,14 @@ impl<S: Socket> Wire<S> {
 
     /// The peer is gone, or has not answered our close frame in time.
     pub(crate) fn give_up(&mut self, link: &Link) {
-        self.gone = true;
         let asked_for = self.closing.as_ref().map(Closing::cause);
-        self.end(link, self.close_sent.or(asked_for).unwrap_or(CloseCause::Vanished), None);
+        self.drop_peer(link, self.close_sent.or(asked_for).unwrap_or(CloseCause::Vanished));
+    }
+
+    /// Ends without a close frame.
+    pub(crate) fn drop_peer(&mut self, link: &Link, cause: CloseCause) {
+        self.gone = true;
+        self.end(link, cause, None);
     }
 
     fn end(&mut self, link: &Link, cause: CloseCause, frame: Option<CloseFrame>) {
@@ -200,6 +231,8 @@ impl<S: Socket> Wire<S> {
                 ready!(self.poll_flush(cx, link));
             }
             if let Some(message) = self.outgoing.pop_front() {
+                self.fed.add(&message);
+                self.messages += 1;
                 self.feed(message);
             } else if let Some(closing) = self.closing.take() {
                 self.send_close(closing);
@@ -209,8 +242,12 @@ impl<S: Socket> Wire<S> {
         }
     }
 
+    /// A ping of the host's own: ahead of what is queued, and in nobody's count.
+    pub(crate) fn ping(&mut self) {
+        self.feed(Message::Ping(Bytes::new()));
+    }
+
     fn feed(&mut self, message: Message) {
-        self.fed.add(&message);
         self.needs_flush = true;
         if self.broken {
             return;

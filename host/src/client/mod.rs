@@ -20,7 +20,7 @@ mod handshake;
 
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,14 +36,14 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tungstenite_deflate::DeflateStream;
 
 use self::handshake::{Answered, Target};
-use crate::alarm::Alarm;
 use crate::close::{CloseCause, CloseFrame, CloseRequest};
 use crate::compression::Settings;
-use crate::inbox::Inbox;
-use crate::instance::Call;
-use crate::limits::Limits;
+use crate::inbox::{Arrival, Inbox};
+use crate::limits::{Limits, PongTimeout};
 use crate::link::{Closing, Errand, Link, LinkError};
+use crate::routes::SlowConsumer;
 use crate::socket::{Counted, Socket};
+use crate::watch::{Timeouts, Watch};
 use crate::wire::Wire;
 
 /// How a connection is opened and what it may use.
@@ -59,6 +59,12 @@ pub struct ConnectOptions {
     pub max_queue_bytes: usize,
     /// How long the server may take to answer our close frame, and to end the connection after both. Default: 5 s.
     pub close_timeout: Duration,
+    /// How long the server may take nothing of what waits for it. Default: 30 s.
+    pub write_timeout: Duration,
+    /// How often the server is pinged while one of the connection's functions is awaited. Default: never, as in Tornado.
+    pub ping_interval: Option<Duration>,
+    /// How long the server may take to answer such a ping; at most, and by default, as long as `ping_interval`. Zero waits for none.
+    pub pong_timeout: Option<Duration>,
     /// Offer permessage-deflate; its `max_message_bytes` is this one's. Default: no.
     pub compression: Option<Settings>,
 }
@@ -72,6 +78,9 @@ impl Default for ConnectOptions {
             max_message_bytes: limits.max_message_bytes,
             max_queue_bytes: limits.max_queue_bytes,
             close_timeout: limits.close_timeout,
+            write_timeout: limits.write_timeout,
+            ping_interval: None,
+            pong_timeout: None,
             compression: None,
         }
     }
@@ -83,6 +92,11 @@ impl ConnectOptions {
             max_message_bytes: self.max_message_bytes,
             max_queue_bytes: self.max_queue_bytes,
             close_timeout: self.close_timeout,
+            write_timeout: self.write_timeout,
+            ping_interval: self.ping_interval.unwrap_or_default(),
+            pong_timeout: self.pong_timeout.map_or(PongTimeout::Interval, PongTimeout::Of),
+            idle_timeout: None,
+            life_time: None,
             ..Limits::default()
         }
     }
@@ -203,7 +217,7 @@ async fn open(request: Request<()>, options: ConnectOptions) -> Result<ClientCon
         }
         _ => (Box::new(socket), &parts.read_buf),
     };
-    let link = Link::new(&limits);
+    let link = Link::new(&limits, SlowConsumer::default());
     if let Some(subprotocol) = subprotocol {
         link.select_subprotocol(subprotocol);
     }
@@ -214,7 +228,7 @@ async fn open(request: Request<()>, options: ConnectOptions) -> Result<ClientCon
         compressed: deflate.is_some(),
         close_frame: None,
         inbox: Inbox::default(),
-        alarm: Alarm::default(),
+        watch: Watch::new(Timeouts::of(&limits)),
         close_timeout: limits.close_timeout,
     })
 }
@@ -240,7 +254,7 @@ pub struct ClientConnection {
     close_frame: Option<CloseFrame>,
     /// What arrived while something was written.
     inbox: Inbox,
-    alarm: Alarm,
+    watch: Watch,
     close_timeout: Duration,
 }
 
@@ -330,17 +344,16 @@ impl ClientConnection {
     /// Cancel safety: no event is lost. Cancelled at the connection's end, it drops the socket without waiting for the server to end
     /// it first.
     pub async fn next_event(&mut self) -> Option<Event> {
-        let call = poll_fn(|cx| self.poll_event(cx)).await;
-        match call {
-            Some(Call::Text(text)) => Some(Event::Message(Message::Text(text))),
-            Some(Call::Binary(bytes)) => Some(Event::Message(Message::Binary(bytes))),
-            Some(Call::Ping(data)) => Some(Event::Ping(data)),
-            Some(Call::Pong(data)) => Some(Event::Pong(data)),
-            _ => {
-                self.finish().await;
-                None
-            }
-        }
+        let Some(arrival) = poll_fn(|cx| self.poll_event(cx)).await else {
+            self.finish().await;
+            return None;
+        };
+        Some(match arrival {
+            Arrival::Text(text) => Event::Message(Message::Text(text)),
+            Arrival::Binary(bytes) => Event::Message(Message::Binary(bytes)),
+            Arrival::Ping(data) => Event::Ping(data),
+            Arrival::Pong(data) => Event::Pong(data),
+        })
     }
 
     /// Starts the closing handshake after what is queued, and waits for its end; messages that still arrive are thrown away. A reason
@@ -358,7 +371,7 @@ impl ClientConnection {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        let Self { wire, link, inbox, .. } = self;
+        let Self { wire, link, inbox, watch, .. } = self;
         let Some(wire) = wire else { return Poll::Ready(Err(WriteError::Closed)) };
         loop {
             let written = wire.poll_write(cx, link);
@@ -368,22 +381,26 @@ impl ClientConnection {
             if written.is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            if !inbox.has_room() {
-                return Poll::Pending;
+            let reads = inbox.has_room();
+            if reads {
+                match wire.poll_read(cx, link) {
+                    Poll::Ready(Some(arrival)) => {
+                        inbox.push(arrival);
+                        continue;
+                    }
+                    // How it ended is told by the next read.
+                    Poll::Ready(None) => return Poll::Ready(Err(WriteError::Closed)),
+                    Poll::Pending => {}
+                }
             }
-            match wire.poll_read(cx, link) {
-                Poll::Ready(Some(call)) => inbox.push(call),
-                // How it ended is told by the next read.
-                Poll::Ready(None) => return Poll::Ready(Err(WriteError::Closed)),
-                Poll::Pending => return Poll::Pending,
-            }
+            ready!(watch.poll(cx, wire, link, reads, None));
         }
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call>> {
-        let Self { wire, link, inbox, alarm, close_timeout, .. } = self;
-        if let Some(call) = inbox.pop() {
-            return Poll::Ready(Some(call));
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
+        let Self { wire, link, inbox, watch, .. } = self;
+        if let Some(arrival) = inbox.pop() {
+            return Poll::Ready(Some(arrival));
         }
         let Some(wire) = wire else { return Poll::Ready(None) };
         loop {
@@ -392,19 +409,15 @@ impl ClientConnection {
             let read = wire.poll_read(cx, link);
             // Pongs leave, and what is queued with them. Pending: what was taken waits for the socket, which wakes the task.
             let _ = wire.poll_write(cx, link);
-            // A server that goes on sending does not put it off.
-            if let Some(deadline) = alarm.close_deadline(wire, *close_timeout)
-                && (deadline <= Instant::now() || alarm.poll_at(cx, deadline).is_ready())
-            {
-                wire.give_up(link);
+            if let Poll::Ready(arrival) = read {
+                // A server that goes on sending does not put off what is due.
+                watch.check(wire, link, true);
+                return Poll::Ready(arrival);
+            }
+            if link.next_errand(cx, Instant::now) == Errand::Write {
                 continue;
             }
-            if let Poll::Ready(call) = read {
-                return Poll::Ready(call);
-            }
-            if link.next_errand(cx, Instant::now) != Errand::Write {
-                return Poll::Pending;
-            }
+            ready!(watch.poll(cx, wire, link, true, None));
         }
     }
 

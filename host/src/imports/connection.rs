@@ -50,9 +50,15 @@ impl connection::HostConnection for GuestState {
 
     async fn flush(&mut self, connection: Resource<ConnectionHandle>) -> Answer {
         let link = self.link(&connection)?.clone();
+        if self.is_shared() && link.is_stalled() {
+            return Ok(Err(Error::Timeout));
+        }
         match tokio::time::timeout_at(self.wait_until(), link.flush()).await {
             Ok(result) => answer(result),
-            Err(_) => Ok(Err(Error::Timeout)),
+            Err(_) => {
+                link.note_stalled();
+                Ok(Err(Error::Timeout))
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use crate::bindings;
 use crate::limits::WAIT_MARGIN;
 use crate::link::{Link, LinkError};
 use crate::meter::Meter;
-use crate::routes::Route;
+use crate::routes::{InstancePolicy, Route};
 use crate::topics::Topics;
 
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -70,9 +70,16 @@ impl GuestState {
         }
     }
 
-    /// Until when an import may wait: a little less than the event's wall-clock limit, so that the guest can still return.
+    /// Until when an import may wait: a little less than the event's wall-clock limit, so that the guest can still return; and not
+    /// for long where others wait, too.
     fn wait_until(&self) -> Instant {
-        self.meter.wall_deadline() - WAIT_MARGIN
+        let latest = self.meter.wall_deadline() - WAIT_MARGIN;
+        if self.is_shared() { latest.min(Instant::now() + self.route.limits.shared_wait) } else { latest }
+    }
+
+    /// Whether other connections wait while this one's event does.
+    fn is_shared(&self) -> bool {
+        self.route.policy != InstancePolicy::Connection
     }
 }
 
