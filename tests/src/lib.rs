@@ -20,8 +20,10 @@
 //! - [`http`]: requests with exact answers
 //! - [`frames`]: a socket after the upgrade, for hand-made frames
 //! - [`client`]: a well-behaved client
+//! - [`certificates`]: for servers over TLS
 //! - [`host`]: the host
 
+pub mod certificates;
 pub mod client;
 pub mod frames;
 pub mod guests;

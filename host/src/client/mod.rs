@@ -16,31 +16,41 @@
 //! # }
 //! ```
 
+mod dial;
+mod error;
 mod handshake;
+mod tls;
+mod transport;
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::Empty;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 pub use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tungstenite_deflate::DeflateStream;
 
-use self::handshake::{Answered, Target};
+pub use self::dial::{Resolver, Resolving};
+pub use self::error::{ConnectError, WriteError};
+use self::handshake::{Answered, Scheme, Target};
+pub use self::tls::{Roots, RootsError, TlsError};
+use self::transport::ClientTransport;
 use crate::close::{CloseCause, CloseFrame, CloseRequest};
 use crate::compression::Settings;
 use crate::inbox::{Arrival, Inbox};
 use crate::limits::{Limits, PongTimeout};
-use crate::link::{Closing, Errand, Link, LinkError};
+use crate::link::{Closing, Errand, Link};
 use crate::routes::SlowConsumer;
 use crate::socket::{Counted, Socket};
 use crate::watch::{Timeouts, Watch};
@@ -67,6 +77,10 @@ pub struct ConnectOptions {
     pub pong_timeout: Option<Duration>,
     /// Offer permessage-deflate; its `max_message_bytes` is this one's. Default: no.
     pub compression: Option<Settings>,
+    /// Whom a `wss://` server's certificate must come from. Default: whom the system trusts, [`Roots::system`].
+    pub ca: Option<Roots>,
+    /// Who finds the addresses of the URL's host. Default: the system.
+    pub resolver: Option<Arc<dyn Resolver>>,
 }
 
 impl Default for ConnectOptions {
@@ -82,6 +96,8 @@ impl Default for ConnectOptions {
             ping_interval: None,
             pong_timeout: None,
             compression: None,
+            ca: None,
+            resolver: None,
         }
     }
 }
@@ -102,57 +118,6 @@ impl ConnectOptions {
     }
 }
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// Not a URL that a WebSocket can have. Correct it.
-    #[error("not a URL to connect to: {0}")]
-    InvalidUrl(String),
-    /// A header or a subprotocol that cannot be sent. Correct it.
-    #[error("not a request to send: {0}")]
-    InvalidRequest(String),
-    /// The name is unknown, or nobody answers at the address, or the connection broke. Perhaps try again.
-    #[error("the server cannot be reached: {0}")]
-    Network(#[source] io::Error),
-    /// The server took too long. Perhaps try again.
-    #[error("the server did not answer within {0:?}")]
-    Timeout(Duration),
-    /// The server answered, but not with 101. Redirects are not followed.
-    #[error("the server answered with status {0}")]
-    Http(StatusCode),
-    /// The server's answer is no WebSocket handshake, or names what was not asked for.
-    #[error("the server broke the protocol: {0}")]
-    Protocol(String),
-}
-
-/// Why a message or a close could not be sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// The connection is closed or closing: Tornado's `WebSocketClosedError`.
-    #[error("the connection is closed")]
-    Closed,
-    /// The queue is full: wait for [`ClientConnection::flush`].
-    #[error("the queue is full")]
-    BufferFull,
-    /// Larger than a message may be.
-    #[error("over the limit `{0}`")]
-    Limit(String),
-    /// Not what the protocol allows.
-    #[error("{0}")]
-    Invalid(String),
-}
-
-impl From<LinkError> for WriteError {
-    fn from(error: LinkError) -> Self {
-        match error {
-            LinkError::Closed => Self::Closed,
-            LinkError::BufferFull => Self::BufferFull,
-            LinkError::Limit(limit) => Self::Limit(limit),
-            LinkError::Invalid(why) => Self::Invalid(why),
-        }
-    }
-}
-
 /// What arrives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -164,12 +129,44 @@ pub enum Event {
     Pong(Bytes),
 }
 
+impl Event {
+    fn of(arrival: Arrival) -> Self {
+        match arrival {
+            Arrival::Text(text) => Self::Message(Message::Text(text)),
+            Arrival::Binary(bytes) => Self::Message(Message::Binary(bytes)),
+            Arrival::Ping(data) => Self::Ping(data),
+            Arrival::Pong(data) => Self::Pong(data),
+        }
+    }
+}
+
+/// What [`ClientConnection::next_step`] has waited for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Something has arrived.
+    Event(Event),
+    /// Nothing is queued any more.
+    Flushed,
+    /// The connection has ended, and [`ClientConnection::close_cause`] says why.
+    Ended,
+}
+
+impl Step {
+    fn of(arrival: Option<Arrival>) -> Self {
+        arrival.map_or(Self::Ended, |arrival| Self::Event(Event::of(arrival)))
+    }
+}
+
 /// Headers of an answer, in number.
 const MAX_HEADERS: usize = 100;
 /// The head of an answer, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// Opens a connection: a GET request for a `ws://` URL, with headers of the caller's.
+/// The body of an answer that is no 101, in bytes, and how long it is waited for.
+const MAX_BODY_BYTES: usize = 8 << 10;
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Opens a connection: a GET request for a `ws://` or `wss://` URL, with headers of the caller's.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -177,36 +174,59 @@ pub async fn connect(
     request: Request<()>,
     options: ConnectOptions,
 ) -> Result<ClientConnection, ConnectError> {
+    connect_where(request, options, |_| true).await
+}
+
+/// The same, but only to an address that `permit` allows. If it allows none: [`ConnectError::Denied`].
+pub(crate) async fn connect_where(
+    request: Request<()>,
+    options: ConnectOptions,
+    permit: impl Fn(SocketAddr) -> bool,
+) -> Result<ClientConnection, ConnectError> {
     let timeout = options.connect_timeout;
-    tokio::time::timeout(timeout, Box::pin(open(request, options)))
+    tokio::time::timeout(timeout, Box::pin(open(request, options, permit)))
         .await
         .unwrap_or(Err(ConnectError::Timeout(timeout)))
 }
 
-async fn open(request: Request<()>, options: ConnectOptions) -> Result<ClientConnection, ConnectError> {
+async fn open(
+    request: Request<()>,
+    options: ConnectOptions,
+    permit: impl Fn(SocketAddr) -> bool,
+) -> Result<ClientConnection, ConnectError> {
     let target = Target::new(request.uri())?;
     let limits = options.limits();
     let compression = options
         .compression
         .map(|settings| Settings { max_message_bytes: limits.max_message_bytes, ..settings });
-    let (request, asked) = handshake::ask(request, &options.subprotocols, compression.clone())?;
-    let socket =
-        TcpStream::connect((target.host.as_str(), target.port)).await.map_err(ConnectError::Network)?;
-    // Messages leave as soon as they are flushed; that it cannot be set is told by the next write.
-    let _ = socket.set_nodelay(true);
+    let (request, asked) = handshake::ask(request, &target, &options.subprotocols, compression.clone())?;
+    let socket = dial::dial(&target, options.resolver.as_deref(), permit).await?;
+    let transport = match target.scheme {
+        Scheme::Ws => ClientTransport::Plain(socket),
+        Scheme::Wss => {
+            let roots = match options.ca {
+                Some(roots) => roots,
+                None => Roots::system().await.map_err(TlsError::from)?,
+            };
+            ClientTransport::Tls(Box::new(roots.handshake(&target.host, socket).await?))
+        }
+    };
     let (mut sender, conversation) = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(socket))
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(transport))
         .await
         .map_err(broken)?;
     // Ends with this function, whichever way that ends.
     let mut driver = JoinSet::new();
     driver.spawn(conversation.with_upgrades());
     let answer = sender.send_request(request).await.map_err(broken)?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ConnectError::Http(Box::new(refusal(answer).await)));
+    }
     let Answered { subprotocol, deflate, headers } = asked.check(&answer)?;
     let upgraded = hyper::upgrade::on(answer).await.map_err(broken)?;
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+    let Ok(parts) = upgraded.downcast::<TokioIo<ClientTransport>>() else {
         unreachable!("hyper gives back the socket that it was given");
     };
     let socket = Counted::new(parts.io.into_inner());
@@ -227,10 +247,27 @@ async fn open(request: Request<()>, options: ConnectOptions) -> Result<ClientCon
         headers,
         compressed: deflate.is_some(),
         close_frame: None,
+        close_cause: None,
         inbox: Inbox::default(),
         watch: Watch::new(Timeouts::of(&limits)),
         close_timeout: limits.close_timeout,
     })
+}
+
+/// An answer that is no WebSocket, with the beginning of its body, for a person.
+async fn refusal(answer: Response<Incoming>) -> Response<Bytes> {
+    let (head, mut incoming) = answer.into_parts();
+    let mut body = Vec::new();
+    let _ = tokio::time::timeout(BODY_PATIENCE, async {
+        while body.len() < MAX_BODY_BYTES
+            && let Some(Ok(frame)) = incoming.frame().await
+        {
+            body.extend(frame.into_data().iter().flatten());
+        }
+    })
+    .await;
+    body.truncate(MAX_BODY_BYTES);
+    Response::from_parts(head, body.into())
 }
 
 /// What ended the HTTP of the handshake.
@@ -242,7 +279,7 @@ fn broken(error: hyper::Error) -> ConnectError {
     }
 }
 
-type BoxedSocket = Box<dyn Socket<Transport = TcpStream>>;
+type BoxedSocket = Box<dyn Socket<Transport = ClientTransport>>;
 
 /// A connection to a server; see the module. Dropped, it is gone without a close frame.
 pub struct ClientConnection {
@@ -252,6 +289,7 @@ pub struct ClientConnection {
     headers: HeaderMap,
     compressed: bool,
     close_frame: Option<CloseFrame>,
+    close_cause: Option<CloseCause>,
     /// What arrived while something was written.
     inbox: Inbox,
     watch: Watch,
@@ -289,6 +327,11 @@ impl ClientConnection {
         self.close_frame.as_ref()
     }
 
+    /// Why it ended, once it has: where the server sent no close frame, what it did instead.
+    pub fn close_cause(&self) -> Option<CloseCause> {
+        self.close_cause
+    }
+
     /// Queues a message; it leaves while another function of the connection is awaited.
     ///
     /// # Errors
@@ -324,8 +367,16 @@ impl ClientConnection {
     /// # Errors
     /// See [`WriteError`].
     pub async fn ping(&mut self, data: &[u8]) -> Result<(), WriteError> {
-        self.link.ping(data.to_vec())?;
+        self.queue_ping(data)?;
         self.flush().await
+    }
+
+    /// Queues a ping, of at most 125 bytes; it leaves while another function of the connection is awaited.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn queue_ping(&mut self, data: &[u8]) -> Result<(), WriteError> {
+        Ok(self.link.ping(data.to_vec())?)
     }
 
     /// The next message; none once the connection has ended, and [`Self::close_frame`] says how.
@@ -344,16 +395,33 @@ impl ClientConnection {
     /// Cancel safety: no event is lost. Cancelled at the connection's end, it drops the socket without waiting for the server to end
     /// it first.
     pub async fn next_event(&mut self) -> Option<Event> {
-        let Some(arrival) = poll_fn(|cx| self.poll_event(cx)).await else {
+        let event = poll_fn(|cx| self.poll_event(cx)).await.map(Event::of);
+        if event.is_none() {
             self.finish().await;
-            return None;
-        };
-        Some(match arrival {
-            Arrival::Text(text) => Event::Message(Message::Text(text)),
-            Arrival::Binary(bytes) => Event::Message(Message::Binary(bytes)),
-            Arrival::Ping(data) => Event::Ping(data),
-            Arrival::Pong(data) => Event::Pong(data),
-        })
+        }
+        event
+    }
+
+    /// For who sends much and reads as well: waits until everything that is queued has been handed to the network, or something
+    /// arrives, whichever is first. What is not read would keep a server from reading on, and [`Self::flush`] alone from returning.
+    ///
+    /// Cancel safety: as [`Self::next_event`].
+    pub async fn next_step(&mut self) -> Step {
+        let step = poll_fn(|cx| {
+            if let Poll::Ready(step) = self.poll_event(cx).map(Step::of) {
+                return Poll::Ready(step);
+            }
+            match self.poll_flush(cx) {
+                Poll::Ready(Ok(())) => Poll::Ready(Step::Flushed),
+                // It may have read ahead, or found the end.
+                Poll::Ready(Err(_)) | Poll::Pending => self.poll_event(cx).map(Step::of),
+            }
+        });
+        let step = step.await;
+        if step == Step::Ended {
+            self.finish().await;
+        }
+        step
     }
 
     /// Starts the closing handshake after what is queued, and waits for its end; messages that still arrive are thrown away. A reason
@@ -363,10 +431,19 @@ impl ClientConnection {
     /// # Errors
     /// [`WriteError::Invalid`]: a code or a reason that may not be sent.
     pub async fn close(&mut self, code: Option<u16>, reason: Option<&str>) -> Result<(), WriteError> {
+        self.queue_close(code, reason)?;
+        while self.next_event().await.is_some() {}
+        Ok(())
+    }
+
+    /// Queues a close frame, as [`Self::close`] does, and leaves it to the caller to go on reading: what still arrives, and the end.
+    ///
+    /// # Errors
+    /// [`WriteError::Invalid`]: a code or a reason that may not be sent.
+    pub fn queue_close(&mut self, code: Option<u16>, reason: Option<&str>) -> Result<(), WriteError> {
         let request = CloseRequest::new(code, reason.map(str::to_owned)).map_err(WriteError::Invalid)?;
         // An error only says that it is closed already.
         let _ = self.link.close(Closing::Handler(request));
-        while self.next_event().await.is_some() {}
         Ok(())
     }
 
@@ -427,6 +504,7 @@ impl ClientConnection {
         let ended = wire.ended().cloned();
         self.close_frame = ended.as_ref().and_then(|ended| ended.frame.clone());
         let cause = ended.map_or(CloseCause::Vanished, |ended| ended.cause);
+        self.close_cause = Some(cause);
         wire.finish(cause, &self.link, self.close_timeout).await;
     }
 }

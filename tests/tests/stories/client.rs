@@ -9,7 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::Request;
-use waterspout::client::{self, ClientConnection, ConnectError, ConnectOptions, Message, WriteError};
+use waterspout::client::{
+    self, ClientConnection, ConnectError, ConnectOptions, Event, Message, Step, WriteError,
+};
+use waterspout::close::CloseCause;
 use waterspout::compression::Settings;
 use waterspout_tests::frames::Frame;
 use waterspout_tests::{Guest, TestHost, within};
@@ -83,6 +86,144 @@ async fn an_answer_that_never_comes_is_a_timeout() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_byte_by_byte_is_a_timeout() {
+    let address = server(|mut socket, _| async move {
+        let mut pulse = tokio::time::interval(Duration::from_millis(1));
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nx-slow: ".iter().chain(std::iter::repeat(&b'a'));
+        for byte in answer {
+            pulse.tick().await;
+            if socket.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+        }
+    })
+    .await;
+    let options = ConnectOptions { connect_timeout: Duration::from_millis(50), ..ConnectOptions::default() };
+    let error = dial(address, options).await.expect_err("no answer");
+    assert!(matches!(error, ConnectError::Timeout(_)), "{error}");
+}
+
+#[tokio::test]
+async fn interim_answers_without_end_are_a_timeout() {
+    let address = server(|mut socket, _| async move {
+        while socket.write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)).await.is_ok() {}
+    })
+    .await;
+    let options = ConnectOptions { connect_timeout: Duration::from_millis(50), ..ConnectOptions::default() };
+    let error = dial(address, options).await.expect_err("no answer");
+    assert!(matches!(error, ConnectError::Timeout(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_in_the_middle_of_its_answer_is_a_network_error() {
+    let whole = String::from_utf8(switching("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "")).expect("text");
+    for end in [0, 5, 12, 40, whole.len() - 2] {
+        let part = whole[..end].to_owned();
+        let address = server(|mut socket, _| async move {
+            let _ = socket.write_all(part.as_bytes()).await;
+        })
+        .await;
+        let error = dial(address, ConnectOptions::default()).await.expect_err("cut");
+        assert!(matches!(error, ConnectError::Network(_)), "{end}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_and_a_redirect_are_told_with_what_a_person_wants_to_know() {
+    for (answer, status, said, body) in [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            200,
+            "the server answered with status 200 OK",
+            "hello",
+        ),
+        (
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: wss://a.example/\r\nContent-Length: 0\r\n\r\n",
+            307,
+            "the server answered with status 307 Temporary Redirect to wss://a.example/, and redirects are not followed",
+            "",
+        ),
+        // Its end is the connection's, or never comes.
+        ("HTTP/1.1 403 Forbidden\r\n\r\nno", 403, "the server answered with status 403 Forbidden", "no"),
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno",
+            403,
+            "the server answered with status 403 Forbidden",
+            "no",
+        ),
+    ] {
+        let address = server(move |mut socket, _| async move {
+            let _ = socket.write_all(answer.as_bytes()).await;
+        })
+        .await;
+        let error = dial(address, ConnectOptions::default()).await.expect_err("no WebSocket");
+        assert_eq!(error.to_string(), said);
+        let ConnectError::Http(answer) = error else { panic!("{error:?}") };
+        assert_eq!((answer.status().as_u16(), &answer.body()[..]), (status, body.as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn of_a_page_without_end_8_kib_are_kept() {
+    let address = server(|mut socket, _| async move {
+        let _ = socket.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").await;
+        while socket.write_all(&[b'x'; 10_000]).await.is_ok() {}
+    })
+    .await;
+    let error = dial(address, ConnectOptions::default()).await.expect_err("no WebSocket");
+    let ConnectError::Http(answer) = error else { panic!("{error:?}") };
+    assert_eq!(answer.body().len(), 8 << 10);
+}
+
+#[tokio::test]
+async fn a_page_that_stalls_is_told_without_the_rest() {
+    let address = server(|mut socket, _| async move {
+        let _ = socket.write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 100\r\n\r\nsorry").await;
+        // Until the client has gone.
+        let _ = socket.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let error = dial(address, ConnectOptions::default()).await.expect_err("no WebSocket");
+    let ConnectError::Http(answer) = error else { panic!("{error:?}") };
+    assert_eq!(&answer.body()[..], b"sorry");
+}
+
+#[tokio::test]
+async fn a_101_has_no_body_whatever_it_says_of_one() {
+    for more in ["Transfer-Encoding: chunked\r\n", "Content-Length: 3\r\n"] {
+        let address = server(move |mut socket, key| async move {
+            let answer = [switching(&key, more), Frame::text("hello").unmasked()].concat();
+            socket.write_all(&answer).await.expect("the client reads");
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+        })
+        .await;
+        let mut client = dial(address, ConnectOptions::default()).await.expect(more);
+        assert_eq!(within("a message", client.read_message()).await, Some(Message::text("hello")));
+    }
+    // A page behind it is no frame.
+    let (address, hearing) = sending(b"<!doctype html>".to_vec()).await;
+    let mut client = dial(address, ConnectOptions::default()).await.expect("a handshake");
+    assert_eq!(within("the end", client.read_message()).await, None);
+    assert_eq!(client.close_cause(), Some(CloseCause::ProtocolError));
+    assert_eq!(close_code(&within("what the client sent", hearing).await.expect("the server ends")), 1002);
+}
+
+#[tokio::test]
+async fn a_header_whose_name_never_ends_is_a_protocol_error() {
+    for line in
+        ["HTTP/1.1 101 ", "HTTP/1.1 101 Switching Protocols\r\n", "HTTP/1.1 101 Switching Protocols\r\nx: "]
+    {
+        let address = server(move |mut socket, _| async move {
+            let _ = socket.write_all(line.as_bytes()).await;
+            while socket.write_all(&[b'x'; 1000]).await.is_ok() {}
+        })
+        .await;
+        let error = dial(address, ConnectOptions::default()).await.expect_err("too much");
+        assert!(matches!(error, ConnectError::Protocol(_)), "{line}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn headers_without_end_are_a_protocol_error() {
     let address = server(|mut socket, _| async move {
         let _ = socket.write_all(b"HTTP/1.1 101 Switching Protocols\r\n").await;
@@ -143,18 +284,19 @@ async fn messages_in_the_packet_of_the_answer_are_read() {
 
 #[tokio::test]
 async fn a_server_that_breaks_the_protocol_is_told_so_with_its_code() {
-    for (bytes, code) in [
-        (Frame::text("masked").masked(), 1002),
-        (Frame::text("compressed?").with_rsv(4).unmasked(), 1002),
-        (Frame::text([0xff]).unmasked(), 1007),
-        (Frame::binary(vec![0; 101]).unmasked(), 1009),
-        ([0x82, 127, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff].to_vec(), 1009),
+    let endless = [0x82, 127, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff].to_vec();
+    for (bytes, code, cause) in [
+        (Frame::text("masked").masked(), 1002, CloseCause::ProtocolError),
+        (Frame::text("compressed?").with_rsv(4).unmasked(), 1002, CloseCause::ProtocolError),
+        (Frame::text([0xff]).unmasked(), 1007, CloseCause::InvalidUtf8),
+        (Frame::binary(vec![0; 101]).unmasked(), 1009, CloseCause::MessageTooBig),
+        (endless, 1009, CloseCause::MessageTooBig),
     ] {
         let (address, hearing) = sending(bytes.clone()).await;
         let options = ConnectOptions { max_message_bytes: 100, ..ConnectOptions::default() };
         let mut client = dial(address, options).await.expect("a handshake");
         assert_eq!(within("the end", client.read_message()).await, None);
-        assert_eq!(client.close_frame(), None);
+        assert_eq!((client.close_frame(), client.close_cause()), (None, Some(cause)));
         assert_eq!(client.write_message(Message::text("too late")).await, Err(WriteError::Closed));
         let heard = within("what the client sent", hearing).await.expect("the server ends");
         assert_eq!(close_code(&heard), code, "{bytes:x?}");
@@ -226,4 +368,39 @@ async fn a_message_over_the_limit_is_refused_and_the_connection_goes_on() {
         Err(WriteError::Invalid("a ping has at most 125 bytes, this one has 126".into()))
     );
     assert_eq!(within("a message", client.read_message()).await, Some(Message::text("hello")));
+}
+
+#[tokio::test]
+async fn who_sends_much_to_an_echo_reads_meanwhile() {
+    let host = TestHost::new(Guest::Echo).start().await;
+    let mut client = host.dial("/websocket", ConnectOptions::default()).await;
+    let message = Message::binary(vec![7; 100 << 10]);
+    let (mut sent, mut echoes, mut ended) = (0, 0, false);
+    while !ended {
+        // More than both sides' queues and sockets hold.
+        match within("a step", client.next_step()).await {
+            Step::Flushed if sent < 400 => {
+                client.queue_message(message.clone()).expect("room");
+                sent += 1;
+                if sent == 400 {
+                    client.queue_close(Some(1000), Some("bye")).expect("valid");
+                }
+            }
+            Step::Flushed => match within("an event", client.next_event()).await {
+                Some(event) => {
+                    assert_eq!(event, Event::Message(message.clone()));
+                    echoes += 1;
+                }
+                None => ended = true,
+            },
+            Step::Event(event) => {
+                assert_eq!(event, Event::Message(message.clone()));
+                echoes += 1;
+            }
+            Step::Ended => ended = true,
+        }
+    }
+    // What arrives after our close frame has left is not thrown away.
+    assert_eq!((sent, echoes), (400, 400));
+    assert_eq!(client.close_frame().map(|frame| frame.code), Some(1000));
 }

@@ -342,14 +342,14 @@ async fn error_in_closed_client_write_message() {
 async fn websocket_http_fail() {
     let host = echo().await;
     let error = dial(format!("ws://{}/notfound", host.address())).await.expect_err("refused");
-    assert!(matches!(error, ConnectError::Http(status) if status == 404), "{error}");
+    assert!(matches!(&error, ConnectError::Http(answer) if answer.status() == 404), "{error}");
 }
 
 #[tokio::test]
 async fn websocket_http_success() {
     let host = echo().await;
     let error = dial(format!("ws://{}/healthz", host.address())).await.expect_err("no WebSocket");
-    assert!(matches!(error, ConnectError::Http(status) if status == 200), "{error}");
+    assert!(matches!(&error, ConnectError::Http(answer) if answer.status() == 200), "{error}");
 }
 
 #[tokio::test]
@@ -357,7 +357,7 @@ async fn websocket_http_redirect() {
     let host = probe().start().await;
     let elsewhere = target("/websocket", &[("prepare", "redirect /elsewhere")]);
     let error = dial(format!("ws://{}{elsewhere}", host.address())).await.expect_err("a redirect");
-    assert!(matches!(error, ConnectError::Http(status) if status == 302), "{error}");
+    assert!(matches!(&error, ConnectError::Http(answer) if answer.status() == 302), "{error}");
 }
 
 #[tokio::test]
@@ -369,7 +369,7 @@ async fn websocket_network_fail() {
     let options = ConnectOptions { connect_timeout: Duration::from_secs(3600), ..ConnectOptions::default() };
     let connecting = client::connect(request(format!("ws://{address}/")), options);
     let error = within("a refusal", connecting).await.expect_err("nobody is there");
-    assert!(matches!(error, ConnectError::Network(_)), "{error}");
+    assert!(matches!(error, ConnectError::Refused(at) if at == address), "{error}");
 }
 
 #[tokio::test]
