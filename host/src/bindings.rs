@@ -11,6 +11,9 @@ mod generated {
         imports: {
             "waterspout:websocket/connection.[method]connection.flush": async | trappable,
             "waterspout:websocket/topics.publish": async | trappable,
+            "waterspout:websocket/client.connect": async | trappable,
+            "waterspout:websocket/client.[method]client-connection.read-message": async | trappable,
+            "waterspout:websocket/client.[method]client-connection.flush": async | trappable,
             default: trappable,
         },
         exports: { default: async },
@@ -51,6 +54,7 @@ pub(crate) mod topics {
 /// `interface client`.
 pub(crate) mod client {
     pub(crate) use super::generated::waterspout::websocket::client::{
+        ClientEvent as OutgoingClientEvent, ConnectErrorParam as OutgoingConnectError,
         ConnectErrorResult as ConnectError, ConnectOptions, Host, HostClientConnection,
     };
     pub(crate) use super::generated::waterspout::websocket::types::{

@@ -14,7 +14,9 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::cache::CacheFolders;
+use crate::client::Roots;
 use crate::compression::CompressionPolicy;
+use crate::destinations::Destinations;
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, LimitsTable};
@@ -116,6 +118,8 @@ struct RouteTable {
     origins: Option<Vec<String>>,
     subprotocols: Option<Vec<String>>,
     compression: Option<CompressionValue>,
+    connect: Option<Vec<String>>,
+    connect_ca: Option<PathBuf>,
     #[serde(default)]
     slow_consumer: SlowConsumer,
     #[serde(default)]
@@ -258,9 +262,10 @@ impl Config {
         let mut routes = Vec::new();
         for (name, route) in table.route {
             let handler = HandlerSource::File(folder.join(&route.handler));
-            let route = route.into_route(&name, &limits, listen).map_err(|Mistake { key, message }| {
-                wrong(line_of_key(text, &name, key), format!("in route `{name}`: {message}"))
-            })?;
+            let route =
+                route.into_route(&name, &limits, listen, folder).map_err(|Mistake { key, message }| {
+                    wrong(line_of_key(text, &name, key), format!("in route `{name}`: {message}"))
+                })?;
             routes.push((route, handler));
         }
         Ok(Self {
@@ -311,7 +316,13 @@ impl Mistake {
 }
 
 impl RouteTable {
-    fn into_route(self, name: &str, limits: &Limits, listen: SocketAddr) -> Result<Route, Mistake> {
+    fn into_route(
+        self,
+        name: &str,
+        limits: &Limits,
+        listen: SocketAddr,
+        folder: &Path,
+    ) -> Result<Route, Mistake> {
         let pattern = Pattern::new(&self.path).map_err(|error| Mistake::new("path", &self.path, error))?;
         let policy = match &self.instance {
             None => InstancePolicy::Connection,
@@ -337,6 +348,17 @@ impl RouteTable {
             Some(CompressionValue::OnOff(false)) => None,
             Some(CompressionValue::Table(table)) => Some(table.into_policy()?),
         };
+        let connect = Destinations::listed(&self.connect.unwrap_or_default())
+            .map_err(|error| Mistake::among("connect", error))?;
+        let connect_ca = match &self.connect_ca {
+            None => None,
+            Some(file) => {
+                let mistaken = |error: &dyn fmt::Display| Mistake::new("connect-ca", file, error);
+                let bundle = std::fs::read(folder.join(file))
+                    .map_err(|error| mistaken(&format_args!("cannot be read: {error}")))?;
+                Some(Roots::from_pem(&bundle).map_err(|error| mistaken(&error))?)
+            }
+        };
         // What an environment cannot hold would reach the handler as something else.
         let odd = |(name, value): &(&String, &String)| {
             name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
@@ -359,6 +381,8 @@ impl RouteTable {
             origins,
             subprotocols: self.subprotocols,
             compression,
+            connect,
+            connect_ca,
             slow_consumer: self.slow_consumer,
             limits,
             config: self.config,

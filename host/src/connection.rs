@@ -15,6 +15,7 @@ use crate::close::CloseCause;
 use crate::inbox::{Arrival, Inbox};
 use crate::instance::{Answer, Call, CallFailure};
 use crate::link::{Errand, Link};
+use crate::outgoing::Outgoings;
 use crate::routes::Route;
 use crate::seat::Seat;
 use crate::socket::Socket;
@@ -30,7 +31,10 @@ const BATCH_TIME: std::time::Duration = std::time::Duration::from_millis(1);
 pub(crate) struct Connection<S> {
     wire: Wire<S>,
     link: Arc<Link>,
+    outgoings: Arc<Outgoings>,
     route: Arc<Route>,
+    /// The last call was about an outgoing connection: the peer's turn.
+    peers_turn: bool,
     inbox: Inbox,
     watch: Watch,
 }
@@ -44,9 +48,15 @@ enum Step {
 
 impl<S: Socket> Connection<S> {
     /// Boxed, because a future holds what it is given twice.
-    pub(crate) fn new(wire: Wire<S>, link: Arc<Link>, route: Arc<Route>) -> Box<Self> {
+    pub(crate) fn new(
+        wire: Wire<S>,
+        link: Arc<Link>,
+        outgoings: Arc<Outgoings>,
+        route: Arc<Route>,
+    ) -> Box<Self> {
         let watch = Watch::new(Timeouts::of(&route.limits));
-        Box::new(Self { wire, link, route, inbox: Inbox::default(), watch })
+        let (peers_turn, inbox) = (true, Inbox::default());
+        Box::new(Self { wire, link, outgoings, route, peers_turn, inbox, watch })
     }
 
     /// Serves the connection from `open` to `on-close`. Returns why it ended.
@@ -84,6 +94,7 @@ impl<S: Socket> Connection<S> {
     }
 
     async fn serve(&mut self, seat: &mut Seat) -> Result<Ended, CallFailure> {
+        self.outgoings.open();
         self.deliver(seat, Call::Open).await?;
         let mut batch = 0;
         let mut batch_began = Instant::now();
@@ -126,8 +137,14 @@ impl<S: Socket> Connection<S> {
         Ok(())
     }
 
-    /// The next call, in order of arrival; while there is none, everything that is to be written is written.
+    /// The next call; while there is none, everything that is to be written is written. The peer and the outgoing connections take
+    /// turns; what each has brought comes in order.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if !std::mem::replace(&mut self.peers_turn, false)
+            && let Poll::Ready(step) = self.poll_outgoings(cx)
+        {
+            return Poll::Ready(step);
+        }
         if let Some(arrival) = self.inbox.pop() {
             return Poll::Ready(Step::Call(Call::Arrived(arrival)));
         }
@@ -148,6 +165,9 @@ impl<S: Socket> Connection<S> {
             }
             Poll::Pending => {}
         }
+        if let Poll::Ready(step) = self.poll_outgoings(cx) {
+            return Poll::Ready(step);
+        }
         loop {
             // Pending: what has been taken waits for the socket, which wakes this task.
             let _ = self.wire.poll_write(cx, &self.link);
@@ -164,6 +184,12 @@ impl<S: Socket> Connection<S> {
                 }
             }
         }
+    }
+
+    fn poll_outgoings(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let (id, event) = ready!(self.outgoings.poll_event(cx));
+        self.peers_turn = true;
+        Poll::Ready(Step::Call(Call::Client(id, event)))
     }
 
     /// Asks the handler, and meanwhile keeps the socket going.

@@ -53,6 +53,10 @@ impl Inbox {
         self.bytes < READ_AHEAD_BYTES
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.arrivals.is_empty()
+    }
+
     pub(crate) fn push(&mut self, arrival: Arrival) {
         self.bytes += READ_AHEAD_ENTRY_BYTES + arrival.len();
         self.arrivals.push_back(arrival);

@@ -33,7 +33,7 @@ pub enum Offer {
 
 /// Interfaces by the beginning of their name.
 const OFFERS: [(&str, Offer); 16] = [
-    ("waterspout:websocket/client@0.1.", Offer::Denied("no outgoing connections yet")),
+    ("waterspout:websocket/client@0.1.", Offer::Works("to what the route's `connect` lists")),
     ("waterspout:websocket/", Offer::Works("")),
     ("wasi:config/", Offer::Works("the route's `config`")),
     ("wasi:cli/environment@0.2.", Offer::Works("the route's `environment`, nothing else")),

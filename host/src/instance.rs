@@ -13,10 +13,11 @@ use crate::bindings::types::{CompressionOptions, OutgoingCloseFrame, OutgoingMes
 use crate::close::{CloseCause, CloseFrame};
 use crate::engine::Slot;
 use crate::handler::Handler;
-use crate::imports::{ConnectionHandle, GuestState, RequestHandle};
+use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::inbox::Arrival;
 use crate::link::Link;
 use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
+use crate::outgoing::{ClientEvent, Outgoings};
 use crate::request::Request;
 use crate::routes::Route;
 use crate::topics::Topics;
@@ -32,6 +33,8 @@ pub(crate) enum Call {
     GetCompressionOptions,
     Open,
     Arrived(Arrival),
+    /// What happened on one of its outgoing connections, by id.
+    Client(String, ClientEvent),
     Writable,
     Timer(u32),
     Close(Option<CloseFrame>),
@@ -52,6 +55,7 @@ impl Call {
             Self::Arrived(Arrival::Text(_) | Arrival::Binary(_)) => "on-message",
             Self::Arrived(Arrival::Ping(_)) => "on-ping",
             Self::Arrived(Arrival::Pong(_)) => "on-pong",
+            Self::Client(..) => "on-client-event",
             Self::Writable => "on-writable",
             Self::Timer(_) => "on-timer",
             Self::Close(_) => "on-close",
@@ -97,6 +101,7 @@ impl From<CallFailure> for CloseCause {
 #[derive(Debug, Clone)]
 pub(crate) struct Party {
     pub(crate) link: Arc<Link>,
+    pub(crate) outgoings: Arc<Outgoings>,
     pub(crate) handler: Option<ResourceAny>,
 }
 
@@ -110,13 +115,13 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Instantiates a handler, for `link`'s sake.
+    /// Instantiates a handler, for one party's sake.
     pub(crate) async fn new(
         handler: &Handler,
         route: &Arc<Route>,
         topics: &Arc<Topics>,
         slot: Slot,
-        link: &Arc<Link>,
+        party: &Party,
     ) -> Result<Self, CallFailure> {
         let limits = &route.limits;
         let meter = Arc::new(Meter::new(limits.cpu_per_event, limits.wall_per_event));
@@ -126,11 +131,11 @@ impl Instance {
         store.set_hostcall_fuel(limits.hostcall_fuel());
         store.set_max_component_handles(limits.max_handles as usize);
         store.epoch_deadline_callback(|context| context.data().meter.on_tick());
-        store.data_mut().start_event(link);
+        store.data_mut().start_event(party);
         store.set_epoch_deadline(1);
         match Metered::new(handler.pre.instantiate_async(&mut store), &meter).await {
             Ok(app) => Ok(Self { store, app, meter, route: route.clone(), _slot: slot }),
-            Err(error) => Err(report(&error, route, link, "instantiate")),
+            Err(error) => Err(report(&error, route, &party.link, "instantiate")),
         }
     }
 
@@ -138,7 +143,7 @@ impl Instance {
     ///
     /// Cancel safety: none; the instance must be dropped then, too.
     pub(crate) async fn call(&mut self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
-        self.store.data_mut().start_event(&party.link);
+        self.store.data_mut().start_event(party);
         self.store.set_epoch_deadline(1);
         let name = call.name();
         let asked = ask(&mut self.store, &self.app, party, call);
@@ -195,6 +200,9 @@ async fn ask(
         }
         Call::Arrived(Arrival::Ping(data)) => exports.call_on_ping(store, handler, &data).await?,
         Call::Arrived(Arrival::Pong(data)) => exports.call_on_pong(store, handler, &data).await?,
+        Call::Client(id, event) => {
+            exports.call_on_client_event(store, handler, &id, imports::client::outgoing_event(&event)).await?
+        }
         Call::Writable => exports.call_on_writable(store, handler).await?,
         Call::Timer(token) => exports.call_on_timer(store, handler, token).await?,
         Call::Close(frame) => {

@@ -87,8 +87,9 @@ impl Instances {
         handler: &Handler,
         route: &Arc<Route>,
         topics: &Arc<Topics>,
-        link: &Arc<Link>,
+        party: &Party,
     ) -> Result<SharedPlace, JoinError> {
+        let link = &party.link;
         let mut shared = self.lock();
         let most = route.limits.max_connections_per_instance as usize;
         if let Some(live) = shared.get_mut(key) {
@@ -120,10 +121,10 @@ impl Instances {
         };
         shared.insert(key.clone(), live);
         drop(shared);
-        let (handler, topics, link) = (handler.clone(), topics.clone(), link.clone());
+        let (handler, topics, party) = (handler.clone(), topics.clone(), party.clone());
         tokio::spawn(async move {
-            let instance = Instance::new(&handler, &actor.route, &topics, slot, &link).await;
-            drop((handler, topics, link));
+            let instance = Instance::new(&handler, &actor.route, &topics, slot, &party).await;
+            drop((handler, topics, party));
             actor.run(instance).await;
         });
         Ok(place)

@@ -12,10 +12,11 @@
 //!
 //! In reading order; a module uses only modules above it.
 //!
-//! - data: `units`, [`limits`], [`close`], [`compression`], [`handshake`], [`routes`]: values and pure functions
+//! - data: `units`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`: what connections and guests share
+//! - connections: `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
-//! - edge: `socket`, `inbox`, `wire`, `watch`, [`client`], `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
+//! - edge: `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
 
 mod answers;
@@ -26,6 +27,7 @@ pub mod close;
 pub mod compression;
 pub mod config;
 mod connection;
+pub mod destinations;
 mod echo;
 mod engine;
 pub mod handler;
@@ -38,6 +40,7 @@ mod instances;
 pub mod limits;
 mod link;
 mod meter;
+mod outgoing;
 pub mod page;
 mod request;
 pub mod routes;
@@ -52,9 +55,10 @@ mod wire;
 
 pub use cache::CacheFolders;
 pub use config::Config;
+pub use destinations::Destinations;
 pub use engine::Shortage;
 pub use handler::{Handler, HandlerSource, LoadError, Runtime, RuntimeOptions};
 pub use limits::Limits;
 pub use page::Page;
-pub use routes::{InstancePolicy, Pattern, Route};
+pub use routes::{InstancePolicy, Pattern, Route, SlowConsumer};
 pub use server::{Application, Server, ServerOptions};

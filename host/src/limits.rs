@@ -91,6 +91,9 @@ limits! {
     /// Memory of the route's compressors and decompressors, all connections together. Protects the machine. At it a handshake is
     /// answered without compression, and a connection that has no compressor yet sends its messages as they are.
     max_compression_bytes: usize = 256 << 20;
+    /// Connections that one connection's handler has opened itself, those included that have ended and are not read to their end. Protects
+    /// the host's memory and descriptors. More are refused (`limit`).
+    max_client_connections: u32 = 8;
     /// Timers set at once by one connection. Protects the host's memory. More are refused (`limit`).
     max_timers: u32 = 64;
     /// Topics one connection is subscribed to. Protects the host's memory. More are refused (`limit`).
@@ -210,7 +213,7 @@ const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// What a 32-bit guest could hold at most.
 const MAX_SIZE: usize = 2 << 30;
 /// A clock that runs out more often would keep the host busy.
-const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+pub(crate) const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// With less nobody would get compression.
 const MIN_COMPRESSION_BYTES: usize = tungstenite_deflate::DECOMPRESSOR_BYTES;
 /// Room for a few control frames: with less a queue is always full.

@@ -62,6 +62,10 @@ struct State {
     /// The loop's waker while the loop sleeps; none while it runs and will look for itself.
     sleeper: Option<Waker>,
     flushers: Vec<Waker>,
+    /// The peer will send nothing more.
+    ended: bool,
+    /// Who waits for something else than the queue, and no longer when the connection has ended.
+    end_waiters: Vec<Waker>,
     /// How many messages had been handed to the network when a flush was given up.
     stalled_at: Option<u64>,
     bounds: Bounds,
@@ -167,6 +171,8 @@ impl Link {
             nodelay: None,
             sleeper: None,
             flushers: Vec::new(),
+            ended: false,
+            end_waiters: Vec::new(),
             stalled_at: None,
             bounds,
         };
@@ -309,6 +315,16 @@ impl Link {
         Poll::Pending
     }
 
+    /// Ready when the peer will send nothing more, or the connection is gone.
+    pub(crate) fn poll_ended(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut guard = self.lock();
+        let Some(state) = guard.as_mut().filter(|state| !state.ended) else { return Poll::Ready(()) };
+        if !state.end_waiters.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.end_waiters.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
     /// A flush has been given up.
     pub(crate) fn note_stalled(&self) {
         if let Some(state) = self.lock().as_mut() {
@@ -434,6 +450,13 @@ impl Link {
         }
     }
 
+    /// The peer will send nothing more: nobody waits for what it might do.
+    pub(crate) fn note_ended(&self) {
+        if let Some(state) = self.lock().as_mut() {
+            state.end();
+        }
+    }
+
     /// Nothing more will be taken from guests: whoever waits or writes is told `closed`, and timers no longer fire. What is
     /// queued may still leave.
     pub(crate) fn refuse_writes(&self) {
@@ -441,6 +464,7 @@ impl Link {
             state.ending = Ending::Closed;
             state.timers.clear();
             state.wake_flushers();
+            state.end();
         }
     }
 
@@ -457,6 +481,7 @@ impl Link {
         let state = self.lock().take();
         if let Some(mut state) = state {
             state.wake_flushers();
+            state.end();
             topics.forget(self, state.topics);
         }
     }
@@ -476,6 +501,13 @@ impl State {
             }
             Ending::Closing(_) => Ok(()),
             Ending::Closed => Err(LinkError::Closed),
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        for waker in self.end_waiters.drain(..) {
+            waker.wake();
         }
     }
 

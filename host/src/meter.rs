@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,6 +49,8 @@ pub(crate) struct Meter {
     waits_since_us: AtomicU64,
     /// Spent in earlier polls of this event.
     spent_ns: AtomicU64,
+    /// The guest waits for something that may take as long as it takes.
+    waits_freely: AtomicBool,
     /// When the current poll was first seen, or 0. An event that returns within its first tick never reads a clock.
     polled_since_ns: AtomicU64,
 }
@@ -66,8 +68,22 @@ impl Meter {
             made: tokio::time::Instant::now(),
             waits_since_us: AtomicU64::new(0),
             spent_ns: AtomicU64::new(0),
+            waits_freely: AtomicBool::new(false),
             polled_since_ns: AtomicU64::new(0),
         }
+    }
+
+    /// Until the guard is dropped, waiting costs the event none of its wall-clock time.
+    pub(crate) fn wait_freely(&self) -> FreeWait<'_> {
+        self.waits_freely.store(true, Ordering::Relaxed);
+        FreeWait(self)
+    }
+
+    /// What the guest does from here on has the times of an event of its own. Only while the guest's call is polled.
+    pub(crate) fn begin_again(&self) {
+        self.spent_ns.store(0, Ordering::Relaxed);
+        self.waits_since_us.store(0, Ordering::Relaxed);
+        self.polled_since_ns.store(now(), Ordering::Relaxed);
     }
 
     /// When the current event, which is about to wait, must have returned.
@@ -81,6 +97,7 @@ impl Meter {
     }
 
     fn start_event(&self) {
+        self.waits_freely.store(false, Ordering::Relaxed);
         self.waits_since_us.store(0, Ordering::Relaxed);
         self.spent_ns.store(0, Ordering::Relaxed);
         self.polled_since_ns.store(0, Ordering::Relaxed);
@@ -109,6 +126,15 @@ impl Meter {
         let since = self.polled_since_ns.swap(0, Ordering::Relaxed);
         let spent = if since == 0 { 0 } else { now().saturating_sub(since) };
         self.spent_ns.fetch_add(spent, Ordering::Relaxed);
+    }
+}
+
+/// See [`Meter::wait_freely`].
+pub(crate) struct FreeWait<'a>(&'a Meter);
+
+impl Drop for FreeWait<'_> {
+    fn drop(&mut self) {
+        self.0.waits_freely.store(false, Ordering::Relaxed);
     }
 }
 
@@ -147,8 +173,15 @@ impl<R, F: Future<Output = wasmtime::Result<R>>> Future for Metered<'_, F> {
             return Poll::Ready(result);
         }
         this.meter.end_poll();
+        if this.meter.waits_freely.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
         let deadline = this.meter.wall_deadline();
         let alarm = this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if alarm.deadline() < deadline {
+            // It has begun again.
+            alarm.as_mut().reset(deadline);
+        }
         ready!(alarm.as_mut().poll(cx));
         Poll::Ready(Err(WallExceeded(this.meter.wall).into()))
     }
@@ -202,5 +235,47 @@ mod tests {
         let error = Metered::new(call, &meter).await.expect_err("never returns");
         assert!(error.is::<WallExceeded>());
         assert_eq!(started.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_may_take_its_time_is_no_wall_clock_time_and_what_follows_is() {
+        let meter = Meter::new(Duration::from_millis(50), Duration::from_secs(5));
+        let call = async {
+            for _ in 0..3 {
+                // A little less than the limit, a silent minute, and a little less than the limit again.
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                {
+                    let _free = meter.wait_freely();
+                    tokio::time::sleep(Duration::from_secs(60)).await;
+                }
+                meter.begin_again();
+            }
+            std::future::pending::<wasmtime::Result<()>>().await
+        };
+        let started = tokio::time::Instant::now();
+        let error = Metered::new(call, &meter).await.expect_err("never returns");
+        assert!(error.is::<WallExceeded>());
+        assert_eq!(started.elapsed().as_secs(), 3 * 64 + 5);
+    }
+
+    #[test]
+    fn who_begins_again_has_a_budget_of_processor_time_of_its_own() {
+        let meter = Meter::new(Duration::from_millis(3), Duration::from_secs(5));
+        meter.start_event();
+        meter.start_poll(false);
+        let spin = || {
+            let since = now();
+            while now() - since < 2 * TICK.as_nanos() as u64 {
+                std::hint::spin_loop();
+            }
+        };
+        for _ in 0..3 {
+            spin();
+            assert!(meter.on_tick().is_ok());
+            meter.begin_again();
+        }
+        spin();
+        spin();
+        assert!(meter.on_tick().is_err(), "4 ms of 3");
     }
 }

@@ -7,7 +7,9 @@ use percent_encoding::percent_decode_str;
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::client::Roots;
 use crate::compression::CompressionPolicy;
+use crate::destinations::Destinations;
 use crate::handshake::{Hosts, Origins};
 use crate::limits::Limits;
 
@@ -28,6 +30,10 @@ pub struct Route {
     pub subprotocols: Option<Vec<String>>,
     /// How messages may be compressed where handler and peer want it; none forbids it.
     pub compression: Option<CompressionPolicy>,
+    /// Where its handlers may connect to.
+    pub connect: Destinations,
+    /// Whom the servers that they connect to by `wss://` must have their certificates from; none is the system's choice.
+    pub connect_ca: Option<Roots>,
     /// What becomes of subscribers that read too slowly.
     pub slow_consumer: SlowConsumer,
     /// What its connections and instances may use.
@@ -53,6 +59,8 @@ impl Route {
             origins: Origins::Same,
             subprotocols: None,
             compression: Some(CompressionPolicy::default()),
+            connect: Destinations::default(),
+            connect_ca: None,
             slow_consumer: SlowConsumer::default(),
             limits: Limits::default(),
             config: BTreeMap::new(),

@@ -6,7 +6,6 @@ use crate::bindings::types::{CompressionOptions, Rejection};
 use crate::handler::Handler;
 use crate::instance::{Answer, Call, CallFailure, Instance, Party};
 use crate::instances::{Instances, JoinError, SharedPlace};
-use crate::link::Link;
 use crate::request::Request;
 use crate::routes::{InstanceKey, Route};
 use crate::topics::Topics;
@@ -53,15 +52,14 @@ impl Seat {
         topics: &Arc<Topics>,
         instances: &Arc<Instances>,
         key: Option<&InstanceKey>,
-        link: &Arc<Link>,
+        party: Party,
     ) -> Result<Self, SeatError> {
-        let party = Party { link: link.clone(), handler: None };
         let place = match key {
-            Some(key) => Place::Shared(instances.join(key, handler, route, topics, link)?),
+            Some(key) => Place::Shared(instances.join(key, handler, route, topics, &party)?),
             None => {
                 let slot = instances.try_slot(handler).ok_or(SeatError::Full)?;
                 let instance =
-                    Instance::new(handler, route, topics, slot, link).await.map_err(SeatError::Failed)?;
+                    Instance::new(handler, route, topics, slot, &party).await.map_err(SeatError::Failed)?;
                 Place::Own(Box::new(instance))
             }
         };

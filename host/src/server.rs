@@ -22,13 +22,16 @@ use crate::answers::{
     HttpAnswer, failed, foreign_origin, healthz, internal_error, misdirected, refusal_answer,
     rejection_answer, switching_protocols, unavailable,
 };
+use crate::client::Resolver;
 use crate::close::CloseCause;
 use crate::compression::{CompressionMemory, Deflate};
 use crate::connection::Connection;
 use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
+use crate::instance::Party;
 use crate::instances::Instances;
 use crate::link::Link;
+use crate::outgoing::{Dialler, Outgoings};
 use crate::page::Page;
 use crate::request::Request;
 use crate::routes::{Captures, Route};
@@ -61,6 +64,7 @@ struct Endpoint {
     handler: Handler,
     instances: Arc<Instances>,
     compression_memory: CompressionMemory,
+    dialler: Arc<Dialler>,
 }
 
 /// A handshake that was accepted: what the connection's loop is made of, once the socket is free.
@@ -76,6 +80,7 @@ struct Accepted {
 /// handles they keep.
 struct Held {
     link: Arc<Link>,
+    outgoings: Arc<Outgoings>,
     request: Arc<Request>,
     topics: Arc<Topics>,
     _open: OpenConnection,
@@ -84,6 +89,7 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.link.end(&self.topics);
+        self.outgoings.end();
         self.request.end();
     }
 }
@@ -100,11 +106,29 @@ const LOGGED_PATH_BYTES: usize = 200;
 impl Application {
     /// An application with these routes, tried in order.
     pub fn new(routes: impl IntoIterator<Item = (Route, Handler)>, page: Option<Page>) -> Self {
-        let endpoints = routes.into_iter().map(|(route, handler)| Endpoint {
-            instances: Arc::new(Instances::new(&route.limits)),
-            compression_memory: CompressionMemory::new(&route.limits),
-            route: Arc::new(route),
-            handler,
+        Self::with_resolver(routes, page, None)
+    }
+
+    /// The same, whose handlers find the addresses of the hosts that they connect to by `resolver`; none asks the system.
+    pub fn with_resolver(
+        routes: impl IntoIterator<Item = (Route, Handler)>,
+        page: Option<Page>,
+        resolver: Option<Arc<dyn Resolver>>,
+    ) -> Self {
+        let endpoints = routes.into_iter().map(|(route, handler)| {
+            let route = Arc::new(route);
+            let compression_memory = CompressionMemory::new(&route.limits);
+            Endpoint {
+                instances: Arc::new(Instances::new(&route.limits)),
+                dialler: Arc::new(Dialler::new(
+                    route.clone(),
+                    compression_memory.budget.clone(),
+                    resolver.clone(),
+                )),
+                compression_memory,
+                route,
+                handler,
+            }
         });
         Self {
             inner: Arc::new(Inner {
@@ -252,20 +276,23 @@ impl Application {
         host: Host,
         upgrade: Upgrade,
     ) -> Result<Reply, Refusal> {
-        let Endpoint { route, handler, instances, compression_memory } = endpoint;
+        let Endpoint { route, handler, instances, compression_memory, dialler } = endpoint;
         let key =
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
         let on_upgrade = hyper::upgrade::on(&mut http);
         let (head, _) = http.into_parts();
         let link = Arc::new(Link::new(&route.limits, route.slow_consumer));
         let request = Arc::new(Request::new(&head, captures, peer, host, route.clone()));
+        let outgoings = Outgoings::new(dialler.clone());
         let held = Held {
             _open: self.inner.open.enter(&link),
             link: link.clone(),
+            outgoings: outgoings.clone(),
             request: request.clone(),
             topics: self.inner.topics.clone(),
         };
-        let mut seat = Seat::take(handler, route, &self.inner.topics, instances, key.as_ref(), &link)
+        let party = Party { link: link.clone(), outgoings, handler: None };
+        let mut seat = Seat::take(handler, route, &self.inner.topics, instances, key.as_ref(), party)
             .await
             .map_err(|error| match error {
             SeatError::Full => {
@@ -336,7 +363,7 @@ impl Opened {
     async fn on<S: Socket>(self, socket: S, read_ahead: &[u8]) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let Self { peer, seat, held, route } = self;
         let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
-        let connection = Connection::new(wire, held.link.clone(), route.clone());
+        let connection = Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone());
         Box::pin(async move {
             let cause = connection.run(seat).await;
             log_end(&held.link, &route, peer, cause);

@@ -105,15 +105,48 @@ impl<T: Transport> Socket for DeflateStream<Counted<T>> {
     }
 }
 
-/// Where one kind of connection may or may not have a layer: a call through a table for each read and write, none for a message.
-impl<T: Transport> Socket for Box<dyn Socket<Transport = T>> {
+/// Where one kind of connection may or may not have a layer: a call through a table for each read and write, none for a message. A type
+/// of its own, because of a bare `Box<dyn Socket>` the compiler cannot say that a future which holds it may be spawned.
+pub(crate) struct BoxedSocket<T>(Box<dyn Socket<Transport = T>>);
+
+impl<T: Transport> BoxedSocket<T> {
+    pub(crate) fn new(socket: impl Socket<Transport = T>) -> Self {
+        Self(Box::new(socket))
+    }
+}
+
+impl<T: Transport> AsyncRead for BoxedSocket<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_read(cx, buffer)
+    }
+}
+
+impl<T: Transport> AsyncWrite for BoxedSocket<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_shutdown(cx)
+    }
+}
+
+impl<T: Transport> Socket for BoxedSocket<T> {
     type Transport = T;
 
     fn counted(&self) -> &Counted<T> {
-        (**self).counted()
+        self.0.counted()
     }
 
     fn counted_mut(&mut self) -> &mut Counted<T> {
-        (**self).counted_mut()
+        self.0.counted_mut()
     }
 }

@@ -199,6 +199,7 @@ impl<S: Socket> Wire<S> {
     }
 
     fn end(&mut self, link: &Link, cause: CloseCause, frame: Option<CloseFrame>) {
+        link.note_ended();
         // After the peer's close frame nothing but its answer may be sent; to a peer that is gone, nothing at all. Who broke the protocol
         // still gets the answers to what came before.
         if self.gone || frame.is_some() {

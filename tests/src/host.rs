@@ -11,8 +11,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::http;
-use waterspout::client::{self, ClientConnection, ConnectOptions};
-use waterspout::{Application, InstancePolicy, Limits, Page, Pattern, Route, Runtime, Server, ServerOptions};
+use waterspout::client::{self, ClientConnection, ConnectOptions, Resolver};
+use waterspout::{
+    Application, Destinations, InstancePolicy, Limits, Page, Pattern, Route, Runtime, Server, ServerOptions,
+};
 
 use crate::client::Client;
 use crate::frames::Raw;
@@ -28,6 +30,7 @@ pub struct Builder {
     page: Option<Page>,
     options: ServerOptions,
     runtime: Option<Arc<Runtime>>,
+    resolver: Option<Arc<dyn Resolver>>,
 }
 
 #[derive(Debug)]
@@ -79,6 +82,21 @@ impl Builder {
         self
     }
 
+    /// Where the route's handlers may connect to, as an operator writes it.
+    ///
+    /// # Panics
+    /// An operator may not write that.
+    pub fn connects_to(self, destinations: &[String]) -> Self {
+        let destinations = Destinations::listed(destinations).unwrap_or_else(|error| panic!("{error}"));
+        self.route(|route| route.connect = destinations)
+    }
+
+    /// Who finds the addresses of the names that handlers connect to.
+    pub fn resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
+
     /// Another route after those there are; what is called next changes this one. Its name is its path.
     pub fn and_route(mut self, guest: Guest, path: &str) -> Self {
         self.routes.push(RouteBuilder::new(guest, path, path));
@@ -125,7 +143,7 @@ impl Builder {
             };
             (route, handler)
         });
-        let application = Application::new(routes, self.page);
+        let application = Application::with_resolver(routes, self.page, self.resolver);
         TestHost::serve(application, self.options).await
     }
 }
@@ -150,6 +168,7 @@ impl TestHost {
             page: None,
             options: ServerOptions::default(),
             runtime: None,
+            resolver: None,
         }
     }
 

@@ -155,11 +155,11 @@ impl fmt::Debug for Connection {
 }
 
 /// Rounded up, so that no timer comes early; the interface keeps numbers below 2^31.
-fn milliseconds(delay: Duration) -> Result<u32, Error> {
+pub(crate) fn milliseconds(delay: Duration) -> Result<u32, Error> {
     let rounded_up = delay.as_nanos().div_ceil(1_000_000);
     match u32::try_from(rounded_up) {
         Ok(ms) if ms <= i32::MAX as u32 => Ok(ms),
-        _ => Err(Error::Invalid(format!("a delay of {delay:?}, the most are {} ms", i32::MAX))),
+        _ => Err(Error::Invalid(format!("a time of {delay:?}, the most are {} ms", i32::MAX))),
     }
 }
 

@@ -3,9 +3,8 @@
 use std::cell::{OnceCell, RefCell};
 use std::marker::PhantomData;
 
-use crate::client::ClientEvent;
 use crate::generated::app::exports::waterspout::websocket::handler;
-use crate::generated::app::waterspout::websocket::{connection, handshake, types};
+use crate::generated::app::waterspout::websocket::{client, connection, handshake, types};
 use crate::generated::shared::exports::waterspout::websocket::shared_state;
 use crate::{CloseFrame, CompressionOptions, Connection, Handler, Message, Request};
 
@@ -139,8 +138,8 @@ impl<H: Handler> handler::GuestHandler for Adapter<H> {
         self.handler.borrow_mut().on_timer(self.connection(), token);
     }
 
-    fn on_client_event(&self, id: String, event: ClientEvent) {
-        self.handler.borrow_mut().on_client_event(self.connection(), &id, event);
+    fn on_client_event(&self, id: String, event: client::ClientEvent) {
+        self.handler.borrow_mut().on_client_event(self.connection(), &id, event.into());
     }
 
     fn on_close(&self, frame: Option<CloseFrame>) {

@@ -84,7 +84,7 @@ pub trait Handler: Default + 'static {
     /// A timer that was set with this token ([`Connection::set_timer`]) ran out.
     fn on_timer(&mut self, conn: &Connection, token: u32) {}
 
-    /// Something happened on the connection with this id, which this handler [started](crate::client::start).
+    /// Something happened on the connection with this id, which this handler [started](crate::client::websocket_start).
     fn on_client_event(&mut self, conn: &Connection, id: &str, event: ClientEvent) {}
 
     /// The connection has ended. `frame` is what the peer sent, also as its answer to our [`Connection::close`]; none

@@ -30,7 +30,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -52,7 +52,7 @@ use crate::inbox::{Arrival, Inbox};
 use crate::limits::{Limits, PongTimeout};
 use crate::link::{Closing, Errand, Link};
 use crate::routes::SlowConsumer;
-use crate::socket::{Counted, Socket};
+use crate::socket::{BoxedSocket, Counted};
 use crate::watch::{Timeouts, Watch};
 use crate::wire::Wire;
 
@@ -103,7 +103,7 @@ impl Default for ConnectOptions {
 }
 
 impl ConnectOptions {
-    fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits {
             max_message_bytes: self.max_message_bytes,
             max_queue_bytes: self.max_queue_bytes,
@@ -174,17 +174,25 @@ pub async fn connect(
     request: Request<()>,
     options: ConnectOptions,
 ) -> Result<ClientConnection, ConnectError> {
-    connect_where(request, options, |_| true).await
+    let link = Link::new(&options.limits(), SlowConsumer::default());
+    connect_for(request, options, Arc::new(link), |_| true).await
 }
 
-/// The same, but only to an address that `permit` allows. If it allows none: [`ConnectError::Denied`].
-pub(crate) async fn connect_where(
+/// Host (of an IPv6 address without its brackets) and port that a URL leads to.
+pub(crate) fn target(url: &Uri) -> Result<(String, u16), ConnectError> {
+    Target::new(url).map(|target| (target.host, target.port))
+}
+
+/// The same for a connection whose link there is already, and only to an address that `permit` allows. If it allows none:
+/// [`ConnectError::Denied`].
+pub(crate) async fn connect_for(
     request: Request<()>,
     options: ConnectOptions,
+    link: Arc<Link>,
     permit: impl Fn(SocketAddr) -> bool,
 ) -> Result<ClientConnection, ConnectError> {
     let timeout = options.connect_timeout;
-    tokio::time::timeout(timeout, Box::pin(open(request, options, permit)))
+    tokio::time::timeout(timeout, Box::pin(open(request, options, link, permit)))
         .await
         .unwrap_or(Err(ConnectError::Timeout(timeout)))
 }
@@ -192,6 +200,7 @@ pub(crate) async fn connect_where(
 async fn open(
     request: Request<()>,
     options: ConnectOptions,
+    link: Arc<Link>,
     permit: impl Fn(SocketAddr) -> bool,
 ) -> Result<ClientConnection, ConnectError> {
     let target = Target::new(request.uri())?;
@@ -230,14 +239,13 @@ async fn open(
         unreachable!("hyper gives back the socket that it was given");
     };
     let socket = Counted::new(parts.io.into_inner());
-    let (socket, read_ahead): (BoxedSocket, &[u8]) = match (deflate, &compression) {
+    let (socket, read_ahead): (_, &[u8]) = match (deflate, &compression) {
         (Some(agreed), Some(settings)) => {
             let stream = DeflateStream::new(socket, Role::Client, &agreed, settings);
-            (Box::new(stream.with_read_ahead(&parts.read_buf)), &[])
+            (BoxedSocket::new(stream.with_read_ahead(&parts.read_buf)), &[])
         }
-        _ => (Box::new(socket), &parts.read_buf),
+        _ => (BoxedSocket::new(socket), &parts.read_buf),
     };
-    let link = Link::new(&limits, SlowConsumer::default());
     if let Some(subprotocol) = subprotocol {
         link.select_subprotocol(subprotocol);
     }
@@ -279,13 +287,11 @@ fn broken(error: hyper::Error) -> ConnectError {
     }
 }
 
-type BoxedSocket = Box<dyn Socket<Transport = ClientTransport>>;
-
 /// A connection to a server; see the module. Dropped, it is gone without a close frame.
 pub struct ClientConnection {
     /// None once it has ended.
-    wire: Option<Wire<BoxedSocket>>,
-    link: Link,
+    wire: Option<Wire<BoxedSocket<ClientTransport>>>,
+    link: Arc<Link>,
     headers: HeaderMap,
     compressed: bool,
     close_frame: Option<CloseFrame>,
@@ -475,6 +481,11 @@ impl ClientConnection {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
+        self.poll_arrival(cx, true)
+    }
+
+    /// The next arrival; none once nothing more will come: then [`Self::finish`]. Without `reads` only what is queued is written.
+    pub(crate) fn poll_arrival(&mut self, cx: &mut Context<'_>, reads: bool) -> Poll<Option<Arrival>> {
         let Self { wire, link, inbox, watch, .. } = self;
         if let Some(arrival) = inbox.pop() {
             return Poll::Ready(Some(arrival));
@@ -483,28 +494,38 @@ impl ClientConnection {
         loop {
             // Before the next frame is read: it may be a close frame, after which nothing may be sent.
             let _ = wire.poll_feed(cx, link);
-            let read = wire.poll_read(cx, link);
+            let read = if reads { wire.poll_read(cx, link) } else { Poll::Pending };
             // Pongs leave, and what is queued with them. Pending: what was taken waits for the socket, which wakes the task.
             let _ = wire.poll_write(cx, link);
             if let Poll::Ready(arrival) = read {
                 // A server that goes on sending does not put off what is due.
-                watch.check(wire, link, true);
+                watch.check(wire, link, reads);
                 return Poll::Ready(arrival);
             }
             if link.next_errand(cx, Instant::now) == Errand::Write {
                 continue;
             }
-            ready!(watch.poll(cx, wire, link, true, None));
+            ready!(watch.poll(cx, wire, link, reads, None));
+            if !reads && wire.ended().is_some() {
+                return Poll::Ready(None);
+            }
         }
     }
 
+    /// How it ended, as far as the server has told: before the end of the closing handshake.
+    pub(crate) fn note_end(&mut self) -> Option<&CloseFrame> {
+        if let Some(ended) = self.wire.as_ref().and_then(Wire::ended) {
+            self.close_frame = ended.frame.clone();
+            self.close_cause = Some(ended.cause);
+        }
+        self.close_frame.as_ref()
+    }
+
     /// The end of the closing handshake, and of the socket.
-    async fn finish(&mut self) {
+    pub(crate) async fn finish(&mut self) {
+        self.note_end();
         let Some(wire) = self.wire.take() else { return };
-        let ended = wire.ended().cloned();
-        self.close_frame = ended.as_ref().and_then(|ended| ended.frame.clone());
-        let cause = ended.map_or(CloseCause::Vanished, |ended| ended.cause);
-        self.close_cause = Some(cause);
+        let cause = *self.close_cause.get_or_insert(CloseCause::Vanished);
         wire.finish(cause, &self.link, self.close_timeout).await;
     }
 }

@@ -1,80 +1,249 @@
-//! `interface client`: outgoing connections. No route may open any yet, so every attempt is `denied`, and there is no
-//! handle that a call could come from.
+//! `interface client`: connections that a handler opens itself.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
 use wasmtime::component::Resource;
 
-use super::{Answer, GuestState};
-use crate::bindings::client::{self, ConnectError, ConnectOptions, IncomingCloseFrame, IncomingMessage};
+use super::connection::wire_message;
+use super::{Answer, GuestState, answer};
+use crate::bindings::client::{
+    self, ConnectError, ConnectOptions, IncomingCloseFrame, IncomingMessage, OutgoingClientEvent,
+    OutgoingConnectError,
+};
+use crate::bindings::types::{Error, OutgoingCloseFrame, OutgoingMessage};
+use crate::close::{CloseFrame, CloseRequest};
+use crate::inbox::Arrival;
+use crate::link::Closing;
+use crate::outgoing::{ClientEvent, Dial, DialError, Outgoing, Style};
 
-/// What a guest's `client-connection` handle stands for: none is ever made.
+/// What a guest's `client-connection` handle stands for. Dropping it closes nothing.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-pub enum ClientConnectionHandle {}
+pub struct ClientConnectionHandle(Arc<Outgoing>);
 
 type Handle = Resource<ClientConnectionHandle>;
 
 impl GuestState {
-    /// Traps on a handle that was never given out, as wasmtime does before it gets here.
-    fn client(&self, handle: &Handle) -> wasmtime::Result<std::convert::Infallible> {
-        match *self.table.get(handle)? {}
+    fn outgoing(&self, handle: &Handle) -> wasmtime::Result<&Arc<Outgoing>> {
+        Ok(&self.table.get(handle)?.0)
+    }
+
+    fn dial(
+        &self,
+        url: String,
+        options: Option<ConnectOptions>,
+        style: Style,
+    ) -> wasmtime::Result<Result<Arc<Outgoing>, DialError>> {
+        Ok(self.serving()?.outgoings.dial(dial(url, options), style))
+    }
+
+    fn hand_out(&mut self, outgoing: Arc<Outgoing>) -> wasmtime::Result<Handle> {
+        Ok(self.table.push(ClientConnectionHandle(outgoing))?)
+    }
+}
+
+/// What a guest asks for, in the host's terms.
+fn dial(url: String, options: Option<ConnectOptions>) -> Dial {
+    let Some(options) = options else { return Dial { url, ..Dial::default() } };
+    let milliseconds = |ms: u32| Duration::from_millis(ms.into());
+    Dial {
+        url,
+        headers: options.headers,
+        subprotocols: options.subprotocols,
+        connect_timeout: options.connect_timeout_ms.map(milliseconds),
+        max_message_bytes: options.max_message_size.map(|bytes| bytes as usize),
+        ping_interval: options.ping_interval_ms.map(milliseconds),
+        pong_timeout: options.ping_timeout_ms.map(milliseconds),
+        compression: options.compression.map(|options| (options.level, options.mem_level)),
+    }
+}
+
+fn connect_error(error: DialError) -> ConnectError {
+    match error {
+        DialError::Denied => ConnectError::Denied,
+        DialError::Closed => ConnectError::Closed,
+        DialError::Limit(limit) => ConnectError::Limit(limit.into()),
+        DialError::InvalidUrl(why) => ConnectError::InvalidUrl(why),
+        DialError::Network(why) => ConnectError::Network(why),
+        DialError::Timeout => ConnectError::Timeout,
+        DialError::Http(status) => ConnectError::Http(status),
+        DialError::Protocol(why) => ConnectError::Protocol(why),
+    }
+}
+
+/// What happened on an outgoing connection, as its handler is told.
+pub(crate) fn outgoing_event(event: &ClientEvent) -> OutgoingClientEvent<'_> {
+    match event {
+        ClientEvent::Opened => OutgoingClientEvent::Opened,
+        ClientEvent::Failed(error) => OutgoingClientEvent::Failed(match error {
+            DialError::Denied => OutgoingConnectError::Denied,
+            DialError::Closed => OutgoingConnectError::Closed,
+            DialError::Limit(limit) => OutgoingConnectError::Limit(limit),
+            DialError::InvalidUrl(why) => OutgoingConnectError::InvalidUrl(why),
+            DialError::Network(why) => OutgoingConnectError::Network(why),
+            DialError::Timeout => OutgoingConnectError::Timeout,
+            DialError::Http(status) => OutgoingConnectError::Http(*status),
+            DialError::Protocol(why) => OutgoingConnectError::Protocol(why),
+        }),
+        ClientEvent::Arrived(Arrival::Text(text)) => {
+            OutgoingClientEvent::Message(OutgoingMessage::Text(text))
+        }
+        ClientEvent::Arrived(Arrival::Binary(bytes)) => {
+            OutgoingClientEvent::Message(OutgoingMessage::Binary(bytes))
+        }
+        ClientEvent::Arrived(Arrival::Ping(data) | Arrival::Pong(data)) => OutgoingClientEvent::Pong(data),
+        ClientEvent::Closed(frame) => OutgoingClientEvent::Closed(
+            frame.as_ref().map(|frame| OutgoingCloseFrame { code: frame.code, reason: &frame.reason }),
+        ),
     }
 }
 
 impl client::HostClientConnection for GuestState {
     fn id(&mut self, handle: Handle) -> wasmtime::Result<String> {
-        match self.client(&handle)? {}
+        Ok(self.outgoing(&handle)?.link.id().to_owned())
     }
 
     fn selected_subprotocol(&mut self, handle: Handle) -> wasmtime::Result<Option<String>> {
-        match self.client(&handle)? {}
+        Ok(self.outgoing(&handle)?.link.selected_subprotocol().map(str::to_owned))
     }
 
-    fn read_message(&mut self, handle: Handle, _: Option<u32>) -> Answer<Option<IncomingMessage>> {
-        match self.client(&handle)? {}
+    async fn read_message(
+        &mut self,
+        handle: Handle,
+        timeout_ms: Option<u32>,
+    ) -> Answer<Option<IncomingMessage>> {
+        let outgoing = self.outgoing(&handle)?.clone();
+        if outgoing.style() == Style::Callback {
+            let why = "made by `start`: its messages come to `on-client-event`";
+            return Ok(Err(Error::Invalid(why.into())));
+        }
+        let link = self.serving()?.link.clone();
+        let asked_until = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms.into()));
+        let shared = self.is_shared();
+        let until = if shared { Some(self.wait_until()) } else { None };
+        let until = asked_until.into_iter().chain(until).min();
+        let mut waited = false;
+        let reading = poll_fn(|cx| {
+            if let Poll::Ready(message) = outgoing.poll_message(cx) {
+                return Poll::Ready(Ok(message));
+            }
+            if link.poll_ended(cx).is_ready() {
+                return Poll::Ready(Err(Error::Closed));
+            }
+            waited = true;
+            Poll::Pending
+        });
+        let result = {
+            // Alone in its instance a guest may wait for a message as long as that takes.
+            let _free = (!shared).then(|| self.meter.wait_freely());
+            match until {
+                Some(until) => tokio::time::timeout_at(until, reading).await.unwrap_or(Err(Error::Timeout)),
+                None => reading.await,
+            }
+        };
+        if !shared && (waited || result.is_ok()) {
+            self.meter.begin_again();
+        }
+        Ok(result.map(|message| {
+            message.map(|message| match message {
+                Arrival::Text(text) => IncomingMessage::Text(text.as_str().to_owned()),
+                Arrival::Binary(bytes) | Arrival::Ping(bytes) | Arrival::Pong(bytes) => {
+                    IncomingMessage::Binary(bytes.into())
+                }
+            })
+        }))
     }
 
-    fn write_message(&mut self, handle: Handle, _: IncomingMessage) -> Answer {
-        match self.client(&handle)? {}
+    fn write_message(&mut self, handle: Handle, message: IncomingMessage) -> Answer {
+        let outgoing = self.outgoing(&handle)?;
+        if !outgoing.is_open() {
+            return Ok(Err(Error::Closed));
+        }
+        answer(outgoing.link.write(wire_message(message)))
     }
 
-    fn flush(&mut self, handle: Handle) -> Answer {
-        match self.client(&handle)? {}
+    async fn flush(&mut self, handle: Handle) -> Answer {
+        let outgoing = self.outgoing(&handle)?.clone();
+        if !outgoing.is_open() {
+            return Ok(Err(Error::Closed));
+        }
+        self.flush_link(&outgoing.link).await
     }
 
-    fn ping(&mut self, handle: Handle, _: Vec<u8>) -> Answer {
-        match self.client(&handle)? {}
+    fn ping(&mut self, handle: Handle, data: Vec<u8>) -> Answer {
+        let outgoing = self.outgoing(&handle)?;
+        if !outgoing.is_open() {
+            return Ok(Err(Error::Closed));
+        }
+        answer(outgoing.link.ping(data))
     }
 
-    fn close(&mut self, handle: Handle, _: Option<u16>, _: Option<String>) -> Answer {
-        match self.client(&handle)? {}
+    fn close(&mut self, handle: Handle, code: Option<u16>, reason: Option<String>) -> Answer {
+        let outgoing = self.outgoing(&handle)?;
+        let request = match CloseRequest::new(code, reason) {
+            Ok(request) => request,
+            Err(why) => return Ok(Err(Error::Invalid(why))),
+        };
+        if outgoing.cancel() {
+            return Ok(Ok(()));
+        }
+        answer(outgoing.link.close(Closing::Handler(request)))
     }
 
     fn close_frame(&mut self, handle: Handle) -> wasmtime::Result<Option<IncomingCloseFrame>> {
-        match self.client(&handle)? {}
+        let frame = self.outgoing(&handle)?.close_frame();
+        Ok(frame.map(|CloseFrame { code, reason }| IncomingCloseFrame { code, reason }))
     }
 
     fn drop(&mut self, handle: Handle) -> wasmtime::Result<()> {
-        match self.client(&handle)? {}
+        self.table.delete(handle)?;
+        Ok(())
     }
 }
 
 impl client::Host for GuestState {
-    fn connect(
+    async fn connect(
         &mut self,
-        _: String,
-        _: Option<ConnectOptions>,
+        url: String,
+        options: Option<ConnectOptions>,
     ) -> wasmtime::Result<Result<Handle, ConnectError>> {
-        Ok(Err(ConnectError::Denied))
+        let outgoing = match self.dial(url, options, Style::Coroutine)? {
+            Ok(outgoing) => outgoing,
+            Err(error) => return Ok(Err(connect_error(error))),
+        };
+        let link = self.serving()?.link.clone();
+        let opening = poll_fn(|cx| match outgoing.poll_opened(cx) {
+            Poll::Ready(opened) => Poll::Ready(opened),
+            Poll::Pending => link.poll_ended(cx).map(|()| Err(DialError::Closed)),
+        });
+        let opened = tokio::time::timeout_at(self.wait_until(), opening).await;
+        match opened.unwrap_or(Err(DialError::Timeout)) {
+            Ok(()) => self.hand_out(outgoing).map(Ok),
+            Err(error) => {
+                outgoing.abandon();
+                Ok(Err(connect_error(error)))
+            }
+        }
     }
 
     fn start(
         &mut self,
-        _: String,
-        _: Option<ConnectOptions>,
+        url: String,
+        options: Option<ConnectOptions>,
     ) -> wasmtime::Result<Result<Handle, ConnectError>> {
-        Ok(Err(ConnectError::Denied))
+        match self.dial(url, options, Style::Callback)? {
+            Ok(outgoing) => self.hand_out(outgoing).map(Ok),
+            Err(error) => Ok(Err(connect_error(error))),
+        }
     }
 
-    fn get(&mut self, _: String) -> wasmtime::Result<Option<Handle>> {
-        Ok(None)
+    fn get(&mut self, id: String) -> wasmtime::Result<Option<Handle>> {
+        match self.serving()?.outgoings.get(&id) {
+            Some(outgoing) => self.hand_out(outgoing).map(Some),
+            None => Ok(None),
+        }
     }
 }

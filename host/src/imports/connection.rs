@@ -20,6 +20,20 @@ impl GuestState {
     fn link(&self, handle: &Resource<ConnectionHandle>) -> wasmtime::Result<&Arc<Link>> {
         Ok(&self.table.get(handle)?.0)
     }
+
+    /// Waits until what is queued has left, as long as an import may.
+    pub(super) async fn flush_link(&mut self, link: &Link) -> Answer {
+        if self.is_shared() && link.is_stalled() {
+            return Ok(Err(Error::Timeout));
+        }
+        match tokio::time::timeout_at(self.wait_until(), link.flush()).await {
+            Ok(result) => answer(result),
+            Err(_) => {
+                link.note_stalled();
+                Ok(Err(Error::Timeout))
+            }
+        }
+    }
 }
 
 /// What a guest wrote, as tungstenite takes it; nothing is copied.
@@ -50,16 +64,7 @@ impl connection::HostConnection for GuestState {
 
     async fn flush(&mut self, connection: Resource<ConnectionHandle>) -> Answer {
         let link = self.link(&connection)?.clone();
-        if self.is_shared() && link.is_stalled() {
-            return Ok(Err(Error::Timeout));
-        }
-        match tokio::time::timeout_at(self.wait_until(), link.flush()).await {
-            Ok(result) => answer(result),
-            Err(_) => {
-                link.note_stalled();
-                Ok(Err(Error::Timeout))
-            }
-        }
+        self.flush_link(&link).await
     }
 
     fn buffered_amount(&mut self, connection: Resource<ConnectionHandle>) -> wasmtime::Result<u32> {

@@ -16,9 +16,11 @@ use tokio::time::Instant;
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 
 use crate::bindings;
+use crate::instance::Party;
 use crate::limits::WAIT_MARGIN;
 use crate::link::{Link, LinkError};
 use crate::meter::Meter;
+use crate::outgoing::Outgoings;
 use crate::routes::{InstancePolicy, Route};
 use crate::topics::Topics;
 
@@ -31,6 +33,12 @@ use limiter::InstanceLimiter;
 use output::Speaker;
 use wasi::Wasi;
 
+/// The connection whose event is running, and those that its handler has opened.
+struct Serving {
+    link: Arc<Link>,
+    outgoings: Arc<Outgoings>,
+}
+
 /// What one instance's imports work on.
 pub(crate) struct GuestState {
     pub(crate) table: ResourceTable,
@@ -40,7 +48,7 @@ pub(crate) struct GuestState {
     topics: Arc<Topics>,
     /// Whose event is running, for what the guest prints.
     speaker: Arc<Speaker>,
-    serving: Option<Arc<Link>>,
+    serving: Option<Serving>,
     wasi: Wasi,
 }
 
@@ -63,11 +71,15 @@ impl GuestState {
     }
 
     /// The next event is this connection's.
-    pub(crate) fn start_event(&mut self, link: &Arc<Link>) {
-        if !self.serving.as_ref().is_some_and(|serving| Arc::ptr_eq(serving, link)) {
+    pub(crate) fn start_event(&mut self, Party { link, outgoings, .. }: &Party) {
+        if !self.serving.as_ref().is_some_and(|serving| Arc::ptr_eq(&serving.link, link)) {
             self.speaker.speaks_for(link);
-            self.serving = Some(link.clone());
+            self.serving = Some(Serving { link: link.clone(), outgoings: outgoings.clone() });
         }
+    }
+
+    fn serving(&self) -> wasmtime::Result<&Serving> {
+        self.serving.as_ref().ok_or_else(|| wasmtime::format_err!("no event is running"))
     }
 
     /// Until when an import may wait: a little less than the event's wall-clock limit, so that the guest can still return; and not

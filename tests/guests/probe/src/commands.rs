@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs, thread};
 
 use waterspout_guest::serde_json::json;
-use waterspout_guest::{Connection, Error, Message, Request, Shared, client, config, publish};
+use waterspout_guest::{Connection, Error, Message, Request, Shared, config, publish};
 
 use crate::instance::Instance;
-use crate::wasi;
+use crate::{upstream, wasi};
 
 /// Where a command runs.
 pub(crate) struct Context<'c> {
@@ -40,6 +40,7 @@ impl<T: Into<String>> From<T> for Answer {
 pub(crate) fn run(word: &str, rest: &str, context: &Context<'_>) -> Answer {
     act(word, rest, context)
         .or_else(|| on_connection(word, rest, context))
+        .or_else(|| upstream::run(word, rest, context))
         .or_else(|| of_request(word, rest, context.request))
         .or_else(|| of_instance(word, rest, context))
         .or_else(|| of_wasi(word, rest))
@@ -76,8 +77,6 @@ fn act(word: &str, rest: &str, context: &Context<'_>) -> Option<Answer> {
             let (topic, bytes) = pair(rest);
             outcome(publish(topic, "x".repeat(size(bytes)))).into()
         }
-        "dial" => client::connect(rest, None).map_or_else(|error| error.to_string(), |_| "ok".into()).into(),
-        "start" => client::start(rest, None).map_or_else(|error| error.to_string(), |_| "ok".into()).into(),
         _ => return None,
     })
 }
@@ -278,7 +277,7 @@ fn close(conn: &Connection, how: &str) -> Result<(), Error> {
 }
 
 /// Calls `act` with 1 to `count`, until it fails: `VERB HOW-OFTEN: OUTCOME`.
-fn repeat(verb: &str, count: u32, mut act: impl FnMut(u32) -> Result<(), Error>) -> String {
+pub(crate) fn repeat(verb: &str, count: u32, mut act: impl FnMut(u32) -> Result<(), Error>) -> String {
     for index in 1..=count {
         let result = act(index);
         if result.is_err() {
@@ -288,7 +287,7 @@ fn repeat(verb: &str, count: u32, mut act: impl FnMut(u32) -> Result<(), Error>)
     format!("{verb} {count}: ok")
 }
 
-fn outcome(result: Result<(), Error>) -> String {
+pub(crate) fn outcome(result: Result<(), Error>) -> String {
     match result {
         Ok(()) => "ok".into(),
         Err(Error::Closed) => "closed".into(),
@@ -300,20 +299,20 @@ fn outcome(result: Result<(), Error>) -> String {
     }
 }
 
-fn or_none(value: Option<String>) -> Answer {
+pub(crate) fn or_none(value: Option<String>) -> Answer {
     value.unwrap_or_else(|| "none".into()).into()
 }
 
-fn pair(text: &str) -> (&str, &str) {
+pub(crate) fn pair(text: &str) -> (&str, &str) {
     text.split_once(' ').unwrap_or((text, ""))
 }
 
-fn number<N: std::str::FromStr>(text: &str) -> N {
+pub(crate) fn number<N: std::str::FromStr>(text: &str) -> N {
     text.parse().unwrap_or_else(|_| panic!("`{text}` is no such number"))
 }
 
 /// `100`, `64KiB`, `3MiB`.
-fn size(text: &str) -> usize {
+pub(crate) fn size(text: &str) -> usize {
     let (digits, unit) = match text.split_once(|c: char| c.is_ascii_alphabetic()) {
         Some((digits, "iB")) => (digits, if text.contains('K') { 1 << 10 } else { 1 << 20 }),
         _ => (text, 1),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use waterspout_guest::client::ClientConnection;
 use waterspout_guest::{Connection, Shared, publish};
 
 use crate::wasi::Pollable;
@@ -19,6 +20,10 @@ pub(crate) struct Instance {
     /// Kept so that it is not given back.
     memory: Vec<Vec<u8>>,
     handles: Vec<Pollable>,
+    /// The connection that each handler opened last.
+    upstreams: BTreeMap<u32, ClientConnection>,
+    /// Those before.
+    earlier: Vec<ClientConnection>,
 }
 
 impl Instance {
@@ -80,6 +85,20 @@ impl Instance {
         let grown = memory.try_reserve_exact(bytes).is_ok();
         self.memory.push(memory);
         grown
+    }
+
+    pub(crate) fn keep_upstream(&mut self, number: u32, connection: ClientConnection) {
+        self.earlier.extend(self.upstreams.insert(number, connection));
+    }
+
+    pub(crate) fn upstream(&self, number: u32) -> Option<ClientConnection> {
+        self.upstreams.get(&number).cloned()
+    }
+
+    /// Drops the handles, all of them.
+    pub(crate) fn forget_upstreams(&mut self) {
+        self.upstreams.clear();
+        self.earlier.clear();
     }
 
     pub(crate) fn hold(&mut self, handle: Pollable) {

@@ -5,18 +5,19 @@
 //!
 //! - In the query, under the name of a function: `?open=say+hello&open=trap`. They run in that order. The first space may be
 //!   a colon: `?prepare=status:418`. The names: `constructor`, `prepare`, `origin` (check-origin), `select`
-//!   (select-subprotocol), `compression`, `open`, `message`, `ping`, `pong`, `writable`, `timer`, `close`.
+//!   (select-subprotocol), `compression`, `open`, `message`, `ping`, `pong`, `writable`, `timer`, `client`, `close`.
 //! - In a text message, one a line; without `?message=...`, which takes their place. A binary message is sent back.
 //!
 //! What a command of a message answers is written to its connection, as text; if the queue is full, before anything else in
 //! on-writable. What one of the query answers goes to the history, except an error of parsing, which panics.
-//! Without commands in the query, `on-ping DATA`, `on-pong DATA`, `on-writable` and `on-timer TOKEN` are written to the peer.
+//! Without commands in the query, `on-ping DATA`, `on-pong DATA`, `on-writable`, `on-timer TOKEN` and `on-client-event EVENT` are written to the
+//! peer.
 //!
 //! # What is remembered
 //!
 //! A line for each call: `1 constructor`, `1 prepare`, `1 check-origin ORIGIN`, `1 select-subprotocol a,b`,
 //! `1 get-compression-options`, `1 open`, `1 on-message text TEXT`, `1 on-message binary LENGTH`, `1 on-ping DATA`,
-//! `1 on-pong DATA`, `1 on-writable`, `1 on-timer TOKEN`, `1 on-close CODE REASON` or `1 on-close none`, `1 drop`; and
+//! `1 on-pong DATA`, `1 on-writable`, `1 on-timer TOKEN`, `1 on-client-event EVENT`, `1 on-close CODE REASON` or `1 on-close none`, `1 drop`; and
 //! `1 open: COMMAND = ANSWER` for a command of the query. The number tells the instance's handlers apart, in the order of
 //! their constructors. Texts are cut after 60 characters. With `?report=TOPIC` each line is also published, for connections
 //! of other instances. The commands `history` and `watch` are not listed.
@@ -58,17 +59,24 @@
 //! | `random N`, `hash` | N random bytes in hexadecimal; what a new `HashMap` would hash 0 to |
 //! | `now`, `ticks` | milliseconds since 1970; nanoseconds of the monotonic clock |
 //! | `print TEXT`, `eprint TEXT`, `print-part TEXT`, `print-long N` | a line; one without its end; one of N bytes |
-//! | `dial URL`, `start URL` | the interface `client` |
+//! | `dial URL OPTIONS`, `start URL OPTIONS` | `websocket_connect`, `websocket_start`; what follows is about the last one. Options, separated by spaces: `sub=NAME`, `header=NAME:VALUE`, `timeout=MS`, `max=SIZE`, `ping=MS`, `pong=MS`, `deflate` |
+//! | `up-read`, `up-read MS` | the next message's text, `binary LENGTH`, or `none` |
+//! | `up-pump` | writes each message that comes to its own connection, as it came, until there are no more: `pumped N: none` |
+//! | `up-say TEXT`, `up-write N x SIZE`, `up-ping TEXT`, `up-flush`, `up-close CODE REASON` | |
+//! | `up-forget` | drops all handles of such connections |
+//! | `up-id`, `up-subprotocol`, `up-frame`, `up-get ID` | `none` if there is none |
 //!
 //! Only in `prepare`: `status CODE BODY`, `rejection-header NAME VALUE`, `redirect URL`. Only in `origin`: `allow`, `deny`. In
 //! `select`: what is no command is the answer. In `compression`: `on`, `level N`, `mem-level N`.
 
 mod commands;
 mod instance;
+mod upstream;
 mod wasi;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use waterspout_guest::client::ClientEvent;
 use waterspout_guest::{
     CloseFrame, CompressionOptions, Connection, Error, Handler, Message, Rejection, Request, Shared,
 };
@@ -291,6 +299,10 @@ impl Handler for Probe {
         self.on_event("timer", conn, format!("on-timer {token}"));
     }
 
+    fn on_client_event(&mut self, conn: &Connection, _: &str, event: ClientEvent) {
+        self.on_event("client", conn, format!("on-client-event {}", upstream::shown(&event)));
+    }
+
     fn on_close(&mut self, conn: &Connection, frame: Option<CloseFrame>) {
         Instance::shared().closed(self.number);
         match frame {
@@ -310,7 +322,7 @@ impl Drop for Probe {
 }
 
 /// The query's names.
-const FUNCTIONS: [&str; 13] = [
+const FUNCTIONS: [&str; 14] = [
     "constructor",
     "prepare",
     "origin",
@@ -322,6 +334,7 @@ const FUNCTIONS: [&str; 13] = [
     "pong",
     "writable",
     "timer",
+    "client",
     "close",
     "report",
 ];

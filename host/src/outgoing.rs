@@ -1,0 +1,552 @@
+//! Connections that a handler opens itself. Each is a task that drives its socket; imports and the handler's own loop see what it has
+//! brought, bounded, so that TCP slows a server down whose messages nobody reads.
+//!
+//! They belong to the connection whose handler opened them, not to its instance: they end with that connection (1001), and stay when
+//! another instance goes on with it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::Request;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+
+use crate::client::{self, ConnectError, ConnectOptions, Resolver};
+use crate::close::{CloseCause, CloseFrame};
+use crate::compression::{Budget, Level, MemLevel, Settings};
+use crate::inbox::{Arrival, Inbox};
+use crate::limits::MIN_TIMEOUT;
+use crate::link::{Closing, Link};
+use crate::routes::{Route, SlowConsumer};
+
+/// What a handler asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Dial {
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) max_message_bytes: Option<usize>,
+    pub(crate) ping_interval: Option<Duration>,
+    pub(crate) pong_timeout: Option<Duration>,
+    /// Level and memory level.
+    pub(crate) compression: Option<(Option<u8>, Option<u8>)>,
+}
+
+/// Who brings a handler what its connection has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// The handler asks: `read-message`.
+    Coroutine,
+    /// It is told: `on-client-event`.
+    Callback,
+}
+
+/// Why there is no connection; the WIT's `connect-error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DialError {
+    Denied,
+    Closed,
+    Limit(&'static str),
+    InvalidUrl(String),
+    Network(String),
+    Timeout,
+    Http(u16),
+    Protocol(String),
+}
+
+impl From<ConnectError> for DialError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::InvalidUrl(why) => Self::InvalidUrl(why),
+            ConnectError::InvalidRequest(why) | ConnectError::Protocol(why) => Self::Protocol(why),
+            ConnectError::Denied(_) => Self::Denied,
+            ConnectError::Timeout(_) => Self::Timeout,
+            ConnectError::Http(answer) => Self::Http(answer.status().as_u16()),
+            error @ (ConnectError::Refused(_) | ConnectError::Network(_) | ConnectError::Tls(_)) => {
+                Self::Network(error.to_string())
+            }
+        }
+    }
+}
+
+/// What happens on a connection of [`Style::Callback`], in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ClientEvent {
+    Opened,
+    Failed(DialError),
+    /// No ping: it has been answered, and the interface has no event for it.
+    Arrived(Arrival),
+    Closed(Option<CloseFrame>),
+}
+
+/// Opens connections for the handlers of one route.
+#[derive(Debug)]
+pub(crate) struct Dialler {
+    route: Arc<Route>,
+    compression_memory: Budget,
+    resolver: Option<Arc<dyn Resolver>>,
+}
+
+impl Dialler {
+    pub(crate) fn new(
+        route: Arc<Route>,
+        compression_memory: Budget,
+        resolver: Option<Arc<dyn Resolver>>,
+    ) -> Self {
+        Self { route, compression_memory, resolver }
+    }
+
+    /// What to ask whom for, if the route allows it.
+    fn prepare(&self, dial: Dial) -> Result<(Request<()>, ConnectOptions), DialError> {
+        let limits = &self.route.limits;
+        let mut request = Request::get(&dial.url);
+        for (name, value) in &dial.headers {
+            request = request.header(name, value);
+        }
+        let request = match request.body(()) {
+            Ok(request) => request,
+            Err(_) if dial.url.parse::<http::Uri>().is_err() => {
+                return Err(DialError::InvalidUrl(format!("`{}` is no URL", dial.url.escape_debug())));
+            }
+            Err(error) => return Err(DialError::Protocol(format!("a header cannot be sent: {error}"))),
+        };
+        let (host, port) = client::target(request.uri())?;
+        if !self.route.connect.allow(&host, port) {
+            tracing::debug!(route = %self.route.name, host, port, "not on the route's list `connect`");
+            return Err(DialError::Denied);
+        }
+        let default = ConnectOptions::default();
+        let most = limits.max_message_bytes;
+        let compression = dial.compression.map(|options| self.settings(options)).transpose()?;
+        let options = ConnectOptions {
+            subprotocols: dial.subprotocols,
+            connect_timeout: dial.connect_timeout.unwrap_or(default.connect_timeout),
+            max_message_bytes: dial.max_message_bytes.map_or(most, |bytes| bytes.min(most)),
+            max_queue_bytes: limits.max_queue_bytes,
+            close_timeout: limits.close_timeout,
+            write_timeout: limits.write_timeout,
+            ping_interval: dial.ping_interval.map(|interval| match interval {
+                Duration::ZERO => interval,
+                interval => interval.max(MIN_TIMEOUT),
+            }),
+            pong_timeout: dial.pong_timeout,
+            compression,
+            ca: self.route.connect_ca.clone(),
+            resolver: self.resolver.clone(),
+        };
+        Ok((request, options))
+    }
+
+    fn settings(&self, (level, mem_level): (Option<u8>, Option<u8>)) -> Result<Settings, DialError> {
+        let wrong = |error: tungstenite_deflate::OutOfRange| DialError::Protocol(error.to_string());
+        Ok(Settings {
+            level: level.map(Level::try_from).transpose().map_err(wrong)?.unwrap_or_default(),
+            mem_level: mem_level.map(MemLevel::try_from).transpose().map_err(wrong)?.unwrap_or_default(),
+            budget: self.compression_memory.clone(),
+            ..Settings::default()
+        })
+    }
+}
+
+/// The outgoing connections of one connection's handler.
+#[derive(Debug)]
+pub(crate) struct Outgoings {
+    dialler: Arc<Dialler>,
+    permits: Arc<Semaphore>,
+    /// There has been one: spares the loop the lock.
+    used: AtomicBool,
+    set: Mutex<Set>,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    life: Life,
+    connections: Vec<Arc<Outgoing>>,
+    /// Those that have an event for their handler, each once.
+    ready: VecDeque<Arc<Outgoing>>,
+    /// The handler's loop, while it sleeps.
+    sleeper: Option<Waker>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    #[default]
+    BeforeOpen,
+    Open,
+    Ended,
+}
+
+impl Outgoings {
+    pub(crate) fn new(dialler: Arc<Dialler>) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(dialler.route.limits.max_client_connections as usize));
+        Arc::new(Self { dialler, permits, used: AtomicBool::new(false), set: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Set> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The handler's own connection is open: from now on it may have others.
+    pub(crate) fn open(&self) {
+        let mut set = self.lock();
+        if set.life == Life::BeforeOpen {
+            set.life = Life::Open;
+        }
+    }
+
+    /// Begins to connect.
+    pub(crate) fn dial(self: &Arc<Self>, dial: Dial, style: Style) -> Result<Arc<Outgoing>, DialError> {
+        match self.lock().life {
+            Life::BeforeOpen => return Err(DialError::Denied),
+            Life::Ended => return Err(DialError::Closed),
+            Life::Open => {}
+        }
+        let (request, options) = self.dialler.prepare(dial)?;
+        let permit = self.permits.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| DialError::Limit("max-client-connections"))?;
+        let link = Arc::new(Link::new(&options.limits(), SlowConsumer::Drop));
+        let outgoing = Arc::new(Outgoing {
+            link,
+            style,
+            owner: Arc::downgrade(self),
+            state: Mutex::new(State {
+                phase: Phase::Connecting(None),
+                inbox: Inbox::default(),
+                opened_owed: false,
+                end_owed: style == Style::Callback,
+                queued: false,
+                abandoned: false,
+                waiter: None,
+                driver: None,
+                permit: Some(permit),
+            }),
+        });
+        let driving = tokio::spawn(drive(outgoing.clone(), self.dialler.clone(), request, options));
+        if let Phase::Connecting(abort) = &mut outgoing.lock().phase {
+            *abort = Some(driving.abort_handle());
+        }
+        let mut set = self.lock();
+        if set.life == Life::Ended {
+            drop(set);
+            outgoing.abandon();
+            return Err(DialError::Closed);
+        }
+        set.connections.retain(|other| !other.is_done());
+        set.connections.push(outgoing.clone());
+        self.used.store(true, Ordering::Release);
+        Ok(outgoing)
+    }
+
+    /// One of these by its id.
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Outgoing>> {
+        self.lock().connections.iter().find(|outgoing| outgoing.link.id() == id).cloned()
+    }
+
+    /// The next event of any of them, in turn; the id says whose.
+    pub(crate) fn poll_event(&self, cx: &Context<'_>) -> Poll<(String, ClientEvent)> {
+        if !self.used.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        loop {
+            let mut set = self.lock();
+            let Some(outgoing) = set.ready.pop_front() else {
+                if !set.sleeper.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    set.sleeper = Some(cx.waker().clone());
+                }
+                return Poll::Pending;
+            };
+            drop(set);
+            if let Some(event) = outgoing.pop_event() {
+                return Poll::Ready((outgoing.link.id().to_owned(), event));
+            }
+        }
+    }
+
+    fn make_ready(&self, outgoing: Arc<Outgoing>) {
+        let mut set = self.lock();
+        set.ready.push_back(outgoing);
+        let sleeper = set.sleeper.take();
+        drop(set);
+        if let Some(waker) = sleeper {
+            waker.wake();
+        }
+    }
+
+    /// The handler's own connection has ended, and so these do (1001). Nobody is told any more.
+    pub(crate) fn end(&self) {
+        let mut set = self.lock();
+        set.life = Life::Ended;
+        set.ready.clear();
+        let connections = std::mem::take(&mut set.connections);
+        drop(set);
+        for outgoing in connections {
+            outgoing.abandon();
+        }
+    }
+}
+
+/// One outgoing connection, as its handler sees it.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) link: Arc<Link>,
+    style: Style,
+    owner: Weak<Outgoings>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// What has come and has not been read.
+    inbox: Inbox,
+    /// [`Style::Callback`]: these events have not been told.
+    opened_owed: bool,
+    end_owed: bool,
+    /// It stands among those that are ready.
+    queued: bool,
+    /// Nobody reads any more.
+    abandoned: bool,
+    /// The guest, which waits for the 101 or for a message.
+    waiter: Option<Waker>,
+    /// The task that drives the socket, which waits for room.
+    driver: Option<Waker>,
+    /// Kept until it has ended and is read to its end, whatever handles a guest still holds.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// None before the task has begun.
+    Connecting(Option<AbortHandle>),
+    Open,
+    Failed(DialError),
+    Closed(Option<CloseFrame>),
+}
+
+impl State {
+    fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Failed(_) | Phase::Closed(_))
+    }
+
+    fn pop(&mut self) -> Option<Arrival> {
+        let arrival = self.inbox.pop()?;
+        if self.inbox.has_room()
+            && let Some(driver) = self.driver.take()
+        {
+            driver.wake();
+        }
+        Some(arrival)
+    }
+
+    /// Once there is nothing left that anybody could want.
+    fn let_go(&mut self) {
+        if self.has_ended() && self.inbox.is_empty() && !self.opened_owed && !self.end_owed {
+            self.permit = None;
+        }
+    }
+}
+
+impl Outgoing {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Has been opened and has not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.lock().phase, Phase::Open)
+    }
+
+    fn is_done(&self) -> bool {
+        self.lock().permit.is_none()
+    }
+
+    /// What the server closed with, once it has.
+    pub(crate) fn close_frame(&self) -> Option<CloseFrame> {
+        match &self.lock().phase {
+            Phase::Closed(frame) => frame.clone(),
+            _ => None,
+        }
+    }
+
+    /// Closes a connection that is not open yet; true if it was one.
+    pub(crate) fn cancel(self: &Arc<Self>) -> bool {
+        let mut state = self.lock();
+        let Phase::Connecting(abort) = &mut state.phase else { return false };
+        if let Some(abort) = abort.take() {
+            abort.abort();
+        }
+        drop(state);
+        self.change(|state| state.phase = Phase::Failed(DialError::Closed));
+        true
+    }
+
+    /// Ready once it is open, or will never be.
+    pub(crate) fn poll_opened(&self, cx: &Context<'_>) -> Poll<Result<(), DialError>> {
+        let mut state = self.lock();
+        match &state.phase {
+            Phase::Connecting(_) => {
+                state.waiter = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Phase::Failed(error) => Poll::Ready(Err(error.clone())),
+            Phase::Open | Phase::Closed(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The next message; none once the connection has ended. Pings have been answered, and pongs have no function here.
+    pub(crate) fn poll_message(&self, cx: &Context<'_>) -> Poll<Option<Arrival>> {
+        let mut state = self.lock();
+        while let Some(arrival) = state.pop() {
+            state.let_go();
+            if let Arrival::Text(_) | Arrival::Binary(_) = arrival {
+                return Poll::Ready(Some(arrival));
+            }
+        }
+        if state.has_ended() {
+            state.let_go();
+            return Poll::Ready(None);
+        }
+        state.waiter = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The next event for the handler; leaves it among those that are ready if there may be more.
+    fn pop_event(self: &Arc<Self>) -> Option<ClientEvent> {
+        let mut state = self.lock();
+        state.queued = false;
+        let event = if std::mem::take(&mut state.opened_owed) {
+            Some(ClientEvent::Opened)
+        } else if let Some(arrival) = pop_told(&mut state) {
+            Some(ClientEvent::Arrived(arrival))
+        } else if state.has_ended() && std::mem::take(&mut state.end_owed) {
+            Some(match &state.phase {
+                Phase::Failed(error) => ClientEvent::Failed(error.clone()),
+                Phase::Closed(frame) => ClientEvent::Closed(frame.clone()),
+                Phase::Connecting(_) | Phase::Open => unreachable!("it has ended"),
+            })
+        } else {
+            None
+        };
+        state.let_go();
+        drop(state);
+        if event.is_some() {
+            self.change(|_| {});
+        }
+        event
+    }
+
+    /// Changes the state and tells whom it concerns.
+    fn change(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        state.let_go();
+        let waiter = state.waiter.take();
+        let tells = self.style == Style::Callback
+            && !state.abandoned
+            && !state.queued
+            && (state.opened_owed || !state.inbox.is_empty() || (state.has_ended() && state.end_owed));
+        state.queued |= tells;
+        drop(state);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+        if tells && let Some(owner) = self.owner.upgrade() {
+            owner.make_ready(self.clone());
+        }
+    }
+
+    /// Nobody reads any more: what arrives is thrown away until the end, which begins.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        if !self.cancel() {
+            // An error only says that it is closed already.
+            let _ = self.link.close(Closing::Host(CloseCause::GoingAway));
+        }
+        let mut state = self.lock();
+        state.abandoned = true;
+        (state.opened_owed, state.end_owed) = (false, false);
+        state.inbox = Inbox::default();
+        state.let_go();
+        let driver = state.driver.take();
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    // What the task does.
+
+    /// Whether there is room for what the server sends; if not, the task is woken when there is.
+    fn has_room(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.lock();
+        let has_room = state.inbox.has_room();
+        if !has_room {
+            state.driver = Some(cx.waker().clone());
+        }
+        has_room
+    }
+
+    fn take_in(self: &Arc<Self>, arrival: Arrival) {
+        self.change(|state| {
+            if !state.abandoned {
+                state.inbox.push(arrival);
+            }
+        });
+    }
+}
+
+/// Pings are no event of the interface.
+fn pop_told(state: &mut State) -> Option<Arrival> {
+    loop {
+        match state.pop()? {
+            Arrival::Ping(_) => {}
+            arrival => return Some(arrival),
+        }
+    }
+}
+
+/// The task of one connection, from its dialling to its end.
+async fn drive(
+    outgoing: Arc<Outgoing>,
+    dialler: Arc<Dialler>,
+    request: Request<()>,
+    options: ConnectOptions,
+) {
+    let permit = {
+        let dialler = dialler.clone();
+        move |address| dialler.route.connect.allow_address(address)
+    };
+    let mut connection = match client::connect_for(request, options, outgoing.link.clone(), permit).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::debug!(route = %dialler.route.name, connection = %outgoing.link.id(), %error, "no outgoing connection");
+            return outgoing.change(|state| state.phase = Phase::Failed(error.into()));
+        }
+    };
+    tracing::debug!(route = %dialler.route.name, connection = %outgoing.link.id(), "outgoing connection open");
+    outgoing.change(|state| {
+        state.phase = Phase::Open;
+        state.opened_owed = outgoing.style == Style::Callback && !state.abandoned;
+    });
+    std::future::poll_fn(|cx| {
+        loop {
+            let reads = outgoing.has_room(cx);
+            match connection.poll_arrival(cx, reads) {
+                Poll::Ready(Some(arrival)) => outgoing.take_in(arrival),
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    let frame = connection.note_end().cloned();
+    outgoing.change(|state| state.phase = Phase::Closed(frame));
+    connection.finish().await;
+}

@@ -1,0 +1,537 @@
+//! Connections that handlers open themselves: where to they may, what the two styles bring, and how they end. The servers are hosts of
+//! this crate; servers that misbehave are in `client`, which is the same client.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use waterspout::client::{Resolver, Resolving};
+use waterspout_tests::host::Builder;
+use waterspout_tests::{Client, Guest, TestHost, within};
+
+use crate::client::{close_code, sending};
+use crate::probe::{history, probe, rooms};
+use crate::witness::{Witness, reporting};
+
+/// A host with the probe, which may connect to these.
+fn dialling(servers: &[SocketAddr]) -> Builder {
+    probe().connects_to(&servers.iter().map(SocketAddr::to_string).collect::<Vec<_>>())
+}
+
+async fn echo() -> TestHost {
+    TestHost::new(Guest::Echo).start().await
+}
+
+fn url(server: &TestHost) -> String {
+    format!("ws://{}/websocket", server.address())
+}
+
+/// What the probe answers to each of these commands.
+async fn says(client: &mut Client, conversation: &[(&str, &str)]) {
+    for (command, answer) in conversation {
+        assert_eq!(client.say(*command).await, *answer, "{command}");
+    }
+}
+
+// Two styles.
+
+#[tokio::test]
+async fn a_handler_connects_and_reads_message_by_message() {
+    let server = echo().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    let dial = format!("dial {}", url(&server));
+    says(&mut client, &[(&dial, "ok"), ("up-say hello\nup-read", "hello"), ("up-subprotocol", "none")]).await;
+    says(&mut client, &[("up-frame", "none"), ("up-close 4001 bye", "ok"), ("up-read", "none")]).await;
+    says(&mut client, &[("up-frame", "4001 bye"), ("up-say late", "closed"), ("up-flush", "closed")]).await;
+    assert_eq!(server.connection_ends().await, "peer_closed");
+    client.leave().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_has_started_a_connection_is_told_what_happens_in_order() {
+    let server = echo().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("start {}", url(&server)), "ok")]).await;
+    assert_eq!(client.recv_text().await, "on-client-event opened");
+    client.send_text("up-say hello\nup-ping are you there?\nup-say again\nup-close 1000 bye").await;
+    // What the commands answer, and what comes of them.
+    for line in ["ok", "ok"] {
+        assert_eq!(client.recv_text().await, line);
+    }
+    for event in ["text hello", "pong are you there?", "text again", "closed 1000 bye"] {
+        assert_eq!(client.recv_text().await, format!("on-client-event {event}"));
+    }
+    let why = "invalid made by `start`: its messages come to `on-client-event`";
+    says(&mut client, &[("up-read", why), ("up-say late", "closed")]).await;
+    client.leave().await;
+}
+
+#[tokio::test]
+async fn until_it_is_open_a_started_connection_takes_no_message_and_can_be_given_up() {
+    // It listens, and never answers.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let host = dialling(&[address]).start().await;
+    let mut client = host.connect("/websocket").await;
+    let start = format!("start ws://{address}");
+    says(&mut client, &[(&start, "ok"), ("up-say early", "closed"), ("up-close", "ok")]).await;
+    assert_eq!(client.recv_text().await, "on-client-event failed closed");
+    client.leave().await;
+}
+
+#[tokio::test]
+async fn several_connections_are_told_apart_by_their_ids() {
+    let servers = (echo().await, echo().await);
+    let host = dialling(&[servers.0.address(), servers.1.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("dial {}", url(&servers.0)), "ok")]).await;
+    let first = client.say("up-id").await;
+    says(&mut client, &[(&format!("dial {}", url(&servers.1)), "ok")]).await;
+    let second = client.say("up-id").await;
+    assert_ne!(first, second);
+    for id in [&first, &second] {
+        says(&mut client, &[(&format!("up-get {id}"), "ok")]).await;
+    }
+    says(&mut client, &[("up-get 0123", "none")]).await;
+    // Another connection's are not one's own.
+    let mut other = host.connect("/websocket").await;
+    says(&mut other, &[(&format!("up-get {first}"), "none")]).await;
+}
+
+#[tokio::test]
+async fn the_options_of_a_connection_reach_the_server() {
+    let server = probe().route(|route| route.subprotocols = Some(vec!["b".into()])).start().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    let target = format!("ws://{}/websocket?select=b&compression=on", server.address());
+    let dial = format!("dial {target} sub=a sub=b header=x-Name:value deflate");
+    says(&mut client, &[(&dial, "ok"), ("up-subprotocol", "b")]).await;
+    says(
+        &mut client,
+        &[("up-say header x-name\nup-read", "value"), ("up-say header host\nup-read", &server.authority())],
+    )
+    .await;
+    let offer = "permessage-deflate; client_max_window_bits";
+    says(&mut client, &[("up-say header sec-websocket-extensions\nup-read", offer)]).await;
+    let long = "x".repeat(50);
+    says(&mut client, &[(&format!("up-say say {long}\nup-read"), &long)]).await;
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_that_a_handler_asked_for_closes_its_connection() {
+    let server = probe().start().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("dial {} max=100", url(&server)), "ok")]).await;
+    says(&mut client, &[("up-write 1 x 101", "wrote 0: limit max-message-bytes")]).await;
+    says(&mut client, &[("up-say write 1 x 101\nup-read", "none"), ("up-frame", "none")]).await;
+    assert_eq!(server.connection_ends().await, "peer_closed");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_a_handlers_pings_is_left() {
+    let (address, heard) = sending(Vec::new()).await;
+    let limits = |limits: &mut waterspout::Limits| limits.close_timeout = Duration::from_millis(50);
+    let host = dialling(&[address]).limits(limits).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("start ws://{address} ping=100"), "ok")]).await;
+    assert_eq!(client.recv_text().await, "on-client-event opened");
+    assert_eq!(client.recv_text().await, "on-client-event closed none");
+    let heard = within("what the server heard", heard).await.expect("it ends");
+    assert_eq!(
+        (&heard[..2], close_code(&heard[6..])),
+        (&[0x89, 0x80][..], 1000),
+        "a ping, and a close frame"
+    );
+}
+
+#[tokio::test]
+async fn the_answers_to_a_handlers_pings_are_told() {
+    let server = echo().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("start {} ping=20", url(&server)), "ok")]).await;
+    assert_eq!(client.recv_text().await, "on-client-event opened");
+    for _ in 0..3 {
+        assert_eq!(client.recv_text().await, "on-client-event pong ");
+    }
+}
+
+// Waiting.
+
+#[tokio::test]
+async fn a_loop_over_messages_outlives_a_silence_that_is_longer_than_an_event_may_take() {
+    let server = probe().start().await;
+    let limits = |limits: &mut waterspout::Limits| limits.wall_per_event = Duration::from_millis(200);
+    let host = dialling(&[server.address()]).limits(limits).start().await;
+    // The server speaks after five times as long as an event may take.
+    let target =
+        format!("ws://{}/websocket?open=timer+1+1000&timer=say+at+last&timer=close+1000", server.address());
+    let mut client = host
+        .connect(&crate::witness::target(
+            "/websocket",
+            &[("open", &format!("dial {target}")), ("open", "up-pump")],
+        ))
+        .await;
+    assert_eq!(client.recv_text().await, "at last");
+    let lines = history(&mut client).await;
+    assert!(lines.contains(&"1 open: up-pump = pumped 1: none".into()), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_handler_that_waits_for_a_message_is_told_when_its_own_peer_has_gone() {
+    let server = echo().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut witness = Witness::of(&host).await;
+    let dial = format!("dial {}", url(&server));
+    let client = host.connect(&reporting(&[("open", &dial), ("open", "up-pump")])).await;
+    witness.sees_open().await;
+    witness.sees([format!("1 open: {dial} = ok").as_str()]).await;
+    client.leave().await;
+    witness.sees(["1 open: up-pump = pumped 0: closed", "1 on-close 1000", "1 drop"]).await;
+    assert_eq!(server.connection_ends().await, "peer_closed");
+}
+
+#[tokio::test]
+async fn a_read_waits_as_long_as_it_is_told_to() {
+    let server = echo().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("dial {}", url(&server)), "ok"), ("up-read 20", "timeout")]).await;
+    says(&mut client, &[("up-say hello\nup-read", "hello")]).await;
+}
+
+#[tokio::test]
+async fn in_a_shared_instance_nobody_waits_for_long() {
+    let server = echo().await;
+    let host = rooms()
+        .connects_to(&[server.address().to_string()])
+        .limits(|limits| limits.shared_wait = Duration::from_millis(50))
+        .start()
+        .await;
+    let mut client = host.connect("/rooms/blue").await;
+    let mut other = host.connect("/rooms/blue").await;
+    says(&mut client, &[(&format!("dial {}", url(&server)), "ok"), ("up-read", "timeout")]).await;
+    // The two take turns, and each has its own connection.
+    says(&mut other, &[(&format!("start {}", url(&server)), "ok")]).await;
+    assert_eq!(other.recv_text().await, "on-client-event opened");
+    client.send_text("up-say one\nup-read").await;
+    other.send_text("up-say two").await;
+    assert_eq!(client.recv_text().await, "one");
+    assert_eq!(other.recv_text().await, "on-client-event text two");
+}
+
+// Where to.
+
+#[tokio::test]
+async fn without_a_list_every_destination_is_denied() {
+    let server = echo().await;
+    let host = probe().start().await;
+    let mut client = host.connect("/websocket").await;
+    for verb in ["dial", "start"] {
+        says(&mut client, &[(&format!("{verb} {}", url(&server)), "denied")]).await;
+    }
+}
+
+#[tokio::test]
+async fn before_open_every_destination_is_denied() {
+    let server = echo().await;
+    let host = dialling(&[server.address()]).start().await;
+    let dial = format!("dial {}", url(&server));
+    let mut client = host
+        .connect(&crate::witness::target("/websocket", &[("constructor", &dial), ("prepare", &dial)]))
+        .await;
+    let lines = history(&mut client).await;
+    for function in ["constructor", "prepare"] {
+        assert!(lines.contains(&format!("1 {function}: {dial} = denied")), "{lines:?}");
+    }
+}
+
+/// Answers each name with a list of its own, and remembers how often it was asked.
+#[derive(Debug, Default)]
+struct Names {
+    answers: Mutex<Vec<Vec<SocketAddr>>>,
+    asked: AtomicUsize,
+}
+
+impl Names {
+    /// Answers with the first list, then the second, and so on; the last one stays.
+    fn of(answers: &[&[SocketAddr]]) -> Arc<Self> {
+        let answers = answers.iter().rev().map(|list| list.to_vec()).collect();
+        Arc::new(Self { answers: Mutex::new(answers), asked: AtomicUsize::new(0) })
+    }
+}
+
+impl Resolver for Names {
+    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Resolving<'a> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let mut answers = self.answers.lock().expect("no panic");
+        let answer =
+            if answers.len() > 1 { answers.pop().expect("more than one") } else { answers[0].clone() };
+        Box::pin(async move { Ok(answer) })
+    }
+}
+
+#[tokio::test]
+async fn a_listed_name_that_leads_to_this_machine_is_denied() {
+    let server = echo().await;
+    let names = Names::of(&[&[server.address()]]);
+    let name = format!("server.example:{}", server.address().port());
+    let host = probe().connects_to(std::slice::from_ref(&name)).resolver(names).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("dial ws://{name}/websocket"), "denied")]).await;
+    says(&mut client, &[(&format!("start ws://{name}/websocket"), "ok")]).await;
+    assert_eq!(client.recv_text().await, "on-client-event failed denied");
+    assert!(server.logs().is_empty());
+}
+
+#[tokio::test]
+async fn of_a_name_with_a_listed_and_a_forbidden_address_only_the_listed_one_is_dialled() {
+    let (listed, forbidden) = (echo().await, echo().await);
+    let names = Names::of(&[&[forbidden.address(), listed.address()]]);
+    let name = "server.example:80".to_owned();
+    let host =
+        probe().connects_to(&[name.clone(), listed.address().to_string()]).resolver(names).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("dial ws://{name}/websocket"), "ok"), ("up-say hello\nup-read", "hello")])
+        .await;
+    assert!(forbidden.logs().is_empty());
+}
+
+#[tokio::test]
+async fn the_address_that_was_checked_is_the_one_that_is_dialled() {
+    let (listed, forbidden) = (echo().await, echo().await);
+    // A name that changes between check and dial, if there were two questions.
+    let names = Names::of(&[&[listed.address()], &[forbidden.address()]]);
+    let name = "server.example:80".to_owned();
+    let host = probe()
+        .connects_to(&[name.clone(), listed.address().to_string()])
+        .resolver(names.clone())
+        .start()
+        .await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("dial ws://{name}/websocket"), "ok")]).await;
+    assert_eq!(names.asked.load(Ordering::Relaxed), 1);
+    // The second time the name has moved.
+    says(&mut client, &[(&format!("dial ws://{name}/websocket"), "denied")]).await;
+    assert!(forbidden.logs().is_empty());
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let forbidden = echo().await;
+    let server = probe().start().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    let target = format!(
+        "ws://{}/websocket?prepare=redirect:http://{}/websocket",
+        server.address(),
+        forbidden.address()
+    );
+    says(&mut client, &[(&format!("dial {target}"), "http 302")]).await;
+    assert!(forbidden.logs().is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_for_is_named() {
+    let server = echo().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    let url = url(&server);
+    for (command, answer) in [
+        ("dial http://example.com".to_owned(), "invalid "),
+        ("dial nonsense".to_owned(), "invalid "),
+        (format!("dial {url} header=host:example.com"), "protocol the header `host` is the handshake's own"),
+        (format!("dial {url} header=a b:c"), "protocol a header cannot be sent"),
+        (format!("dial {url} sub="), "protocol `` is no subprotocol"),
+    ] {
+        // Options stand between spaces.
+        let command = command.replace("a b:c", "a\u{e9}:c");
+        let said = client.say(&command).await;
+        assert!(said.starts_with(answer), "{command}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_a_network_error_and_an_answer_that_never_comes_a_timeout() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let silent = listener.local_addr().expect("an address");
+    let closed = {
+        let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        gone.local_addr().expect("an address")
+    };
+    let host = dialling(&[silent, closed]).start().await;
+    let mut client = host.connect("/websocket").await;
+    let said = client.say(format!("dial ws://{closed}")).await;
+    assert!(said.starts_with("network ") && said.contains("nobody listens"), "{said}");
+    says(&mut client, &[(&format!("dial ws://{silent} timeout=20"), "timeout")]).await;
+}
+
+#[tokio::test]
+async fn a_connect_gives_up_before_its_event_does() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let silent = listener.local_addr().expect("an address");
+    let host =
+        dialling(&[silent]).limits(|limits| limits.wall_per_event = Duration::from_millis(300)).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("dial ws://{silent}"), "timeout"), ("count", "1")]).await;
+}
+
+// Limits.
+
+#[tokio::test]
+async fn a_handler_may_have_so_many_connections_and_one_that_has_ended_makes_room() {
+    let server = echo().await;
+    let host = dialling(&[server.address()]).limits(|limits| limits.max_client_connections = 2).start().await;
+    let mut client = host.connect("/websocket").await;
+    let dial = format!("dial {}", url(&server));
+    says(&mut client, &[(&dial, "ok"), (&dial, "ok"), (&dial, "limit max-client-connections")]).await;
+    says(&mut client, &[("up-close", "ok"), ("up-read", "none"), (&dial, "ok")]).await;
+    says(&mut client, &[(&dial, "limit max-client-connections")]).await;
+    // Somebody else has others.
+    says(&mut host.connect("/websocket").await, &[(&dial, "ok")]).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_unread_still_counts_until_it_is_read_to_its_end() {
+    let server = probe().start().await;
+    let host = dialling(&[server.address()]).limits(|limits| limits.max_client_connections = 1).start().await;
+    let mut client = host.connect("/websocket").await;
+    let dial = format!("dial ws://{}/websocket?open=say+hello&open=close+1000", server.address());
+    says(&mut client, &[(&dial, "ok")]).await;
+    assert_eq!(server.connection_ends().await, "handler_closed");
+    says(&mut client, &[(&dial, "limit max-client-connections"), ("up-read", "hello"), ("up-read", "none")])
+        .await;
+    says(&mut client, &[(&dial, "ok")]).await;
+}
+
+#[tokio::test]
+async fn a_server_whose_messages_nobody_reads_is_slowed_down() {
+    let server = probe().limits(|limits| limits.max_queue_bytes = 1 << 20).start().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    let target = format!("ws://{}/websocket?open=fill+64KiB", server.address());
+    says(&mut client, &[(&format!("dial {target}"), "ok")]).await;
+    // What the sockets hold, a megabyte of queue and a little read ahead: then its flush waits in vain, and the time is up.
+    let filled = read_until_answered(&mut client).await;
+    assert!((16..2_000).contains(&filled), "{filled} messages of 64 KiB");
+}
+
+/// Reads everything that the server of the last test has sent by the time that it says how much that was.
+async fn read_until_answered(client: &mut Client) -> usize {
+    // It writes until nothing moves for almost `wall-per-event`.
+    tokio::time::sleep(Duration::from_millis(5_200)).await;
+    let mut read = 0;
+    while client.say("up-read 500").await.starts_with("xxx") {
+        read += 1;
+    }
+    read
+}
+
+// Ends.
+
+#[tokio::test]
+async fn when_a_handlers_own_connection_ends_so_do_those_that_it_opened() {
+    for (open, how) in [("count", "left"), ("timer 1 20", "trapped")] {
+        let server = probe().start().await;
+        let mut witness = Witness::of(&server).await;
+        let host = dialling(&[server.address()]).start().await;
+        let target = format!("ws://{}{}", server.address(), reporting(&[]));
+        let script = [("open", format!("dial {target}")), ("open", open.into()), ("timer", "trap".into())];
+        let script: Vec<(&str, &str)> =
+            script.iter().map(|(name, command)| (*name, command.as_str())).collect();
+        let client = host.connect(&crate::witness::target("/websocket", &script)).await;
+        witness.sees_open().await;
+        if how == "left" {
+            client.leave().await;
+        }
+        witness.sees(["1 on-close 1001 server is going away", "1 drop"]).await;
+    }
+}
+
+#[tokio::test]
+async fn dropping_a_handle_closes_nothing() {
+    let server = echo().await;
+    let host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    let dial = format!("dial {}", url(&server));
+    says(&mut client, &[(&dial, "ok")]).await;
+    let id = client.say("up-id").await;
+    says(&mut client, &[("up-forget", "ok"), (&format!("up-get {id}"), "ok")]).await;
+}
+
+// A proxy.
+
+async fn proxy(server: SocketAddr, path: &str) -> TestHost {
+    let upstream = format!("ws://{server}{path}");
+    TestHost::new(Guest::named("proxy"))
+        .connects_to(&[server.to_string()])
+        .route(|route| route.config = [("upstream".to_owned(), upstream)].into())
+        .start()
+        .await
+}
+
+#[tokio::test]
+async fn a_proxy_passes_on_both_ways_and_closes_the_other_side_with_the_same_code() {
+    let server = probe().start().await;
+    let host = proxy(server.address(), "/websocket").await;
+    // The peer closes.
+    let mut client = host.connect("/websocket").await;
+    assert_eq!(client.say("say hello").await, "hello");
+    client.send_binary([1, 2, 3]).await;
+    assert_eq!(client.recv_binary().await, [1, 2, 3]);
+    client.close(4001, "enough").await;
+    assert_eq!(client.recv_close().await, (4001, "enough".into()));
+    assert_eq!(server.connection_ends().await, "peer_closed");
+    // The server closes, after a last word.
+    let mut client = host.connect("/websocket").await;
+    client.send_text("say last words\nclose 4002 go away").await;
+    assert_eq!(client.recv_text().await, "last words");
+    assert_eq!(client.recv_close().await, (4002, "go away".into()));
+    client.ends().await;
+}
+
+#[tokio::test]
+async fn a_proxy_whose_server_cannot_be_reached_says_so() {
+    let gone = echo().await.address();
+    let host = proxy(gone, "/websocket").await;
+    let mut client = host.connect("/websocket").await;
+    assert_eq!(client.recv_close().await, (1011, "the server cannot be reached".into()));
+    host.guest_prints("no connection to the server").await;
+}
+
+#[tokio::test]
+async fn a_proxy_under_load_loses_nothing_and_keeps_the_order() {
+    let server = echo().await;
+    let host = proxy(server.address(), "/websocket").await;
+    const MESSAGES: usize = 2_000;
+    let mut tasks = tokio::task::JoinSet::new();
+    for peer in 0..8 {
+        let mut client = host.connect("/websocket").await;
+        tasks.spawn(async move {
+            let text = |number: usize| format!("{peer} {number} {}", "x".repeat(number % 3_000));
+            let mut received = 0;
+            for number in 0..MESSAGES {
+                client.send_text(text(number)).await;
+                // So many are on their way at once.
+                if number >= 100 {
+                    assert_eq!(client.recv_text().await, text(received));
+                    received += 1;
+                }
+            }
+            while received < MESSAGES {
+                assert_eq!(client.recv_text().await, text(received));
+                received += 1;
+            }
+            client.leave().await;
+        });
+    }
+    while let Some(ended) = within("all peers", tasks.join_next()).await {
+        ended.expect("no peer fails");
+    }
+}
