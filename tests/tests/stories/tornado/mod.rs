@@ -12,8 +12,7 @@
 //! - `websocket_header_echo`: the value comes back from the query; that a handler reads headers is in `websocket_headers`.
 //! - `coroutine` waits in a WASI clock and `native_coroutine` in `flush`: a handler's two ways to wait, as a generator and
 //!   `async def` are Tornado's.
-//! - `server_ping`, `client_ping`, `client_ping_timeout`: who pings does it by itself, handler or client, until there is a setting
-//!   for it. In `client_ping_timeout` it is the handler that misses the pongs; in Tornado's case, the client.
+//! - `client_ping_timeout`: who misses the pongs is a peer without a WebSocket library; in Tornado's case, its client.
 //! - `python_mask::mask`, `cython_mask::mask`: Tornado has two functions, a plain one and a fast one. Here the vectors come alone,
 //!   and then as the end of long messages, which are unmasked by words.
 //!
@@ -26,9 +25,14 @@
 mod compression;
 mod web_socket_test;
 
+use std::time::Duration;
+
 use tokio_tungstenite::tungstenite::Message;
+use waterspout::Limits;
+use waterspout::client::ConnectOptions;
+use waterspout::limits::PongTimeout;
 use waterspout_tests::frames::Frame;
-use waterspout_tests::{Guest, TestHost};
+use waterspout_tests::{Guest, TestHost, within};
 
 use crate::probe::probe;
 use crate::witness::{Witness, reporting, target};
@@ -134,15 +138,13 @@ mod server_periodic_ping {
 
     #[tokio::test]
     async fn server_ping() {
-        let host = probe().start().await;
-        let script =
-            [("open", "timer 1 0"), ("timer", "ping"), ("timer", "timer 1 10"), ("pong", "say got pong")];
-        let mut client = host.connect(&target("/websocket", &script)).await;
+        let host = probe().limits(|limits| limits.ping_interval = Duration::from_millis(20)).start().await;
+        // tungstenite answers pings.
+        let mut client = host.connect(&target("/websocket", &[("pong", "say got pong")])).await;
         let mut pongs = 0;
         while pongs < 3 {
             match client.recv().await {
-                // tungstenite answers it.
-                Message::Ping(_) => {}
+                Message::Ping(data) => assert!(data.is_empty()),
                 Message::Text(text) if text == "got pong" => pongs += 1,
                 other => panic!("{other:?}"),
             }
@@ -156,13 +158,13 @@ mod client_periodic_ping {
     #[tokio::test]
     async fn client_ping() {
         let host = probe().start().await;
-        let mut client = host.connect(&target("/websocket", &[("ping", "say got ping")])).await;
+        let options =
+            ConnectOptions { ping_interval: Some(Duration::from_millis(20)), ..ConnectOptions::default() };
+        let mut client = host.dial(&target("/websocket", &[("ping", "say got ping")]), options).await;
         for _ in 0..3 {
-            client.ping("").await;
-            assert!(client.recv().await.is_pong());
-            assert_eq!(client.recv_text().await, "got ping");
+            assert_eq!(within("a message", client.read_message()).await, Some(Message::text("got ping")));
         }
-        client.leave().await;
+        within("the closing handshake", client.close(None, None)).await.expect("valid");
     }
 }
 
@@ -171,38 +173,28 @@ mod server_ping_timeout {
 
     #[tokio::test]
     async fn client_ping_timeout() {
-        let host = probe().start().await;
+        let limits = |limits: &mut Limits| {
+            limits.ping_interval = Duration::from_millis(700);
+            limits.pong_timeout = PongTimeout::Of(Duration::from_millis(600));
+        };
+        // The witness is not pinged.
+        let host = probe().and_route(Guest::named("probe"), "/pinged").limits(limits).start().await;
         let mut witness = Witness::of(&host).await;
-        // Each ping sets the timer anew, and each pong makes another ping. The time is one that no machine is too busy for.
-        let script = [
-            ("open", "ping still there?"),
-            ("open", "timer 1 2000"),
-            ("pong", "ping still there?"),
-            ("pong", "timer 1 2000"),
-            ("timer", "close 1000 ping timed out"),
-        ];
-        let mut raw = host.raw(&reporting(&script)).await;
+        let mut raw = host.raw(&reporting(&[]).replace("/websocket", "/pinged")).await;
+        let ping = Frame::ping("");
         for _ in 0..5 {
-            assert_eq!(raw.frame().await, Frame::ping("still there?"));
-            raw.send(Frame::pong("still there?")).await;
+            assert_eq!(raw.frame().await, ping);
+            raw.send(Frame::pong("")).await;
+            assert_eq!(raw.frame().await, Frame::text("on-pong "));
         }
-        assert_eq!(raw.frame().await, Frame::ping("still there?"));
+        // The sixth is not answered.
+        assert_eq!(raw.frame().await, ping);
         assert_eq!(raw.close_frame().await, (1000, "ping timed out".into()));
         raw.send(Frame::close(1000, "ping timed out")).await;
         raw.ends().await;
-
         witness.sees_open().await;
-        let mut pongs = 0;
-        loop {
-            match witness.line().await.as_str() {
-                "1 on-pong still there?" => pongs += 1,
-                "1 on-timer 1" => break,
-                line => assert!(line.ends_with(" = ok"), "{line}"),
-            }
-        }
-        assert_eq!(pongs, 5);
-        let lines = ["1 timer: close 1000 ping timed out = ok", "1 on-close 1000 ping timed out", "1 drop"];
-        witness.sees(lines).await;
+        witness.sees(["1 on-pong "; 5]).await;
+        witness.sees(["1 on-close 1000 ping timed out", "1 drop"]).await;
     }
 }
 
