@@ -15,20 +15,25 @@ use crate::routes::Route;
 /// Everything that is answered is small, and whole.
 pub(crate) type HttpAnswer = Response<Full<Bytes>>;
 
+/// The answer after which the connection is a WebSocket: 101, or over HTTP/2, where there is no `accept_key`, 200 (RFC 8441
+/// section 5).
 pub(crate) fn switching_protocols(
-    accept_key: &str,
+    accept_key: Option<&str>,
     subprotocol: Option<&str>,
     extensions: Option<&str>,
     extra: HeaderMap,
 ) -> HttpAnswer {
     let mut answer = Response::new(Full::default());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    *headers = extra;
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    *answer.headers_mut() = extra;
     let value = |text| HeaderValue::from_str(text).expect("base64, tokens and their lists are header values");
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, value(accept_key));
+    if let Some(accept_key) = accept_key {
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = answer.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, value(accept_key));
+    }
+    let headers = answer.headers_mut();
     if let Some(subprotocol) = subprotocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value(subprotocol));
     }
@@ -76,6 +81,17 @@ pub(crate) fn misdirected(name: &str) -> Refusal {
 
 pub(crate) fn unavailable(body: &str) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, body).with_header(header::RETRY_AFTER, "5")
+}
+
+/// `max-connections-per-address`.
+pub(crate) fn too_many_connections() -> Refusal {
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many connections from this address.")
+        .with_header(header::RETRY_AFTER, "5")
+}
+
+/// A trusted proxy names two peers.
+pub(crate) fn two_peers() -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "Forwarded and X-Forwarded-For name different addresses.")
 }
 
 pub(crate) fn internal_error() -> Refusal {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -13,6 +14,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::admission::ServerOptions;
 use crate::cache::CacheFolders;
 use crate::client::Roots;
 use crate::compression::CompressionPolicy;
@@ -20,15 +22,19 @@ use crate::destinations::Destinations;
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, LimitsTable};
+use crate::listener::ListenAddress;
+use crate::proxies::{TrustedProxies, TrustedProxyError};
 use crate::routes::{InstancePolicy, Pattern, Route, SlowConsumer};
-use crate::server::ServerOptions;
+use crate::tls::CertificateFiles;
 use crate::units::Written;
 
 /// Everything that a configuration file says.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen. Default: 127.0.0.1:8888.
-    pub listen: SocketAddr,
+    /// Where to listen, at least one. Default: 127.0.0.1:8888.
+    pub listeners: Vec<ListenerConfig>,
+    /// Certificates of the listeners with TLS; the first is the default.
+    pub certificates: Vec<CertificateFiles>,
     /// The page at `/`. Default with a configuration file: none.
     pub page: PageChoice,
     /// Engines and cache.
@@ -37,6 +43,26 @@ pub struct Config {
     pub server: ServerOptions,
     /// The routes in the order in which they are tried, with their handlers.
     pub routes: Vec<(Route, HandlerSource)>,
+}
+
+/// One place to listen, and what is expected there before HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Where.
+    pub address: ListenAddress,
+    /// TLS, with the configuration's certificates.
+    pub tls: bool,
+    /// Each connection begins with a PROXY header, version 2.
+    pub proxy_protocol: bool,
+    /// The mode of a Unix socket's file; without it, what the umask leaves.
+    pub mode: Option<u32>,
+}
+
+impl ListenerConfig {
+    /// Plain HTTP.
+    pub fn plain(address: ListenAddress) -> Self {
+        Self { address, tls: false, proxy_protocol: false, mode: None }
+    }
 }
 
 /// Which page is served at `/`.
@@ -74,24 +100,86 @@ pub enum ConfigError {
 }
 
 /// The default address.
-pub const DEFAULT_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8888);
+pub const DEFAULT_LISTEN: ListenAddress =
+    ListenAddress::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8888));
 /// The default path of a single handler.
 pub const DEFAULT_PATH: &str = "/websocket";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FileTable {
-    listen: Option<SocketAddr>,
+    listen: Option<Parsed<ListenAddress>>,
+    #[serde(default)]
+    listener: Vec<ListenerTable>,
+    #[serde(default)]
+    certificate: Vec<CertificateTable>,
+    trusted_proxies: Option<ProxiesValue>,
     page: Option<PageValue>,
     grace: Option<Written<Duration>>,
+    handshake_timeout: Option<Written<Duration>>,
     max_connections: Option<u32>,
+    max_connections_per_address: Option<u32>,
     max_instances: Option<u32>,
     cache: Option<CacheValue>,
     #[serde(default)]
     limits: LimitsTable,
     #[serde(default)]
     route: IndexMap<String, RouteTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ListenerTable {
+    address: Parsed<ListenAddress>,
+    #[serde(default)]
+    tls: bool,
+    #[serde(default)]
+    proxy_protocol: bool,
+    mode: Option<Parsed<Mode>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct CertificateTable {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// A text that says something else.
+#[derive(Deserialize)]
+#[serde(try_from = "String", bound(deserialize = "T: FromStr, T::Err: fmt::Display"))]
+struct Parsed<T>(T);
+
+impl<T: FromStr> TryFrom<String> for Parsed<T> {
+    type Error = T::Err;
+
+    fn try_from(text: String) -> Result<Self, T::Err> {
+        text.parse().map(Self)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<String>")]
+struct ProxiesValue(TrustedProxies);
+
+impl TryFrom<Vec<String>> for ProxiesValue {
+    type Error = TrustedProxyError;
+
+    fn try_from(proxies: Vec<String>) -> Result<Self, TrustedProxyError> {
+        TrustedProxies::new(proxies).map(Self)
+    }
+}
+
+/// A file's mode, as `chmod` takes it.
+struct Mode(u32);
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+        mode.map(Self).ok_or_else(|| format!("`{text}` is no mode: three octal digits such as \"0660\""))
+    }
 }
 
 #[derive(Deserialize)]
@@ -201,13 +289,15 @@ impl CompressionTable {
 
 impl Config {
     /// What the program serves without a configuration file: one handler on one path, on loopback.
-    pub fn single(route: Route, handler: HandlerSource, listen: SocketAddr) -> Self {
+    pub fn single(route: Route, handler: HandlerSource, listen: ListenAddress) -> Self {
+        let hosts = Hosts::default_for([&listen]);
         Self {
-            listen,
+            listeners: vec![ListenerConfig::plain(listen)],
+            certificates: Vec::new(),
             page: PageChoice::Own,
             runtime: RuntimeOptions { cache: CacheFolders::of_user(), ..RuntimeOptions::default() },
             server: ServerOptions::default(),
-            routes: vec![(Route { hosts: Hosts::default_for(listen.ip()), ..route }, handler)],
+            routes: vec![(Route { hosts, ..route }, handler)],
         }
     }
 
@@ -219,17 +309,17 @@ impl Config {
         Self::from_file_on(file, None)
     }
 
-    /// The same, listening on `listen` instead of where the file says.
+    /// The same, listening on `listen`, without TLS, instead of where the file says.
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn from_file_on(file: &Path, listen: Option<SocketAddr>) -> Result<Self, ConfigError> {
+    pub fn from_file_on(file: &Path, listen: Option<ListenAddress>) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(file).map_err(|error| ConfigError::Read { file: file.into(), error })?;
         Self::from_text(&text, file, listen)
     }
 
-    fn from_text(text: &str, file: &Path, listen: Option<SocketAddr>) -> Result<Self, ConfigError> {
+    fn from_text(text: &str, file: &Path, listen: Option<ListenAddress>) -> Result<Self, ConfigError> {
         let wrong = |line, message| ConfigError::Wrong { file: file.into(), line, message };
         let table: FileTable = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| line_of(text, span.start));
@@ -241,16 +331,42 @@ impl Config {
                 ),
             )
         })?;
-        for (key, value) in
-            [("max-connections", table.max_connections), ("max-instances", table.max_instances)]
-        {
+        for (key, value) in [
+            ("max-connections", table.max_connections),
+            ("max-connections-per-address", table.max_connections_per_address),
+            ("max-instances", table.max_instances),
+        ] {
             if value == Some(0) {
                 return Err(wrong(None, format!("`{key} = 0` would serve nobody: at least 1")));
             }
         }
+        let handshake_timeout = table.handshake_timeout.map(|Written(timeout)| timeout);
+        if handshake_timeout
+            .is_some_and(|timeout| !(MIN_HANDSHAKE_TIMEOUT..=MAX_HANDSHAKE_TIMEOUT).contains(&timeout))
+        {
+            return Err(wrong(
+                line_of_top_key(text, "handshake-timeout"),
+                "`handshake-timeout` must be 100ms to 1h".into(),
+            ));
+        }
         let folder = file.parent().unwrap_or(Path::new("."));
+        let listeners = listeners(listen, table.listen, table.listener);
+        let certificates: Vec<CertificateFiles> = table
+            .certificate
+            .into_iter()
+            .map(|CertificateTable { certificate, key }| CertificateFiles {
+                certificate: folder.join(certificate),
+                key: folder.join(key),
+            })
+            .collect();
+        if certificates.is_empty() && listeners.iter().any(|listener| listener.tls) {
+            return Err(wrong(
+                line_of_top_key(text, "tls"),
+                "`tls = true` needs a certificate: add `[[certificate]]` with `certificate` and `key`".into(),
+            ));
+        }
         // Which host names a route answers to by default depends on it.
-        let listen = listen.or(table.listen).unwrap_or(DEFAULT_LISTEN);
+        let hosts = Hosts::default_for(listeners.iter().map(|listener| &listener.address));
         let mut limits = Limits::default();
         table.limits.apply_to(&mut limits);
         if table.route.is_empty() {
@@ -263,13 +379,15 @@ impl Config {
         for (name, route) in table.route {
             let handler = HandlerSource::File(folder.join(&route.handler));
             let route =
-                route.into_route(&name, &limits, listen, folder).map_err(|Mistake { key, message }| {
+                route.into_route(&name, &limits, &hosts, folder).map_err(|Mistake { key, message }| {
                     wrong(line_of_key(text, &name, key), format!("in route `{name}`: {message}"))
                 })?;
             routes.push((route, handler));
         }
+        let defaults = ServerOptions::default();
         Ok(Self {
-            listen,
+            listeners,
+            certificates,
             page: match table.page {
                 None | Some(PageValue::OnOff(false)) => PageChoice::Off,
                 Some(PageValue::OnOff(true)) => PageChoice::Own,
@@ -289,12 +407,47 @@ impl Config {
                 },
             },
             server: ServerOptions {
-                max_connections: table.max_connections.unwrap_or(ServerOptions::default().max_connections),
-                grace: table.grace.map_or(ServerOptions::default().grace, |Written(grace)| grace),
+                max_connections: table.max_connections.unwrap_or(defaults.max_connections),
+                max_connections_per_address: table
+                    .max_connections_per_address
+                    .unwrap_or(defaults.max_connections_per_address),
+                handshake_timeout: handshake_timeout.unwrap_or(defaults.handshake_timeout),
+                trusted_proxies: table
+                    .trusted_proxies
+                    .map(|ProxiesValue(proxies)| proxies)
+                    .unwrap_or_default(),
+                grace: table.grace.map_or(defaults.grace, |Written(grace)| grace),
             },
             routes,
         })
     }
+}
+
+/// Shorter would refuse good peers, longer would not protect.
+const MIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(100);
+const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// What an argument says, or else the file, or else the default.
+fn listeners(
+    argument: Option<ListenAddress>,
+    listen: Option<Parsed<ListenAddress>>,
+    tables: Vec<ListenerTable>,
+) -> Vec<ListenerConfig> {
+    if let Some(address) = argument {
+        return vec![ListenerConfig::plain(address)];
+    }
+    let listen = match listen {
+        Some(Parsed(address)) => Some(address),
+        None if tables.is_empty() => Some(DEFAULT_LISTEN),
+        None => None,
+    };
+    let tables = tables.into_iter().map(|table| ListenerConfig {
+        address: table.address.0,
+        tls: table.tls,
+        proxy_protocol: table.proxy_protocol,
+        mode: table.mode.map(|Parsed(Mode(mode))| mode),
+    });
+    listen.map(ListenerConfig::plain).into_iter().chain(tables).collect()
 }
 
 /// What is wrong with one key of a route.
@@ -320,7 +473,7 @@ impl RouteTable {
         self,
         name: &str,
         limits: &Limits,
-        listen: SocketAddr,
+        default_hosts: &Hosts,
         folder: &Path,
     ) -> Result<Route, Mistake> {
         let pattern = Pattern::new(&self.path).map_err(|error| Mistake::new("path", &self.path, error))?;
@@ -340,7 +493,7 @@ impl RouteTable {
             Some(origins) => Origins::listed(&origins).map_err(|error| Mistake::among("origins", error))?,
         };
         let hosts = match self.hosts {
-            None => Hosts::default_for(listen.ip()),
+            None => default_hosts.clone(),
             Some(hosts) => Hosts::listed(&hosts).map_err(|error| Mistake::among("hosts", error))?,
         };
         let compression = match self.compression {
@@ -394,6 +547,14 @@ impl RouteTable {
     }
 }
 
+/// The first line on which a key stands that is no route's.
+fn line_of_top_key(text: &str, key: &str) -> Option<usize> {
+    let stands = |line: &str| {
+        line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    text.lines().position(stands).map(|at| at + 1)
+}
+
 /// The line on which a route's key stands; none if it was set elsewhere.
 fn line_of_key(text: &str, route: &str, key: &str) -> Option<usize> {
     let header = format!("[route.{route}");
@@ -424,10 +585,14 @@ fn explain(message: &str, at: &str) -> String {
         }
         return text;
     }
-    if let ["path" | "handler", ..] = quoted.as_slice()
+    if let [missing, ..] = quoted.as_slice()
         && message.starts_with("missing field")
     {
-        return format!("the route has no `{}`", quoted[0]);
+        return match *missing {
+            "path" | "handler" => format!("the route has no `{missing}`"),
+            "address" => "the listener has no `address`".to_owned(),
+            _ => format!("the certificate has no `{missing}`"),
+        };
     }
     let line = at.trim();
     let message = message.lines().next().unwrap_or_default();
@@ -468,7 +633,8 @@ mod tests {
         assert_eq!(route.policy, InstancePolicy::Connection);
         assert_eq!(route.hosts, Hosts::Loopback);
         assert_eq!(*handler, HandlerSource::File("conf/chat.wasm".into()));
-        assert_eq!((config.listen, config.page), (DEFAULT_LISTEN, PageChoice::Off));
+        assert_eq!(config.listeners, [ListenerConfig::plain(DEFAULT_LISTEN)]);
+        assert_eq!(config.page, PageChoice::Off);
     }
 
     #[test]
@@ -594,6 +760,56 @@ mod tests {
     }
 
     #[test]
+    fn listeners_stand_beside_listen_and_replace_its_default() {
+        let listener = "[[listener]]\naddress = 'unix:/run/w.sock'\nmode = '0660'\nproxy-protocol = true\n";
+        let config = read(&format!("{listener}{ROUTE}")).expect("valid");
+        let unix = ListenerConfig {
+            address: ListenAddress::Unix("/run/w.sock".into()),
+            tls: false,
+            proxy_protocol: true,
+            mode: Some(0o660),
+        };
+        assert_eq!(config.listeners, [unix.clone()]);
+        assert_eq!(config.routes[0].0.hosts, Hosts::Loopback);
+        let config = read(&format!("listen = '0.0.0.0:80'\n{listener}{ROUTE}")).expect("valid");
+        let tcp = ListenerConfig::plain("0.0.0.0:80".parse().expect("an address"));
+        assert_eq!(config.listeners, [tcp, unix]);
+        assert_eq!(config.routes[0].0.hosts, Hosts::Any, "one listener is not local");
+    }
+
+    #[test]
+    fn a_mistake_in_a_listener_or_a_certificate_is_named() {
+        for (text, line, why) in [
+            ("[[listener]]\naddress = 'here'\n", ":2:", "unix:/path/to.sock"),
+            ("[[listener]]\ntls = true\n", ":1:", "the listener has no `address`"),
+            ("[[listener]]\naddress = 'systemd'\nmode = '999'\n", ":3:", "0660"),
+            ("[[listener]]\naddress = 'systemd'\ntls = true\n", ":3:", "[[certificate]]"),
+            ("[[certificate]]\ncertificate = 'x.pem'\n", ":1:", "the certificate has no `key`"),
+            ("[[listener]]\naddress = 'systemd'\nmod = '0660'\n", ":3:", "did you mean `mode`?"),
+            ("trusted-proxies = ['10.0.0.0/33']\n", ":1:", "10.0.0.0/8"),
+            ("handshake-timeout = '0s'\n", ":1:", "100ms to 1h"),
+            ("max-connections-per-address = 0\n", ":", "at least 1"),
+        ] {
+            let error = mistake(&format!("{text}{ROUTE}"));
+            assert!(error.contains(line) && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn certificates_are_files_beside_the_configuration() {
+        let text = format!(
+            "trusted-proxies = ['10.0.0.0/8', 'unix']\nhandshake-timeout = '3s'\n\
+             [[listener]]\naddress = '[::]:443'\ntls = true\n\
+             [[certificate]]\ncertificate = 'chain.pem'\nkey = 'key.pem'\n{ROUTE}"
+        );
+        let config = read(&text).expect("valid");
+        let files = CertificateFiles { certificate: "conf/chain.pem".into(), key: "conf/key.pem".into() };
+        assert_eq!(config.certificates, [files]);
+        assert_eq!(config.server.trusted_proxies.to_string(), "10.0.0.0/8, unix");
+        assert_eq!(config.server.handshake_timeout, Duration::from_secs(3));
+    }
+
+    #[test]
     fn a_missing_file_is_named() {
         let error = Config::from_file(Path::new("no-such-file.toml")).expect_err("missing").to_string();
         assert!(error.contains("no-such-file.toml"), "{error}");
@@ -603,7 +819,11 @@ mod tests {
     fn the_documentation_has_every_key() {
         let page = include_str!("../../docs/configuration.md");
         let compression = format!("{ROUTE}[route.chat.compression]\nnonsense = 1\n");
-        for text in ["nonsense = 1\n".to_owned(), format!("{ROUTE}nonsense = 1\n"), compression] {
+        let listener = format!("[[listener]]\naddress = 'systemd'\nnonsense = 1\n{ROUTE}");
+        let certificate = format!("[[certificate]]\ncertificate = 'x'\nkey = 'x'\nnonsense = 1\n{ROUTE}");
+        let tables = [compression, listener, certificate];
+        for text in ["nonsense = 1\n".to_owned(), format!("{ROUTE}nonsense = 1\n")].into_iter().chain(tables)
+        {
             let error = mistake(&text);
             let (_, keys) = error.split_once("(there are: ").expect("the known keys");
             for key in keys.trim_end_matches(')').split(", ") {

@@ -9,6 +9,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::listener::ListenAddress;
+
 /// An HTTP answer that ends a handshake.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
@@ -41,19 +43,24 @@ const MAX_TARGET_BYTES: usize = 8 << 10;
 /// The host name that a request is for: lower-case, without port.
 ///
 /// # Errors
-/// 400 if there is not exactly one Host (RFC 9112 section 3.2), or it is no host.
+/// 400 if there is not exactly one Host (RFC 9112 section 3.2), or it is no host. Over HTTP/2 `:authority` is Host, and a Host
+/// header beside it must be the same (RFC 9113 section 8.3.1).
 pub(crate) fn host_name<B>(request: &Request<B>) -> Result<Host, Refusal> {
     let mut values = request.headers().get_all(header::HOST).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(Refusal::bad_request("Exactly one Host header is required."));
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let is_http2 = request.version() == Version::HTTP_2;
+    let header = match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().unwrap_or_default(),
+        (None, None) if is_http2 => authority.unwrap_or_default(),
+        _ => return Err(Refusal::bad_request("Exactly one Host header is required.")),
     };
     if request.uri().to_string().len() > MAX_TARGET_BYTES {
         return Err(Refusal::new(StatusCode::URI_TOO_LONG, "The request's target is too long."));
     }
-    let text = match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => value.to_str().unwrap_or_default(),
-    };
+    let text = authority.unwrap_or(header);
+    if is_http2 && !text.eq_ignore_ascii_case(header) {
+        return Err(Refusal::bad_request("Host and :authority must be the same."));
+    }
     text.parse::<http::uri::Authority>()
         .ok()
         .filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
@@ -62,6 +69,25 @@ pub(crate) fn host_name<B>(request: &Request<B>) -> Result<Host, Refusal> {
             with_port: authority.as_str().to_ascii_lowercase(),
         })
         .ok_or_else(|| Refusal::bad_request("The Host header is not a host."))
+}
+
+/// Makes the headers of a request over HTTP/2 those that it would have had over HTTP/1.1: `:authority` is Host, and cookies are
+/// one header (RFC 9113 section 8.2.3).
+pub(crate) fn as_over_http1(head: &mut http::request::Parts) {
+    if head.version != Version::HTTP_2 {
+        return;
+    }
+    let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(authority) = authority {
+        head.headers.insert(header::HOST, authority);
+    }
+    let cookies: Vec<&[u8]> =
+        head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(cookies) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        head.headers.insert(header::COOKIE, cookies);
+    }
 }
 
 /// A request's Host, parsed.
@@ -84,9 +110,9 @@ pub enum Hosts {
 }
 
 impl Hosts {
-    /// On loopback only loopback names are answered; elsewhere any.
-    pub fn default_for(listen: IpAddr) -> Self {
-        if listen.is_loopback() { Self::Loopback } else { Self::Any }
+    /// Where only this machine can reach all that is listened on, loopback names are answered; elsewhere any.
+    pub fn default_for<'a>(listen: impl IntoIterator<Item = &'a ListenAddress>) -> Self {
+        if listen.into_iter().all(ListenAddress::is_local) { Self::Loopback } else { Self::Any }
     }
 
     /// These names.
@@ -189,7 +215,8 @@ fn netloc(origin: &str) -> Option<String> {
 /// A well-formed request to become a WebSocket.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Upgrade {
-    pub(crate) accept_key: String,
+    /// Over HTTP/2 there is none.
+    pub(crate) accept_key: Option<String>,
     /// The page that opens the connection, if the request names it.
     pub(crate) origin: Option<String>,
     pub(crate) subprotocols: Vec<String>,
@@ -202,6 +229,9 @@ impl Upgrade {
     /// Tornado's answers in Tornado's order: 405, 400, 426, 400.
     pub(crate) fn parse<B>(request: &Request<B>) -> Result<Self, Refusal> {
         let headers = request.headers();
+        if request.version() == Version::HTTP_2 {
+            return Self::parse_extended_connect(request);
+        }
         if request.method() != Method::GET {
             return Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -229,13 +259,54 @@ impl Upgrade {
         let key = single(headers, &header::SEC_WEBSOCKET_KEY)
             .filter(|key| is_base64_of_16_bytes(key))
             .ok_or_else(|| Refusal::bad_request("Missing/Invalid WebSocket headers"))?;
+        Self::new(Some(derive_accept_key(key)), origin, headers)
+    }
+
+    /// The handshake over HTTP/2 (RFC 8441 section 5): CONNECT with `:protocol`, without the headers that HTTP/1.1 needs.
+    fn parse_extended_connect<B>(request: &Request<B>) -> Result<Self, Refusal> {
+        let headers = request.headers();
+        match *request.method() {
+            Method::CONNECT => {}
+            Method::GET => return Err(Refusal::bad_request("Can \"Upgrade\" only to \"WebSocket\".")),
+            _ => {
+                let body = "A WebSocket handshake over HTTP/2 is a CONNECT request.";
+                return Err(
+                    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, body).with_header(header::ALLOW, "CONNECT")
+                );
+            }
+        }
+        if connect_protocol(request) != Some("websocket") {
+            // RFC 9220 section 3.
+            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "`:protocol` can only be `websocket`."));
+        }
+        let origin = origin(headers)?;
+        if single(headers, &header::SEC_WEBSOCKET_VERSION) != Some(b"13") {
+            return Err(Refusal::bad_request("Sec-WebSocket-Version must be 13.")
+                .with_header(header::SEC_WEBSOCKET_VERSION, "13"));
+        }
+        Self::new(None, origin, headers)
+    }
+
+    fn new(accept_key: Option<String>, origin: Option<String>, headers: &HeaderMap) -> Result<Self, Refusal> {
         Ok(Self {
-            accept_key: derive_accept_key(key),
+            accept_key,
             origin,
             subprotocols: subprotocols(headers)?,
             extensions: headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().cloned().collect(),
         })
     }
+}
+
+/// `:protocol` of an extended CONNECT (RFC 8441 section 4).
+pub(crate) fn connect_protocol<B>(request: &Request<B>) -> Option<&str> {
+    request.extensions().get::<hyper::ext::Protocol>().map(hyper::ext::Protocol::as_str)
+}
+
+/// A CONNECT over HTTP/2 without `:protocol`, which asks for a tunnel to somewhere else.
+pub(crate) fn is_tunnel<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2
+        && request.method() == Method::CONNECT
+        && connect_protocol(request).is_none()
 }
 
 /// The only value of a header; none if it is missing, empty or repeated.
@@ -409,7 +480,7 @@ mod tests {
     #[test]
     fn the_rfcs_own_example_gets_the_rfcs_accept_key() {
         let upgrade = Upgrade::parse(&request(&GOOD)).expect("accepted");
-        assert_eq!(upgrade.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(upgrade.accept_key.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
         assert_eq!(upgrade.origin, None);
         assert!(upgrade.subprotocols.is_empty());
     }
@@ -444,6 +515,49 @@ mod tests {
         let mut twice = GOOD.to_vec();
         twice.push(("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="));
         assert_eq!(refusal(&twice), expected);
+    }
+
+    fn over_http2(method: Method, protocol: Option<&'static str>, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = request(headers);
+        *request.version_mut() = Version::HTTP_2;
+        *request.method_mut() = method;
+        *request.uri_mut() = "https://example.com/websocket".parse().expect("a URI");
+        if let Some(protocol) = protocol {
+            request.extensions_mut().insert(hyper::ext::Protocol::from_static(protocol));
+        }
+        request
+    }
+
+    #[test]
+    fn over_http2_a_handshake_is_an_extended_connect() {
+        let version = [("sec-websocket-version", "13")];
+        let upgrade =
+            Upgrade::parse(&over_http2(Method::CONNECT, Some("websocket"), &version)).expect("accepted");
+        assert_eq!(upgrade.accept_key, None);
+        for (method, protocol, headers, status) in [
+            (Method::CONNECT, Some("connect-udp"), &version[..], 501),
+            (Method::CONNECT, Some("websocket"), &[], 400),
+            (Method::CONNECT, Some("websocket"), &[("sec-websocket-version", "8")], 400),
+            (Method::GET, None, &version, 400),
+            (Method::POST, None, &version, 405),
+        ] {
+            let request = over_http2(method, protocol, headers);
+            assert_eq!(Upgrade::parse(&request).expect_err("refused").status, status, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn over_http2_the_authority_is_the_host() {
+        let host = |headers: &[(&str, &str)]| host_name(&over_http2(Method::CONNECT, None, headers));
+        assert_eq!(host(&[]).expect("a host").name, "example.com");
+        assert_eq!(host(&[("host", "Example.com")]).expect("the same host").name, "example.com");
+        assert_eq!(host(&[("host", "example.org")]).expect_err("another").status, 400);
+        assert_eq!(host(&[("host", "example.com"), ("host", "example.com")]).expect_err("two").status, 400);
+        let cookies = [("cookie", "a=1"), ("cookie", "b=2")];
+        let (mut head, ()) = over_http2(Method::CONNECT, None, &cookies).into_parts();
+        as_over_http1(&mut head);
+        assert_eq!(head.headers[header::HOST], "example.com");
+        assert_eq!(head.headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }
 
     #[test]

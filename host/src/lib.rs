@@ -13,12 +13,15 @@
 //! In reading order; a module uses only modules above it.
 //!
 //! - data: `units`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`routes`]: values and pure functions
-//! - services: `topics`, `link`, `shutdown`, `request`: what connections and guests share
+//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`: what connections and guests share
 //! - connections: `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
-//! - edge: `connection`, `answers`, [`page`], [`server`]: sockets and HTTP
+//! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`tls`],
+//!   [`listener`], [`listening`]: who is let in, and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
 
+mod addresses;
+pub mod admission;
 mod answers;
 mod bindings;
 mod cache;
@@ -27,11 +30,13 @@ pub mod close;
 pub mod compression;
 pub mod config;
 mod connection;
+mod conversation;
 pub mod destinations;
 mod echo;
 mod engine;
 pub mod handler;
 pub mod handshake;
+mod http2;
 mod imports;
 mod inbox;
 pub mod inspect;
@@ -39,26 +44,35 @@ mod instance;
 mod instances;
 pub mod limits;
 mod link;
+pub mod listener;
+pub mod listening;
 mod meter;
 mod outgoing;
 pub mod page;
+pub mod proxies;
+mod proxy_header;
 mod request;
 pub mod routes;
 mod seat;
 pub mod server;
 mod shutdown;
 mod socket;
+pub mod tls;
 mod topics;
 mod units;
 mod watch;
 mod wire;
 
+pub use admission::ServerOptions;
 pub use cache::CacheFolders;
 pub use config::Config;
 pub use destinations::Destinations;
 pub use engine::Shortage;
 pub use handler::{Handler, HandlerSource, LoadError, Runtime, RuntimeOptions};
 pub use limits::Limits;
+pub use listener::{InheritedSockets, ListenAddress, Listener};
+pub use listening::Server;
 pub use page::Page;
 pub use routes::{InstancePolicy, Pattern, Route, SlowConsumer};
-pub use server::{Application, Server, ServerOptions};
+pub use server::Application;
+pub use tls::{CertificateFiles, Certificates};

@@ -1,31 +1,21 @@
-//! The server: an [`Application`]'s routes and their handlers, the HTTP that surrounds a handshake, and the accept loop.
+//! What is served: an [`Application`]'s routes and their handlers, and what each request is answered.
 
-use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode, Version, header};
 use hyper::Request as HttpRequest;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::addresses::{AddressPermit, Peer};
+use crate::admission::{Admission, Arrival};
 use crate::answers::{
     HttpAnswer, failed, foreign_origin, healthz, internal_error, misdirected, refusal_answer,
-    rejection_answer, switching_protocols, unavailable,
+    rejection_answer, switching_protocols, too_many_connections, two_peers, unavailable,
 };
 use crate::client::Resolver;
-use crate::close::CloseCause;
 use crate::compression::{CompressionMemory, Deflate};
-use crate::connection::Connection;
 use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
 use crate::instance::Party;
@@ -37,10 +27,8 @@ use crate::request::Request;
 use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
 use crate::shutdown::{OpenConnection, OpenConnections};
-use crate::socket::{Counted, Socket, Transport};
 use crate::topics::Topics;
 use crate::units::printable;
-use crate::wire::Wire;
 
 /// What a server serves: routes in the order in which they are tried, each with its handler, and perhaps a page. Cheap to
 /// clone; clones share everything.
@@ -55,6 +43,8 @@ struct Inner {
     page: Option<Page>,
     topics: Arc<Topics>,
     open: Arc<OpenConnections>,
+    /// For those who accept by themselves.
+    admission: Arc<Admission>,
 }
 
 /// One route with its handler and its live instances.
@@ -67,23 +57,40 @@ struct Endpoint {
     dialler: Arc<Dialler>,
 }
 
-/// A handshake that was accepted: what the connection's loop is made of, once the socket is free.
-struct Accepted {
-    upgrade: OnUpgrade,
-    seat: Seat,
-    held: Held,
-    route: Arc<Route>,
-    deflate: Option<Deflate>,
+/// A handshake that was accepted.
+pub(crate) struct Accepted {
+    /// When the answer has been sent: the transport.
+    pub(crate) upgrade: OnUpgrade,
+    pub(crate) opening: Opening,
+}
+
+/// What a connection's loop is made of, once its transport is free.
+pub(crate) struct Opening {
+    /// Who opens it; not a proxy that is trusted.
+    pub(crate) peer: Peer,
+    /// HTTP's version.
+    pub(crate) http: Version,
+    pub(crate) seat: Seat,
+    pub(crate) held: Held,
+    pub(crate) route: Arc<Route>,
+    pub(crate) deflate: Option<Deflate>,
 }
 
 /// What the host holds for one peer from its handshake on. However that ends, dropping this ends it for guests, too, whatever
 /// handles they keep.
-struct Held {
-    link: Arc<Link>,
-    outgoings: Arc<Outgoings>,
+pub(crate) struct Held {
+    pub(crate) link: Arc<Link>,
+    pub(crate) outgoings: Arc<Outgoings>,
     request: Arc<Request>,
     topics: Arc<Topics>,
     _open: OpenConnection,
+    _permits: Permits,
+}
+
+/// What counts one connection beside its socket.
+struct Permits {
+    _address: AddressPermit,
+    _stream: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Held {
@@ -93,12 +100,6 @@ impl Drop for Held {
         self.request.end();
     }
 }
-
-/// How long a request's head may take (RFC 9112 names no time; slow handshakes are an old attack).
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Headers of a request, in number and in bytes; browsers stay far below.
-const MAX_HEADERS: usize = 64;
-const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// Bytes of a refused request's path that are logged.
 const LOGGED_PATH_BYTES: usize = 200;
@@ -136,78 +137,33 @@ impl Application {
                 page,
                 topics: Arc::default(),
                 open: Arc::default(),
+                admission: Arc::default(),
             }),
         }
     }
 
-    /// Serves one accepted connection, from its first request to its end. For an accept loop of your own; [`Server`] has one.
-    ///
-    /// # Errors
-    /// None: what a peer does wrong is answered, and logged at `debug`.
-    pub async fn serve_connection(&self, socket: tokio::net::TcpStream, peer: SocketAddr) {
-        // Messages leave as soon as they are flushed; a handler can turn Nagle's algorithm on again.
-        let _ = socket.set_nodelay(true);
-        self.serve(socket, peer.ip()).await;
+    pub(crate) fn open_connections(&self) -> &Arc<OpenConnections> {
+        &self.inner.open
     }
 
-    async fn serve<T: Transport>(&self, transport: T, peer: IpAddr) {
-        // Both boxed, so that a connection's task holds first the one and then the other, and neither beside the other.
-        if let Some(connection) = Box::pin(self.open(transport, peer)).await {
-            connection.await;
-        }
+    pub(crate) fn default_admission(&self) -> &Arc<Admission> {
+        &self.inner.admission
     }
 
-    /// From the first request to an open WebSocket; none if there is none.
-    async fn open<T: Transport>(
+    /// Answers one request; with an answer that accepts a handshake comes what the connection is made of.
+    pub(crate) async fn answer(
         &self,
-        transport: T,
-        peer: IpAddr,
-    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
-        let Accepted { upgrade, seat, held, route, deflate } = self.converse(transport, peer).await?;
-        let upgraded = upgrade.await.ok()?;
-        let Ok(parts) = upgraded.downcast::<TokioIo<T>>() else {
-            unreachable!("hyper gives back the transport that it was given");
-        };
-        tracing::debug!(
-            connection = %held.link.id(), route = %route.name, %peer, compressed = deflate.is_some(), "open"
-        );
-        let socket = Counted::new(parts.io.into_inner());
-        let opened = Opened { peer, seat, held, route };
-        Some(match deflate {
-            None => opened.on(socket, &parts.read_buf).await,
-            Some(deflate) => opened.on(deflate.wrap(socket, &parts.read_buf), &[]).await,
-        })
-    }
-
-    /// HTTP until the peer leaves or a handshake is accepted.
-    async fn converse<T: Transport>(&self, transport: T, peer: IpAddr) -> Option<Accepted> {
-        let accepted = Arc::new(Mutex::new(None));
-        let service = service_fn(|request| {
-            let accepted = accepted.clone();
-            async move {
-                let (answer, taken) = self.answer(request, peer).await;
-                if taken.is_some() {
-                    *accepted.lock().unwrap_or_else(PoisonError::into_inner) = taken;
-                }
-                Ok::<_, std::convert::Infallible>(answer)
-            }
-        });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD_BYTES);
-        // Boxed: hyper's state is larger than the loop's, and gone when the loop begins.
-        let conversation = Box::pin(http.serve_connection(TokioIo::new(transport), service).with_upgrades());
-        if let Err(error) = conversation.await {
-            tracing::debug!(%peer, %error, "the peer's HTTP ended");
-        }
-        accepted.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    async fn answer(&self, http: HttpRequest<Incoming>, peer: IpAddr) -> (HttpAnswer, Option<Accepted>) {
+        http: HttpRequest<Incoming>,
+        arrival: &Arrival,
+    ) -> (HttpAnswer, Option<Accepted>) {
         let path = tracing::enabled!(tracing::Level::DEBUG).then(|| http.uri().path().to_owned());
-        match self.respond(http, peer).await {
+        let client = arrival.client(http.headers());
+        let peer = *client.as_ref().unwrap_or(&arrival.peer);
+        let reply = match client {
+            Ok(client) => self.respond(http, client, arrival).await,
+            Err(_) => Err(two_peers()),
+        };
+        match reply {
             Ok(Reply::Answer(answer)) => (answer, None),
             Ok(Reply::Upgrade(answer, accepted)) => (answer, Some(*accepted)),
             Err(refusal) => {
@@ -218,7 +174,16 @@ impl Application {
         }
     }
 
-    async fn respond(&self, http: HttpRequest<Incoming>, peer: IpAddr) -> Result<Reply, Refusal> {
+    async fn respond(
+        &self,
+        http: HttpRequest<Incoming>,
+        client: Peer,
+        arrival: &Arrival,
+    ) -> Result<Reply, Refusal> {
+        if handshake::is_tunnel(&http) {
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This server is no proxy.")
+                .with_header(header::ALLOW, "GET, HEAD"));
+        }
         let path = http.uri().path();
         if path == "/healthz" {
             return Ok(Reply::Answer(healthz(http.method())));
@@ -236,7 +201,15 @@ impl Application {
         if self.inner.open.is_draining() {
             return Err(unavailable("The server is going away."));
         }
-        self.shake_hands(http, peer, endpoint, captures, host, upgrade).await
+        let permits = Permits {
+            _stream: match http.version() {
+                Version::HTTP_2 => arrival.stream_permit().map_err(|_| unavailable("The server is full."))?,
+                // The socket has its own.
+                _ => None,
+            },
+            _address: arrival.address_permit(client).map_err(|_| too_many_connections())?,
+        };
+        self.shake_hands(http, Asked { client, captures, host, upgrade, permits }, endpoint).await
     }
 
     /// The first route that takes the path on this host.
@@ -253,7 +226,9 @@ impl Application {
 
     fn page_for(&self, http: &HttpRequest<Incoming>, host: &Host) -> Result<Option<HttpAnswer>, Refusal> {
         let Some(page) = &self.inner.page else { return Ok(None) };
-        if http.uri().path() != "/" || http.headers().contains_key(header::UPGRADE) {
+        let is_handshake =
+            http.headers().contains_key(header::UPGRADE) || handshake::connect_protocol(http).is_some();
+        if http.uri().path() != "/" || is_handshake {
             return Ok(None);
         }
         if !self.inner.endpoints.iter().any(|endpoint| endpoint.route.hosts.allow(&host.name)) {
@@ -270,19 +245,18 @@ impl Application {
     async fn shake_hands(
         &self,
         mut http: HttpRequest<Incoming>,
-        peer: IpAddr,
+        asked: Asked,
         endpoint: &Endpoint,
-        captures: Captures,
-        host: Host,
-        upgrade: Upgrade,
     ) -> Result<Reply, Refusal> {
+        let Asked { client, captures, host, upgrade, permits } = asked;
         let Endpoint { route, handler, instances, compression_memory, dialler } = endpoint;
         let key =
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
         let on_upgrade = hyper::upgrade::on(&mut http);
-        let (head, _) = http.into_parts();
+        let (mut head, _) = http.into_parts();
+        handshake::as_over_http1(&mut head);
         let link = Arc::new(Link::new(&route.limits, route.slow_consumer));
-        let request = Arc::new(Request::new(&head, captures, peer, host, route.clone()));
+        let request = Arc::new(Request::new(&head, captures, client.address(), host, route.clone()));
         let outgoings = Outgoings::new(dialler.clone());
         let held = Held {
             _open: self.inner.open.enter(&link),
@@ -290,6 +264,7 @@ impl Application {
             outgoings: outgoings.clone(),
             request: request.clone(),
             topics: self.inner.topics.clone(),
+            _permits: permits,
         };
         let party = Party { link: link.clone(), outgoings, handler: None };
         let mut seat = Seat::take(handler, route, &self.inner.topics, instances, key.as_ref(), party)
@@ -340,165 +315,27 @@ impl Application {
             link.take_ready_made(ready_made);
         }
         let answer = switching_protocols(
-            &upgrade.accept_key,
+            upgrade.accept_key.as_deref(),
             subprotocol.as_deref(),
             deflate.as_ref().map(|deflate| deflate.response.as_str()),
             request.take_response_headers(),
         );
-        let accepted = Accepted { upgrade: on_upgrade, seat, held, route: route.clone(), deflate };
+        let opening = Opening { peer: client, http: head.version, seat, held, route: route.clone(), deflate };
+        let accepted = Accepted { upgrade: on_upgrade, opening };
         Ok(Reply::Upgrade(answer, Box::new(accepted)))
     }
 }
 
-/// A connection that is open, and waits only for its socket.
-struct Opened {
-    peer: IpAddr,
-    seat: Seat,
-    held: Held,
-    route: Arc<Route>,
-}
-
-impl Opened {
-    /// The connection's task. `read_ahead` are bytes that were read past the handshake.
-    async fn on<S: Socket>(self, socket: S, read_ahead: &[u8]) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let Self { peer, seat, held, route } = self;
-        let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
-        let connection = Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone());
-        Box::pin(async move {
-            let cause = connection.run(seat).await;
-            log_end(&held.link, &route, peer, cause);
-            drop(held);
-        })
-    }
+/// A handshake that is well-formed, and for which there is room.
+struct Asked {
+    client: Peer,
+    captures: Captures,
+    host: Host,
+    upgrade: Upgrade,
+    permits: Permits,
 }
 
 enum Reply {
     Answer(HttpAnswer),
     Upgrade(HttpAnswer, Box<Accepted>),
-}
-
-fn log_end(link: &Link, route: &Route, peer: IpAddr, cause: CloseCause) {
-    macro_rules! log {
-        ($level:expr) => {
-            tracing::event!(
-                $level, connection = %link.id(), route = %route.name, %peer, cause = cause.label(),
-                published_drops = Some(link.published_drops()).filter(|drops| *drops > 0), "closed"
-            )
-        };
-    }
-    match cause.level() {
-        tracing::Level::WARN => log!(tracing::Level::WARN),
-        tracing::Level::INFO => log!(tracing::Level::INFO),
-        _ => log!(tracing::Level::DEBUG),
-    }
-}
-
-/// An [`Application`] on a listening socket.
-#[derive(Debug)]
-pub struct Server {
-    listener: TcpListener,
-    application: Application,
-    options: ServerOptions,
-}
-
-/// How a [`Server`] accepts and ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerOptions {
-    /// Connections open at once, handshakes included. Protects the process's descriptors. More wait in the kernel's backlog.
-    /// Default: 10,000.
-    pub max_connections: u32,
-    /// How long connections may take to close when the server goes away; then they are dropped. Default: 10 s.
-    pub grace: Duration,
-}
-
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self { max_connections: 10_000, grace: Duration::from_secs(10) }
-    }
-}
-
-impl Server {
-    /// Binds `address`; port 0 takes a free one.
-    ///
-    /// # Errors
-    /// The address is in use, or not ours.
-    pub async fn bind(
-        address: SocketAddr,
-        application: Application,
-        options: ServerOptions,
-    ) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, application, options })
-    }
-
-    /// The address that was bound.
-    ///
-    /// # Errors
-    /// The system does not tell.
-    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// How long connections may take to close.
-    pub fn grace(&self) -> Duration {
-        self.options.grace
-    }
-
-    /// Serves until `shutdown` resolves; then stops accepting, closes every connection with 1001, and waits for them, at most
-    /// `grace`. Returns how many were dropped after that.
-    ///
-    /// Cancel safety: dropping the future drops every connection without a close frame.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
-        let Self { listener, application, options } = self;
-        let permits = Arc::new(Semaphore::new(options.max_connections as usize));
-        let mut tasks = JoinSet::new();
-        {
-            let mut shutdown = std::pin::pin!(shutdown);
-            loop {
-                let accepted = tokio::select! {
-                    () = &mut shutdown => break,
-                    accepted = accept(&listener, &permits) => accepted,
-                };
-                while tasks.try_join_next().is_some() {}
-                let Some((socket, peer, permit)) = accepted else { continue };
-                let application = application.clone();
-                tasks.spawn(async move {
-                    application.serve_connection(socket, peer).await;
-                    drop(permit);
-                });
-            }
-        }
-        drop(listener);
-        let open = &application.inner.open;
-        let closing = open.drain();
-        tracing::info!(connections = closing, "draining");
-        if tokio::time::timeout(options.grace, open.emptied()).await.is_ok() {
-            return 0;
-        }
-        let dropped = open.drain();
-        tasks.shutdown().await;
-        dropped
-    }
-}
-
-/// The next connection, with its permit; none after an error that the loop outlives.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = match permits.clone().try_acquire_owned() {
-        Ok(permit) => permit,
-        Err(_) => {
-            tracing::warn!("`max-connections` are open: newcomers wait until one ends");
-            permits.clone().acquire_owned().await.expect("never closed")
-        }
-    };
-    match listener.accept().await {
-        Ok((socket, peer)) => Some((socket, peer, permit)),
-        Err(error) => {
-            // Out of descriptors, or a peer that left while it waited: others are served meanwhile.
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            None
-        }
-    }
 }

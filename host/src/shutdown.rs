@@ -18,7 +18,15 @@ pub(crate) struct OpenConnections {
 #[derive(Debug, Default)]
 struct Links {
     by_address: HashMap<usize, Arc<Link>>,
+    /// Sockets that may hold several connections, whose last bytes leave after the connections have ended.
+    shared_sockets: usize,
     draining: bool,
+}
+
+impl Links {
+    fn is_empty(&self) -> bool {
+        self.by_address.is_empty() && self.shared_sockets == 0
+    }
 }
 
 impl OpenConnections {
@@ -38,8 +46,19 @@ impl OpenConnections {
         OpenConnection { all: self.clone(), address: link.address() }
     }
 
+    /// Counts a socket as open on which there may be several connections, until the guard is dropped.
+    pub(crate) fn enter_shared_socket(self: &Arc<Self>) -> SharedSocket {
+        self.lock().shared_sockets += 1;
+        SharedSocket(self.clone())
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.lock().draining
+    }
+
+    /// Resolves when a drain has begun.
+    pub(crate) async fn draining(&self) {
+        self.changes_until(|links| links.draining).await;
     }
 
     /// Starts the closing handshake of every connection, and of those that still open. Returns how many there are.
@@ -50,14 +69,19 @@ impl OpenConnections {
             // Already ended: then there is nothing to close.
             let _ = link.close(Closing::Host(CloseCause::GoingAway));
         }
+        self.changed.notify_waiters();
         links.by_address.len()
     }
 
     /// Resolves when no connection is open.
     pub(crate) async fn emptied(&self) {
+        self.changes_until(Links::is_empty).await;
+    }
+
+    async fn changes_until(&self, done: impl Fn(&Links) -> bool) {
         loop {
             let changed = self.changed.notified();
-            if self.lock().by_address.is_empty() {
+            if done(&self.lock()) {
                 return;
             }
             changed.await;
@@ -76,8 +100,22 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         let mut links = self.all.lock();
         links.by_address.remove(&self.address);
-        if links.by_address.is_empty() {
+        if links.is_empty() {
             self.all.changed.notify_waiters();
+        }
+    }
+}
+
+/// Counts one socket as open on which there may be several connections.
+#[derive(Debug)]
+pub(crate) struct SharedSocket(Arc<OpenConnections>);
+
+impl Drop for SharedSocket {
+    fn drop(&mut self) {
+        let mut links = self.0.lock();
+        links.shared_sockets -= 1;
+        if links.is_empty() {
+            self.0.changed.notify_waiters();
         }
     }
 }

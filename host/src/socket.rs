@@ -10,11 +10,47 @@ use tungstenite_deflate::DeflateStream;
 /// A transport whose Nagle algorithm can be turned off, if it has one.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn set_nodelay(&self, value: bool) -> io::Result<()>;
+
+    /// Bytes that have left, where that is not what was written to it: a transport that buffers takes more than the peer does.
+    fn sent_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl Transport for tokio::net::TcpStream {
     fn set_nodelay(&self, value: bool) -> io::Result<()> {
         tokio::net::TcpStream::set_nodelay(self, value)
+    }
+}
+
+/// Nagle's algorithm is TCP's.
+impl Transport for tokio::net::UnixStream {
+    fn set_nodelay(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// TLS buffers what it encrypts, so what has left is counted below it.
+impl<T: Transport> Transport for tokio_rustls::server::TlsStream<Counted<T>> {
+    fn set_nodelay(&self, value: bool) -> io::Result<()> {
+        self.get_ref().0.transport.set_nodelay(value)
+    }
+
+    fn sent_bytes(&self) -> Option<u64> {
+        Some(self.get_ref().0.written_bytes)
+    }
+}
+
+/// A transport of any kind, for those that are not on the hot path: one copy of the loop for all of them.
+pub(crate) type AnyTransport = Box<dyn Transport>;
+
+impl Transport for AnyTransport {
+    fn set_nodelay(&self, value: bool) -> io::Result<()> {
+        (**self).set_nodelay(value)
+    }
+
+    fn sent_bytes(&self) -> Option<u64> {
+        (**self).sent_bytes()
     }
 }
 
@@ -71,9 +107,10 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     fn counted_mut(&mut self) -> &mut Counted<Self::Transport>;
 
-    /// Bytes that the transport has taken.
+    /// Bytes that have left.
     fn written_bytes(&self) -> u64 {
-        self.counted().written_bytes
+        let counted = self.counted();
+        counted.transport.sent_bytes().unwrap_or(counted.written_bytes)
     }
 
     fn set_nodelay(&self, value: bool) -> io::Result<()> {

@@ -1,6 +1,5 @@
 //! `waterspout serve`: from arguments or a configuration file to a running server.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
@@ -8,7 +7,10 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, PageChoice};
 use waterspout::handshake::{Hosts, Origins};
-use waterspout::{Application, HandlerSource, InstancePolicy, Page, Pattern, Route, Runtime, Server};
+use waterspout::{
+    Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,
+    ListenAddress, Listener, Page, Pattern, Route, Runtime, Server,
+};
 
 use super::progress::with_progress;
 
@@ -19,9 +21,16 @@ pub(super) struct Serve {
     /// embedded echo
     #[arg(conflicts_with = "config")]
     handler: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8888]
+    /// Where to listen: an IP address with port (0 takes a free one), `unix:/path/to.sock`, `systemd` or `systemd:NAME`
+    /// [default: 127.0.0.1:8888]
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
+    /// Speak TLS, with this certificate and those that lead to a root (PEM); `wss://` instead of `ws://`, HTTP/2 and HTTP/1.1
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "config")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate", conflicts_with = "config")]
+    tls_key: Option<PathBuf>,
     /// The path of the route: a template such as `/chat/{room}`, or, if it begins with `^`, a regular expression
     /// [default: /websocket]
     #[arg(long, value_name = "PATTERN", conflicts_with = "config")]
@@ -55,6 +64,13 @@ impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let file = self.config.clone();
         let config = self.into_config()?;
+        // Before there are threads, whose environment it is, too.
+        let by_systemd = |address: &ListenAddress| matches!(address, ListenAddress::Systemd(_));
+        let inherited = if config.listeners.iter().any(|listener| by_systemd(&listener.address)) {
+            InheritedSockets::from_environment()
+        } else {
+            InheritedSockets::none()
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             // A task that computes (a guest, a compressor) does so for a millisecond at a time: sockets are looked at between a few
             // of them, not after tokio's 61.
@@ -62,7 +78,7 @@ impl Serve {
             .enable_all()
             .build()
             .context("the system gives no threads")?;
-        let served = runtime.block_on(serve(config, file));
+        let served = runtime.block_on(serve(config, inherited, file));
         // What is still being compressed on a thread of its own is for nobody any more.
         runtime.shutdown_background();
         served
@@ -70,7 +86,7 @@ impl Serve {
 
     fn into_config(self) -> anyhow::Result<Config> {
         let mut config = match &self.config {
-            Some(file) => Config::from_file_on(file, self.listen)?,
+            Some(file) => Config::from_file_on(file, self.listen.clone())?,
             None => self.single()?,
         };
         match self.page {
@@ -104,7 +120,12 @@ impl Serve {
             route.origins = Origins::listed(&self.origins).map_err(|error| anyhow!("--origin {error}"))?;
         }
         let handler = self.handler.clone().map_or(HandlerSource::Echo, HandlerSource::File);
-        let mut config = Config::single(route, handler, self.listen.unwrap_or(DEFAULT_LISTEN));
+        let mut config = Config::single(route, handler, self.listen.clone().unwrap_or(DEFAULT_LISTEN));
+        if let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) {
+            config.certificates =
+                vec![CertificateFiles { certificate: certificate.clone(), key: key.clone() }];
+            config.listeners[0].tls = true;
+        }
         if !self.hosts.is_empty() {
             let hosts = Hosts::listed(&self.hosts).map_err(|error| anyhow!("--host {error}"))?;
             config.routes[0].0.hosts = hosts;
@@ -113,8 +134,16 @@ impl Serve {
     }
 }
 
-async fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
+async fn serve(config: Config, mut inherited: InheritedSockets, file: Option<PathBuf>) -> anyhow::Result<()> {
     raise_descriptor_limit(config.server.max_connections);
+    let in_file = |error: anyhow::Error| match &file {
+        Some(file) => error.context(file.display().to_string()),
+        None => error,
+    };
+    let certificates = match config.certificates.is_empty() {
+        true => None,
+        false => Some(Certificates::load(config.certificates).map_err(|error| in_file(error.into()))?),
+    };
     let runtime = Runtime::new(&config.runtime, config.routes.iter().map(|(route, _)| &route.limits))
         .map_err(|error| super::Internal(format!("the sandbox's address space cannot be had: {error:#}")))?;
     if let Some(shortage) = runtime.shortage() {
@@ -145,21 +174,36 @@ async fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     }
     let paths: Vec<String> = routes.iter().map(|(route, _)| route.pattern.as_str().to_owned()).collect();
     let has_page = page.is_some();
-    let server = Server::bind(config.listen, Application::new(routes, page), config.server)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = server.local_addr()?;
+    let mut listeners = Vec::new();
+    for listener in config.listeners {
+        let mut bound = Listener::bind(&listener.address, listener.mode, &mut inherited)
+            .with_context(|| format!("cannot listen on {}", listener.address))?;
+        if let (true, Some(certificates)) = (listener.tls, &certificates) {
+            bound = bound.with_tls(certificates.clone());
+        }
+        if listener.proxy_protocol {
+            bound = bound.with_proxy_protocol();
+        }
+        listeners.push(bound);
+    }
+    let mut listeners = listeners.into_iter();
+    let first = listeners.next().context("there is nothing to listen on")?;
+    let server = Server::on(first, Application::new(routes, page), config.server);
+    let server = listeners.fold(server, Server::and_on);
     let grace = server.grace();
     let shutdown = first_signal()?;
-    for path in paths {
-        if path.starts_with('^') {
-            super::say(format_args!("listening on ws://{address} for paths like {path}"));
-        } else {
-            super::say(format_args!("listening on ws://{address}{path}"));
+    reload_at_hangup(certificates)?;
+    for listener in server.listeners() {
+        for path in &paths {
+            tell(listener, path);
         }
     }
-    if has_page {
-        super::say(format_args!("open http://{address}/ in a browser"));
+    if has_page
+        && let Some((listener, address)) =
+            server.listeners().iter().find_map(|listener| Some((listener, listener.local_addr()?)))
+    {
+        let scheme = if listener.has_tls() { "https" } else { "http" };
+        super::say(format_args!("open {scheme}://{address}/ in a browser"));
     }
     let dropped = server
         .run(async {
@@ -174,6 +218,43 @@ async fn serve(config: Config, file: Option<PathBuf>) -> anyhow::Result<()> {
     if dropped > 0 {
         tracing::warn!(connections = dropped, "dropped at the end of the grace period");
     }
+    Ok(())
+}
+
+/// Says where a route is served.
+fn tell(listener: &Listener, path: &str) {
+    let scheme = if listener.has_tls() { "wss" } else { "ws" };
+    let place = match (listener.local_addr(), listener.path()) {
+        (Some(address), _) => format!("{scheme}://{address}"),
+        (None, Some(file)) => format!("{scheme}+unix:{}:", file.display()),
+        (None, None) => format!("{scheme}+unix:"),
+    };
+    if path.starts_with('^') {
+        super::say(format_args!("listening on {place} for paths like {path}"));
+    } else {
+        super::say(format_args!("listening on {place}{path}"));
+    }
+}
+
+/// At SIGHUP the certificates are read again; what is wrong with them is logged, and those of before go on.
+fn reload_at_hangup(certificates: Option<Certificates>) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let Some(certificates) = certificates.clone() else {
+                tracing::info!("SIGHUP: there are no certificates to reload");
+                continue;
+            };
+            match tokio::task::spawn_blocking(move || certificates.reload()).await {
+                Ok(Ok(changed)) => tracing::info!(changed, "SIGHUP: the certificates are reloaded"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "SIGHUP: the certificates are not taken; those of before go on");
+                }
+                // The runtime ends.
+                Err(_) => return,
+            }
+        }
+    });
     Ok(())
 }
 
@@ -224,11 +305,12 @@ fn raise_descriptor_limit(connections: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use waterspout::config::ListenerConfig;
 
     #[test]
     fn without_arguments_it_is_the_echo_on_loopback_with_a_page() {
         let config = Serve::default().into_config().expect("valid");
-        assert_eq!(config.listen, DEFAULT_LISTEN);
+        assert_eq!(config.listeners, [ListenerConfig::plain(DEFAULT_LISTEN)]);
         assert_eq!(config.page, PageChoice::Own);
         assert_eq!(config.routes[0].1, HandlerSource::Echo);
         assert_eq!(config.routes[0].0.pattern.as_str(), DEFAULT_PATH);

@@ -1,0 +1,107 @@
+//! Whom a server lets in: how many connections, how fast they must ask, and whose word about an address is taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::addresses::{AddressPermit, AddressPermits, Peer, TooManyConnections};
+use crate::proxies::{Contradiction, TrustedProxies};
+
+/// How a [`Server`](crate::Server) accepts and ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Connections open at once, handshakes included. Protects the process's descriptors. More wait in the kernel's backlog; a
+    /// WebSocket over HTTP/2 is one more connection, and is refused (503). Default: 10,000.
+    pub max_connections: u32,
+    /// WebSocket connections of one address: of one IPv4 address, or of an IPv6 network of 64 bits. Protects everybody else's share
+    /// of `max_connections`. One more is refused (429). Loopback and Unix sockets are not counted. Default: 1,000.
+    pub max_connections_per_address: u32,
+    /// From accepting a connection to the end of its first request's head, a PROXY header and TLS included; and as long for each
+    /// later request. Protects `max_connections` from peers that say nothing. Then the connection is dropped. Default: 10 s.
+    pub handshake_timeout: Duration,
+    /// Proxies that are believed when they name the peer. Default: none.
+    pub trusted_proxies: TrustedProxies,
+    /// How long connections may take to close when the server goes away; then they are dropped. Default: 10 s.
+    pub grace: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_connections_per_address: 1_000,
+            handshake_timeout: Duration::from_secs(10),
+            trusted_proxies: TrustedProxies::default(),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What all connections of a server share from their first byte on.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) trusted_proxies: TrustedProxies,
+    addresses: Arc<AddressPermits>,
+    /// None where somebody else accepts, and counts.
+    connections: Option<Arc<Semaphore>>,
+}
+
+/// All of `max-connections` are open.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// Far longer than anybody waits, and far from where clocks overflow.
+const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+impl Admission {
+    pub(crate) fn new(options: &ServerOptions, connections: Option<Arc<Semaphore>>) -> Self {
+        Self {
+            handshake_timeout: options.handshake_timeout.min(MAX_HANDSHAKE_TIMEOUT),
+            trusted_proxies: options.trusted_proxies.clone(),
+            addresses: AddressPermits::new(options.max_connections_per_address),
+            connections,
+        }
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self::new(&ServerOptions::default(), None)
+    }
+}
+
+/// A socket that has arrived: nobody has asked anything on it yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    /// Who is at its other end: perhaps a proxy.
+    pub(crate) peer: Peer,
+    /// When the first request's head must have been read.
+    pub(crate) deadline: Instant,
+    pub(crate) admission: Arc<Admission>,
+}
+
+impl Arrival {
+    pub(crate) fn now(peer: Peer, admission: Arc<Admission>) -> Self {
+        Self { peer, deadline: Instant::now() + admission.handshake_timeout, admission }
+    }
+
+    /// Who sent a request with these headers.
+    pub(crate) fn client(&self, headers: &HeaderMap) -> Result<Peer, Contradiction> {
+        self.admission.trusted_proxies.client(self.peer, headers)
+    }
+
+    /// One more connection of `client`'s address.
+    pub(crate) fn address_permit(&self, client: Peer) -> Result<AddressPermit, TooManyConnections> {
+        self.admission.addresses.take(client)
+    }
+
+    /// One more connection on a socket that is counted already.
+    pub(crate) fn stream_permit(&self) -> Result<Option<OwnedSemaphorePermit>, Full> {
+        let permits = self.admission.connections.as_ref();
+        permits.map(|permits| permits.clone().try_acquire_owned().map_err(|_| Full)).transpose()
+    }
+}

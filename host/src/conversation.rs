@@ -1,0 +1,144 @@
+//! HTTP/1.1 on one socket, until the peer leaves or a handshake is accepted; then the connection that begins there.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::Version;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::addresses::Peer;
+use crate::admission::Arrival;
+use crate::close::CloseCause;
+use crate::connection::Connection;
+use crate::link::Link;
+use crate::routes::Route;
+use crate::server::{Accepted, Application, Opening};
+use crate::socket::{Counted, Socket, Transport};
+use crate::wire::Wire;
+
+/// Headers of a request, in number and in bytes; browsers stay far below.
+const MAX_HEADERS: usize = 64;
+pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
+
+/// The task of an open connection.
+pub(crate) type ConnectionTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Application {
+    /// Serves one accepted connection, from its first request to its end, with the defaults of
+    /// [`ServerOptions`](crate::ServerOptions). For an accept loop of your own; [`Server`](crate::Server) has one.
+    ///
+    /// # Errors
+    /// None: what a peer does wrong is answered, and logged at `debug`.
+    pub async fn serve_connection(&self, socket: tokio::net::TcpStream, peer: SocketAddr) {
+        // Messages leave as soon as they are flushed; a handler can turn Nagle's algorithm on again.
+        let _ = socket.set_nodelay(true);
+        self.serve(socket, Arrival::now(peer.ip().into(), self.default_admission().clone())).await;
+    }
+
+    pub(crate) async fn serve<T: Transport>(&self, transport: T, arrival: Arrival) {
+        // Both boxed, so that a connection's task holds first the one and then the other, and neither beside the other.
+        if let Some(connection) = Box::pin(self.open(transport, arrival)).await {
+            connection.await;
+        }
+    }
+
+    /// From the first request to an open WebSocket; none if there is none.
+    async fn open<T: Transport>(&self, transport: T, arrival: Arrival) -> Option<ConnectionTask> {
+        let Accepted { upgrade, opening } = self.converse(transport, &arrival).await?;
+        let upgraded = upgrade.await.ok()?;
+        let Ok(parts) = upgraded.downcast::<TokioIo<T>>() else {
+            unreachable!("hyper gives back the transport that it was given");
+        };
+        Some(opening.on(parts.io.into_inner(), &parts.read_buf).await)
+    }
+
+    /// HTTP until the peer leaves or a handshake is accepted.
+    async fn converse<T: Transport>(&self, transport: T, arrival: &Arrival) -> Option<Accepted> {
+        let peer = arrival.peer;
+        let accepted = Arc::new(Mutex::new(None));
+        let asked = AtomicBool::new(false);
+        let service = service_fn(|request| {
+            asked.store(true, Ordering::Relaxed);
+            let accepted = accepted.clone();
+            async move {
+                let (answer, taken) = self.answer(request, arrival).await;
+                if taken.is_some() {
+                    *accepted.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(arrival.admission.handshake_timeout)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD_BYTES);
+        // Boxed: hyper's state is larger than the loop's, and gone when the loop begins.
+        let conversation = Box::pin(http.serve_connection(TokioIo::new(transport), service).with_upgrades());
+        // hyper's own time-out begins with the first byte that it waits for: what came before has taken of it.
+        let too_late = pin!(async {
+            tokio::time::sleep_until(arrival.deadline).await;
+            if asked.load(Ordering::Relaxed) {
+                std::future::pending().await
+            }
+        });
+        tokio::select! {
+            biased;
+            ended = conversation => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, %error, "the peer's HTTP ended");
+                }
+            }
+            () = too_late => tracing::debug!(%peer, "no request within `handshake-timeout`"),
+        }
+        accepted.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Opening {
+    /// Begins the connection. `read_ahead` are bytes that were read past the handshake.
+    pub(crate) async fn on<T: Transport>(mut self, transport: T, read_ahead: &[u8]) -> ConnectionTask {
+        tracing::debug!(
+            connection = %self.held.link.id(), route = %self.route.name, peer = %self.peer,
+            http = if self.http == Version::HTTP_2 { 2 } else { 1 }, compressed = self.deflate.is_some(), "open"
+        );
+        let socket = Counted::new(transport);
+        match self.deflate.take() {
+            None => self.task(socket, read_ahead).await,
+            Some(deflate) => self.task(deflate.wrap(socket, read_ahead), &[]).await,
+        }
+    }
+
+    async fn task<S: Socket>(self, socket: S, read_ahead: &[u8]) -> ConnectionTask {
+        let Self { peer, seat, held, route, .. } = self;
+        let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
+        let connection = Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone());
+        Box::pin(async move {
+            let cause = connection.run(seat).await;
+            log_end(&held.link, &route, peer, cause);
+            drop(held);
+        })
+    }
+}
+
+fn log_end(link: &Link, route: &Route, peer: Peer, cause: CloseCause) {
+    macro_rules! log {
+        ($level:expr) => {
+            tracing::event!(
+                $level, connection = %link.id(), route = %route.name, %peer, cause = cause.label(),
+                published_drops = Some(link.published_drops()).filter(|drops| *drops > 0), "closed"
+            )
+        };
+    }
+    match cause.level() {
+        tracing::Level::WARN => log!(tracing::Level::WARN),
+        tracing::Level::INFO => log!(tracing::Level::INFO),
+        _ => log!(tracing::Level::DEBUG),
+    }
+}

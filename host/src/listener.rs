@@ -1,0 +1,319 @@
+//! Where connections come from: TCP addresses, Unix sockets, and sockets that systemd has opened; and what is expected on each
+//! of them before HTTP begins (a PROXY header, TLS).
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::task::{Context, Poll, ready};
+
+use listenfd::ListenFd;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+
+use crate::tls::Certificates;
+
+/// Where to listen, as an operator writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// `127.0.0.1:8888`; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// `unix:/path/to.sock`.
+    Unix(PathBuf),
+    /// `systemd` (the next socket that is not taken yet), or `systemd:NAME` (by its `FileDescriptorName=`).
+    Systemd(Option<String>),
+}
+
+impl ListenAddress {
+    /// Whether only this machine can reach it; of a socket of systemd's that is not known.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+            Self::Systemd(_) => false,
+        }
+    }
+}
+
+/// Text that is no [`ListenAddress`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no address: an IP address with port such as `127.0.0.1:8888` or `[::]:443`, `unix:/path/to.sock`, \
+     `systemd` or `systemd:NAME`"
+)]
+pub struct ListenAddressError(String);
+
+impl FromStr for ListenAddress {
+    type Err = ListenAddressError;
+
+    fn from_str(text: &str) -> Result<Self, ListenAddressError> {
+        let wrong = || ListenAddressError(text.to_owned());
+        match text.split_once(':') {
+            None if text == "systemd" => Ok(Self::Systemd(None)),
+            Some(("systemd", name)) if !name.is_empty() => Ok(Self::Systemd(Some(name.into()))),
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            _ => text.parse().map(Self::Tcp).map_err(|_| wrong()),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd(None) => f.write_str("systemd"),
+            Self::Systemd(Some(name)) => write!(f, "systemd:{name}"),
+        }
+    }
+}
+
+/// The sockets that systemd has opened for this process (`sd_listen_fds(3)`: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES).
+pub struct InheritedSockets {
+    sockets: ListenFd,
+    names: Vec<String>,
+    taken: Vec<bool>,
+}
+
+impl fmt::Debug for InheritedSockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InheritedSockets").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl InheritedSockets {
+    /// None at all: for programs that are not started that way.
+    pub fn none() -> Self {
+        Self { sockets: ListenFd::empty(), names: Vec::new(), taken: Vec::new() }
+    }
+
+    /// Takes the sockets, and the variables away, so that no child inherits them. Call it before there are threads, because the
+    /// environment is theirs, too.
+    pub fn from_environment() -> Self {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let sockets = ListenFd::from_env();
+        let taken = vec![false; sockets.len()];
+        Self { sockets, names: names.split(':').map(str::to_owned).collect(), taken }
+    }
+
+    fn take(&mut self, name: Option<&str>) -> io::Result<Bound> {
+        let wanted = |at: &usize| match name {
+            None => !self.taken[*at],
+            Some(name) => self.names.get(*at).is_some_and(|named| named == name) && !self.taken[*at],
+        };
+        let at = (0..self.taken.len()).find(wanted).ok_or_else(|| {
+            let message = match (self.taken.len(), name) {
+                (0, _) => "systemd has given no socket: start it by a `.socket` unit".to_owned(),
+                (_, None) => "systemd has given no more sockets".to_owned(),
+                (_, Some(name)) => {
+                    format!(
+                        "systemd has given no socket with `FileDescriptorName={name}` (there are: {})",
+                        self.names.join(", ")
+                    )
+                }
+            };
+            io::Error::new(io::ErrorKind::NotFound, message)
+        })?;
+        self.taken[at] = true;
+        if let Ok(Some(listener)) = self.sockets.take_unix_listener(at) {
+            listener.set_nonblocking(true)?;
+            return Ok(Bound::Unix { listener: UnixListener::from_std(listener)?, _file: None });
+        }
+        let not_ours = || {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "systemd's socket is neither a TCP nor a Unix stream socket: use `ListenStream=`",
+            )
+        };
+        let listener = self.sockets.take_tcp_listener(at).ok().flatten().ok_or_else(not_ours)?;
+        listener.set_nonblocking(true)?;
+        Ok(Bound::Tcp(TcpListener::from_std(listener)?))
+    }
+}
+
+/// A socket that is listened on, and what is expected on it.
+#[derive(Debug)]
+pub struct Listener {
+    bound: Bound,
+    pub(crate) expected: Expected,
+}
+
+/// What a peer must say before HTTP begins.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expected {
+    /// A PROXY header, version 2.
+    pub(crate) proxy_header: bool,
+    /// TLS, with one of these certificates.
+    pub(crate) certificates: Option<Certificates>,
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, _file: Option<SocketFile> },
+}
+
+/// A socket's file, which goes with it, unless it is another's by now.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device_and_number: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let file = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.into(), device_and_number: (file.dev(), file.ino()) })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|file| (file.dev(), file.ino()) == self.device_and_number);
+        if ours {
+            // If it cannot be removed, the next start replaces it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A connection that was accepted.
+pub(crate) enum Socket {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Listens on `address`. `mode` is that of a Unix socket's file; without it, what the umask leaves.
+    ///
+    /// # Errors
+    /// The address is in use or not ours; a Unix socket's file is another program's, which answers, or no socket; systemd gave none.
+    pub fn bind(
+        address: &ListenAddress,
+        mode: Option<u32>,
+        inherited: &mut InheritedSockets,
+    ) -> io::Result<Self> {
+        let bound = match address {
+            ListenAddress::Tcp(address) => Bound::Tcp(listen_tcp(*address)?),
+            ListenAddress::Unix(path) => listen_unix(path, mode)?,
+            ListenAddress::Systemd(name) => inherited.take(name.as_deref())?,
+        };
+        Ok(Self { bound, expected: Expected::default() })
+    }
+
+    /// TLS on this listener (HTTP/2 and HTTP/1.1), with these certificates.
+    pub fn with_tls(mut self, certificates: Certificates) -> Self {
+        self.expected.certificates = Some(certificates);
+        self
+    }
+
+    /// Each connection begins with a PROXY header, version 2, which names the peer; before TLS, if there is both.
+    pub fn with_proxy_protocol(mut self) -> Self {
+        self.expected.proxy_header = true;
+        self
+    }
+
+    /// Whether TLS is spoken here.
+    pub fn has_tls(&self) -> bool {
+        self.expected.certificates.is_some()
+    }
+
+    /// The address that was bound; none for Unix sockets.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.bound {
+            Bound::Tcp(listener) => listener.local_addr().ok(),
+            Bound::Unix { .. } => None,
+        }
+    }
+
+    /// The file of a Unix socket.
+    pub fn path(&self) -> Option<PathBuf> {
+        match &self.bound {
+            Bound::Tcp(_) => None,
+            Bound::Unix { listener, .. } => listener.local_addr().ok()?.as_pathname().map(Path::to_owned),
+        }
+    }
+
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+        Poll::Ready(match &self.bound {
+            Bound::Tcp(listener) => {
+                ready!(listener.poll_accept(cx)).map(|(socket, peer)| Socket::Tcp(socket, peer))
+            }
+            Bound::Unix { listener, .. } => {
+                ready!(listener.poll_accept(cx)).map(|(socket, _)| Socket::Unix(socket))
+            }
+        })
+    }
+}
+
+/// Connections that wait to be accepted; what the standard library and tokio choose, too.
+const BACKLOG: u32 = 1024;
+
+fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // The port can be had again at once, although connections of the process before still end.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn listen_unix(path: &Path, mode: Option<u32>) -> io::Result<Bound> {
+    make_way(path)?;
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    let file = Some(SocketFile::new(path)?);
+    if let Some(mode) = mode {
+        // Before anybody can connect.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(Bound::Unix { listener: socket.listen(BACKLOG)?, _file: file })
+}
+
+/// Removes the socket's file of a process that has gone without doing so.
+fn make_way(path: &Path) -> io::Result<()> {
+    let in_use = |why: &str| Err(io::Error::new(io::ErrorKind::AddrInUse, why.to_owned()));
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(file) if !file.file_type().is_socket() => {
+            return in_use("there is a file that is no socket: remove it, or choose another path");
+        }
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => in_use("another program answers on this socket: end it, or choose another path"),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_and_shown_as_an_operator_writes_it() {
+        for text in ["127.0.0.1:8888", "[::]:443", "unix:/run/w.sock", "systemd", "systemd:web"] {
+            assert_eq!(text.parse::<ListenAddress>().expect("an address").to_string(), text);
+        }
+        for text in ["", "here", "unix:", "systemd:", "127.0.0.1", ":80"] {
+            let error = text.parse::<ListenAddress>().expect_err("no address").to_string();
+            assert!(error.contains("unix:/path/to.sock"), "{error}");
+        }
+    }
+
+    #[test]
+    fn loopback_and_unix_sockets_are_local() {
+        let local = |text: &str| text.parse::<ListenAddress>().expect("an address").is_local();
+        assert!(local("127.0.0.1:1") && local("[::1]:1") && local("unix:/x"));
+        assert!(!local("0.0.0.0:1") && !local("[::]:1") && !local("systemd"));
+    }
+
+    #[test]
+    fn without_systemd_its_sockets_are_missing() {
+        let error = InheritedSockets::none().take(None).expect_err("none");
+        assert!(error.to_string().contains(".socket"), "{error}");
+    }
+}
