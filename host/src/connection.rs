@@ -59,17 +59,17 @@ impl<S: Socket> Connection<S> {
         Box::new(Self { wire, link, outgoings, route, peers_turn, inbox, watch })
     }
 
-    /// Serves the connection from `open` to `on-close`. Returns why it ended.
+    /// Serves the connection from `open` to `on-close`. Returns how it ended.
     ///
     /// Cancel safety: dropping the future drops the socket without a close frame; the handler is not told.
-    pub(crate) async fn run(mut self: Box<Self>, mut seat: Seat) -> CloseCause {
+    pub(crate) async fn run(mut self: Box<Self>, mut seat: Seat) -> Ended {
         let served = self.serve(&mut seat).await;
         // Boxed: an open connection does not pay for its ending.
         Box::pin(self.finish(seat, served)).await
     }
 
     /// `on-close` and the closing handshake.
-    async fn finish(self: Box<Self>, mut seat: Seat, served: Result<Ended, CallFailure>) -> CloseCause {
+    async fn finish(self: Box<Self>, mut seat: Seat, served: Result<Ended, CallFailure>) -> Ended {
         let timeout = self.route.limits.close_timeout;
         let Self { wire, link, .. } = *self;
         match served {
@@ -77,18 +77,18 @@ impl<S: Socket> Connection<S> {
                 link.refuse_writes();
                 let on_close = async {
                     // A failure has been logged; the connection is over either way.
-                    if seat.call(Call::Close(ended.frame)).await.is_ok() {
+                    if seat.call(Call::Close(ended.frame.clone())).await.is_ok() {
                         seat.give_back().await;
                     }
                 };
                 tokio::join!(wire.finish(ended.cause, &link, timeout), on_close);
-                ended.cause
+                ended
             }
             Err(failure) => {
                 drop(seat);
                 let cause = CloseCause::from(failure);
                 wire.finish(cause, &link, timeout).await;
-                cause
+                Ended { cause, frame: None }
             }
         }
     }

@@ -120,8 +120,8 @@ impl Opening {
         let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
         let connection = Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone());
         Box::pin(async move {
-            let cause = connection.run(seat).await;
-            log_end(&held.link, &route, peer, cause);
+            let ended = connection.run(seat).await;
+            log_end(&held.link, &route, peer, ended.cause);
             drop(held);
         })
     }

@@ -61,14 +61,19 @@ pub(crate) fn host_name<B>(request: &Request<B>) -> Result<Host, Refusal> {
     if is_http2 && !text.eq_ignore_ascii_case(header) {
         return Err(Refusal::bad_request("Host and :authority must be the same."));
     }
-    text.parse::<http::uri::Authority>()
+    host_of(text).ok_or_else(|| Refusal::bad_request("The Host header is not a host."))
+}
+
+/// The host that an authority names; none if it names none, or a user.
+pub(crate) fn host_of(authority: &str) -> Option<Host> {
+    authority
+        .parse::<http::uri::Authority>()
         .ok()
         .filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
         .map(|authority| Host {
             name: authority.host().to_ascii_lowercase(),
             with_port: authority.as_str().to_ascii_lowercase(),
         })
-        .ok_or_else(|| Refusal::bad_request("The Host header is not a host."))
 }
 
 /// Makes the headers of a request over HTTP/2 those that it would have had over HTTP/1.1: `:authority` is Host, and cookies are

@@ -16,7 +16,7 @@
 //! - services: `topics`, `link`, `shutdown`, `request`, `addresses`: what connections and guests share
 //! - connections: `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
-//! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`tls`],
+//! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`]: who is let in, and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
 
@@ -26,6 +26,7 @@ mod answers;
 mod bindings;
 mod cache;
 pub mod client;
+pub mod client_handler;
 pub mod close;
 pub mod compression;
 pub mod config;

@@ -42,7 +42,10 @@ impl Guest {
     }
 
     /// The handler, compiled for a route with these limits.
-    pub(crate) fn handler(&self, limits: &Limits) -> Handler {
+    ///
+    /// # Panics
+    /// It has not been built, or cannot be loaded.
+    pub fn handler(&self, limits: &Limits) -> Handler {
         type Compiled = HashMap<(Guest, bool), Arc<OnceLock<Handler>>>;
         static COMPILED: OnceLock<Mutex<Compiled>> = OnceLock::new();
         let key = (self.clone(), limits.max_memory_bytes <= SMALL_MEMORY_BYTES);

@@ -45,7 +45,7 @@ pub use self::dial::{Resolver, Resolving};
 pub use self::error::{ConnectError, WriteError};
 use self::handshake::{Answered, Scheme, Target};
 pub use self::tls::{Roots, RootsError, TlsError};
-use self::transport::ClientTransport;
+pub(crate) use self::transport::ClientTransport;
 use crate::close::{CloseCause, CloseFrame, CloseRequest};
 use crate::compression::Settings;
 use crate::inbox::{Arrival, Inbox};
@@ -191,35 +191,77 @@ pub(crate) async fn connect_for(
     link: Arc<Link>,
     permit: impl Fn(SocketAddr) -> bool,
 ) -> Result<ClientConnection, ConnectError> {
-    let timeout = options.connect_timeout;
-    tokio::time::timeout(timeout, Box::pin(open(request, options, link, permit)))
-        .await
-        .unwrap_or(Err(ConnectError::Timeout(timeout)))
+    let opened = in_time(&options, async {
+        let transport = dial(request.uri(), &options, permit).await?;
+        shake_hands(transport, request, &options).await
+    });
+    let Opened { wire, subprotocol, headers, compressed } = opened.await?;
+    if let Some(subprotocol) = subprotocol {
+        link.select_subprotocol(subprotocol);
+    }
+    Ok(ClientConnection {
+        wire: Some(wire),
+        link,
+        headers,
+        compressed,
+        close_frame: None,
+        close_cause: None,
+        inbox: Inbox::default(),
+        watch: Watch::new(Timeouts::of(&options.limits())),
+        close_timeout: options.close_timeout,
+    })
 }
 
-async fn open(
-    request: Request<()>,
-    options: ConnectOptions,
-    link: Arc<Link>,
+/// Does something within `connect_timeout`.
+pub(crate) async fn in_time<R>(
+    options: &ConnectOptions,
+    opening: impl Future<Output = Result<R, ConnectError>>,
+) -> Result<R, ConnectError> {
+    let timeout = options.connect_timeout;
+    tokio::time::timeout(timeout, Box::pin(opening)).await.unwrap_or(Err(ConnectError::Timeout(timeout)))
+}
+
+/// A socket to where a URL leads, with TLS where that asks for it.
+pub(crate) async fn dial(
+    url: &Uri,
+    options: &ConnectOptions,
     permit: impl Fn(SocketAddr) -> bool,
-) -> Result<ClientConnection, ConnectError> {
-    let target = Target::new(request.uri())?;
-    let limits = options.limits();
-    let compression = options
-        .compression
-        .map(|settings| Settings { max_message_bytes: limits.max_message_bytes, ..settings });
-    let (request, asked) = handshake::ask(request, &target, &options.subprotocols, compression.clone())?;
+) -> Result<ClientTransport, ConnectError> {
+    let target = Target::new(url)?;
     let socket = dial::dial(&target, options.resolver.as_deref(), permit).await?;
-    let transport = match target.scheme {
+    Ok(match target.scheme {
         Scheme::Ws => ClientTransport::Plain(socket),
         Scheme::Wss => {
-            let roots = match options.ca {
-                Some(roots) => roots,
+            let roots = match &options.ca {
+                Some(roots) => roots.clone(),
                 None => Roots::system().await.map_err(TlsError::from)?,
             };
             ClientTransport::Tls(Box::new(roots.handshake(&target.host, socket).await?))
         }
-    };
+    })
+}
+
+/// A WebSocket that a server has agreed to.
+pub(crate) struct Opened {
+    pub(crate) wire: Wire<BoxedSocket<ClientTransport>>,
+    /// What the server selected.
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) compressed: bool,
+}
+
+/// The opening handshake on a socket.
+pub(crate) async fn shake_hands(
+    transport: ClientTransport,
+    request: Request<()>,
+    options: &ConnectOptions,
+) -> Result<Opened, ConnectError> {
+    let target = Target::new(request.uri())?;
+    let limits = options.limits();
+    let settings =
+        |settings: &Settings| Settings { max_message_bytes: limits.max_message_bytes, ..settings.clone() };
+    let compression = options.compression.as_ref().map(settings);
+    let (request, asked) = handshake::ask(request, &target, &options.subprotocols, compression.clone())?;
     let (mut sender, conversation) = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
@@ -246,20 +288,8 @@ async fn open(
         }
         _ => (BoxedSocket::new(socket), &parts.read_buf),
     };
-    if let Some(subprotocol) = subprotocol {
-        link.select_subprotocol(subprotocol);
-    }
-    Ok(ClientConnection {
-        wire: Some(Wire::new(socket, read_ahead, Role::Client, &limits).await),
-        link,
-        headers,
-        compressed: deflate.is_some(),
-        close_frame: None,
-        close_cause: None,
-        inbox: Inbox::default(),
-        watch: Watch::new(Timeouts::of(&limits)),
-        close_timeout: limits.close_timeout,
-    })
+    let wire = Wire::new(socket, read_ahead, Role::Client, &limits).await;
+    Ok(Opened { wire, subprotocol, headers, compressed: deflate.is_some() })
 }
 
 /// An answer that is no WebSocket, with the beginning of its body, for a person.
@@ -502,7 +532,8 @@ impl ClientConnection {
                 watch.check(wire, link, reads);
                 return Poll::Ready(arrival);
             }
-            if link.next_errand(cx, Instant::now) == Errand::Write {
+            // Asleep, it is woken by what is queued. Nobody here has timers, or waits to be told that there is room.
+            if !matches!(link.next_errand(cx, Instant::now), Errand::Sleep(_)) {
                 continue;
             }
             ready!(watch.poll(cx, wire, link, reads, None));

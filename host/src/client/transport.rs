@@ -1,6 +1,7 @@
 //! What a client's bytes travel on: TCP, or TLS on it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -15,6 +16,16 @@ use crate::socket::Transport;
 pub(crate) enum ClientTransport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl ClientTransport {
+    /// The server's address.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Plain(socket) => socket.peer_addr(),
+            Self::Tls(stream) => stream.get_ref().0.peer_addr(),
+        }
+    }
 }
 
 impl Transport for ClientTransport {

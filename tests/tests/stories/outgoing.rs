@@ -412,25 +412,52 @@ async fn a_connection_that_ended_unread_still_counts_until_it_is_read_to_its_end
 
 #[tokio::test]
 async fn a_server_whose_messages_nobody_reads_is_slowed_down() {
-    let server = probe().limits(|limits| limits.max_queue_bytes = 1 << 20).start().await;
+    let limits = |limits: &mut waterspout::Limits| {
+        limits.max_queue_bytes = 1 << 20;
+        limits.wall_per_event = Duration::from_millis(600);
+    };
+    let server = probe().limits(limits).start().await;
+    let mut witness = Witness::of(&server).await;
     let host = dialling(&[server.address()]).start().await;
     let mut client = host.connect("/websocket").await;
-    let target = format!("ws://{}/websocket?open=fill+64KiB", server.address());
+    let target = format!("ws://{}{}", server.address(), reporting(&[("open", "fill 64KiB")]));
     says(&mut client, &[(&format!("dial {target}"), "ok")]).await;
-    // What the sockets hold, a megabyte of queue and a little read ahead: then its flush waits in vain, and the time is up.
-    let filled = read_until_answered(&mut client).await;
+    witness.sees_open().await;
+    // What the sockets hold, a megabyte of queue and a little read ahead: then its flush waits in vain.
+    let line = witness.line().await;
+    let filled =
+        line.strip_prefix("1 open: fill 64KiB = filled ").and_then(|rest| rest.strip_suffix(": timeout"));
+    let filled: usize = filled.and_then(|filled| filled.parse().ok()).unwrap_or_else(|| panic!("{line}"));
     assert!((16..2_000).contains(&filled), "{filled} messages of 64 KiB");
+    // Nothing of it is lost.
+    for _ in 0..filled {
+        assert!(client.say("up-read").await.starts_with("xxx"));
+    }
 }
 
-/// Reads everything that the server of the last test has sent by the time that it says how much that was.
-async fn read_until_answered(client: &mut Client) -> usize {
-    // It writes until nothing moves for almost `wall-per-event`.
-    tokio::time::sleep(Duration::from_millis(5_200)).await;
-    let mut read = 0;
-    while client.say("up-read 500").await.starts_with("xxx") {
-        read += 1;
-    }
-    read
+#[tokio::test]
+async fn a_queue_that_was_full_takes_messages_again_when_they_have_left() {
+    let server = probe().start().await;
+    let host = dialling(&[server.address()])
+        .limits(|limits| {
+            limits.max_queue_bytes = 1 << 20;
+            limits.max_message_bytes = 1 << 20;
+        })
+        .start()
+        .await;
+    let mut client = host.connect("/websocket").await;
+    // A server that reads nothing for a while.
+    let target = format!("ws://{}/websocket?open=sleep+300&message=count", server.address());
+    says(&mut client, &[(&format!("dial {target}"), "ok")]).await;
+    let said = client.say("up-write 1000 x 64KiB").await;
+    assert!(said.ends_with(": buffer-full"), "{said}");
+    // Everything leaves by itself, and what is written then, too.
+    says(
+        &mut client,
+        &[("up-read", "1"), ("up-flush", "ok"), ("up-write 1 x 64KiB\nup-flush", "wrote 1: ok")],
+    )
+    .await;
+    assert_eq!(client.recv_text().await, "ok");
 }
 
 // Ends.
