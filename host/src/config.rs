@@ -769,7 +769,7 @@ mod tests {
             proxy_protocol: true,
             mode: Some(0o660),
         };
-        assert_eq!(config.listeners, [unix.clone()]);
+        assert_eq!(config.listeners, std::slice::from_ref(&unix));
         assert_eq!(config.routes[0].0.hosts, Hosts::Loopback);
         let config = read(&format!("listen = '0.0.0.0:80'\n{listener}{ROUTE}")).expect("valid");
         let tcp = ListenerConfig::plain("0.0.0.0:80".parse().expect("an address"));

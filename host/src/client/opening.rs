@@ -1,0 +1,139 @@
+//! From a request to an open connection: TCP, TLS, and the opening handshake over hyper's HTTP/1.1.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tungstenite_deflate::DeflateStream;
+
+use super::error::ConnectError;
+use super::handshake::{self, Answered, Scheme, Target};
+use super::options::ConnectOptions;
+use super::tls::{Roots, TlsError};
+use super::transport::ClientTransport;
+use crate::compression::Settings;
+use crate::socket::{BoxedSocket, Counted};
+use crate::wire::Wire;
+
+/// Headers of an answer, in number.
+const MAX_HEADERS: usize = 100;
+/// The head of an answer, in bytes.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// The body of an answer that is no 101, in bytes, and how long it is waited for.
+const MAX_BODY_BYTES: usize = 8 << 10;
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Does something within `connect_timeout`.
+pub(crate) async fn in_time<R>(
+    options: &ConnectOptions,
+    opening: impl Future<Output = Result<R, ConnectError>>,
+) -> Result<R, ConnectError> {
+    let timeout = options.connect_timeout;
+    tokio::time::timeout(timeout, Box::pin(opening)).await.unwrap_or(Err(ConnectError::Timeout(timeout)))
+}
+
+/// A socket to where a URL leads, with TLS where that asks for it.
+pub(crate) async fn dial(
+    url: &Uri,
+    options: &ConnectOptions,
+    permit: impl Fn(SocketAddr) -> bool,
+) -> Result<ClientTransport, ConnectError> {
+    let target = Target::new(url)?;
+    let socket = super::dial::dial(&target, options.resolver.as_deref(), permit).await?;
+    Ok(match target.scheme {
+        Scheme::Ws => ClientTransport::Plain(socket),
+        Scheme::Wss => {
+            let roots = match &options.ca {
+                Some(roots) => roots.clone(),
+                None => Roots::system().await.map_err(TlsError::from)?,
+            };
+            ClientTransport::Tls(Box::new(roots.handshake(&target.host, socket).await?))
+        }
+    })
+}
+
+/// A WebSocket that a server has agreed to.
+pub(crate) struct Opened {
+    pub(crate) wire: Wire<BoxedSocket<ClientTransport>>,
+    /// What the server selected.
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) compressed: bool,
+}
+
+/// The opening handshake on a socket.
+pub(crate) async fn shake_hands(
+    transport: ClientTransport,
+    request: Request<()>,
+    options: &ConnectOptions,
+) -> Result<Opened, ConnectError> {
+    let target = Target::new(request.uri())?;
+    let limits = options.limits();
+    let settings =
+        |settings: &Settings| Settings { max_message_bytes: limits.max_message_bytes, ..settings.clone() };
+    let compression = options.compression.as_ref().map(settings);
+    let (request, asked) = handshake::ask(request, &target, &options.subprotocols, compression.clone())?;
+    let (mut sender, conversation) = http1::Builder::new()
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(transport))
+        .await
+        .map_err(broken)?;
+    // Ends with this function, whichever way that ends.
+    let mut driver = JoinSet::new();
+    driver.spawn(conversation.with_upgrades());
+    let answer = sender.send_request(request).await.map_err(broken)?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ConnectError::Http(Box::new(refusal(answer).await)));
+    }
+    let Answered { subprotocol, deflate, headers } = asked.check(&answer)?;
+    let upgraded = hyper::upgrade::on(answer).await.map_err(broken)?;
+    let Ok(parts) = upgraded.downcast::<TokioIo<ClientTransport>>() else {
+        unreachable!("hyper gives back the socket that it was given");
+    };
+    let socket = Counted::new(parts.io.into_inner());
+    let (socket, read_ahead): (_, &[u8]) = match (deflate, &compression) {
+        (Some(agreed), Some(settings)) => {
+            let stream = DeflateStream::new(socket, Role::Client, &agreed, settings);
+            (BoxedSocket::new(stream.with_read_ahead(&parts.read_buf)), &[])
+        }
+        _ => (BoxedSocket::new(socket), &parts.read_buf),
+    };
+    let wire = Wire::new(socket, read_ahead, Role::Client, &limits).await;
+    Ok(Opened { wire, subprotocol, headers, compressed: deflate.is_some() })
+}
+
+/// An answer that is no WebSocket, with the beginning of its body, for a person.
+async fn refusal(answer: Response<Incoming>) -> Response<Bytes> {
+    let (head, mut incoming) = answer.into_parts();
+    let mut body = Vec::new();
+    let _ = tokio::time::timeout(BODY_PATIENCE, async {
+        while body.len() < MAX_BODY_BYTES
+            && let Some(Ok(frame)) = incoming.frame().await
+        {
+            body.extend(frame.into_data().iter().flatten());
+        }
+    })
+    .await;
+    body.truncate(MAX_BODY_BYTES);
+    Response::from_parts(head, body.into())
+}
+
+/// What ended the HTTP of the handshake.
+fn broken(error: hyper::Error) -> ConnectError {
+    if error.is_parse() {
+        ConnectError::Protocol(error.to_string())
+    } else {
+        ConnectError::Network(io::Error::other(error))
+    }
+}
