@@ -121,8 +121,10 @@ impl Opening {
         let connection = Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone());
         Box::pin(async move {
             let ended = connection.run(seat).await;
-            log_end(&held.link, &route, peer, ended.cause);
+            let link = held.link.clone();
+            // What was counted is free when the end is told.
             drop(held);
+            log_end(&link, &route, peer, ended.cause);
         })
     }
 }

@@ -13,7 +13,8 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::http;
 use waterspout::client::{self, ClientConnection, ConnectOptions, Resolver};
 use waterspout::{
-    Application, Destinations, InstancePolicy, Limits, Page, Pattern, Route, Runtime, Server, ServerOptions,
+    Application, Certificates, Destinations, InheritedSockets, InstancePolicy, Limits, ListenAddress,
+    Listener, Page, Pattern, Route, Runtime, Server, ServerOptions,
 };
 
 use crate::client::Client;
@@ -24,14 +25,17 @@ use crate::logs::{Logs, Record};
 use crate::within;
 
 /// What a test wants of its host. [`Builder::start`] starts it.
-#[derive(Debug)]
 pub struct Builder {
     routes: Vec<RouteBuilder>,
+    listeners: Vec<MakeListener>,
     page: Option<Page>,
     options: ServerOptions,
     runtime: Option<Arc<Runtime>>,
     resolver: Option<Arc<dyn Resolver>>,
 }
+
+/// In the host's own runtime.
+type MakeListener = Box<dyn FnOnce() -> Listener + Send>;
 
 #[derive(Debug)]
 struct RouteBuilder {
@@ -121,6 +125,25 @@ impl Builder {
         self
     }
 
+    /// Listens on `address`, too, with what `expect` adds. The first listener is always plain TCP on a free port.
+    pub fn listen(
+        mut self,
+        address: &str,
+        expect: impl FnOnce(Listener) -> Listener + Send + 'static,
+    ) -> Self {
+        let address: ListenAddress = address.parse().unwrap_or_else(|error| panic!("{error}"));
+        self.listeners.push(Box::new(move || {
+            let listener = Listener::bind(&address, None, &mut InheritedSockets::none());
+            expect(listener.unwrap_or_else(|error| panic!("{address}: {error}")))
+        }));
+        self
+    }
+
+    /// Speaks TLS on a free port, too, with these certificates.
+    pub fn tls(self, certificates: Certificates) -> Self {
+        self.listen("127.0.0.1:0", |listener| listener.with_tls(certificates))
+    }
+
     /// Uses this runtime instead of the one that all tests share; the guests are compiled for it.
     pub fn runtime(mut self, runtime: Arc<Runtime>) -> Self {
         self.runtime = Some(runtime);
@@ -144,7 +167,7 @@ impl Builder {
             (route, handler)
         });
         let application = Application::with_resolver(routes, self.page, self.resolver);
-        TestHost::serve(application, self.options).await
+        TestHost::serve(application, self.options, self.listeners).await
     }
 }
 
@@ -152,6 +175,8 @@ impl Builder {
 #[derive(Debug)]
 pub struct TestHost {
     address: SocketAddr,
+    /// Of the second listener and those after it that have one.
+    more: Vec<SocketAddr>,
     logs: Logs,
     number: u64,
     threads: Option<tokio::runtime::Runtime>,
@@ -165,6 +190,7 @@ impl TestHost {
     pub fn new(guest: Guest) -> Builder {
         Builder {
             routes: vec![RouteBuilder::new(guest, "/websocket", "test")],
+            listeners: Vec::new(),
             page: None,
             options: ServerOptions::default(),
             runtime: None,
@@ -174,7 +200,7 @@ impl TestHost {
 
     /// Serves on threads of its own, so that a host that hangs cannot take the test's clock with it, and so that its log
     /// is its own.
-    async fn serve(application: Application, options: ServerOptions) -> Self {
+    async fn serve(application: Application, options: ServerOptions, more: Vec<MakeListener>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         record_panics();
@@ -192,8 +218,10 @@ impl TestHost {
         let (bound, binding) = oneshot::channel();
         let served = threads.spawn(async move {
             let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), application, options).await;
-            let server = server.expect("a free port");
-            let _ = bound.send(server.local_addr().expect("an address"));
+            let server =
+                more.into_iter().fold(server.expect("a free port"), |server, make| server.and_on(make()));
+            let _ =
+                bound.send(server.listeners().iter().filter_map(Listener::local_addr).collect::<Vec<_>>());
             // A sender that is dropped, because the host is, asks for nothing.
             server
                 .run(async {
@@ -203,13 +231,27 @@ impl TestHost {
                 })
                 .await
         });
-        let address = within("the host to bind", binding).await.expect("the host has bound");
-        Self { address, logs, number, threads: Some(threads), shutdown: Some(shutdown), served: Some(served) }
+        let mut more = within("the host to bind", binding).await.expect("the host has bound");
+        let address = more.remove(0);
+        Self {
+            address,
+            more,
+            logs,
+            number,
+            threads: Some(threads),
+            shutdown: Some(shutdown),
+            served: Some(served),
+        }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its second TCP listener listens.
+    pub fn second_address(&self) -> SocketAddr {
+        self.more[0]
     }
 
     /// `127.0.0.1:PORT`: the Host header that clients send.
@@ -260,6 +302,11 @@ impl TestHost {
     /// A good handshake for this target, to be changed and sent.
     pub fn request(&self, target: &str) -> Request {
         Request::new(self.address, target)
+    }
+
+    /// The same, to its second TCP listener.
+    pub fn second_request(&self, target: &str) -> Request {
+        Request::new(self.second_address(), target)
     }
 
     /// A socket after a good handshake.

@@ -21,6 +21,8 @@
 //! - [`frames`]: a socket after the upgrade, for hand-made frames
 //! - [`client`]: a well-behaved client
 //! - [`certificates`]: for servers over TLS
+//! - [`tls`]: a host's certificate in files, and clients that trust it
+//! - [`http2`]: a client for WebSockets over HTTP/2, and frames of HTTP/2 made by hand
 //! - [`host`]: the host
 
 pub mod certificates;
@@ -29,7 +31,9 @@ pub mod frames;
 pub mod guests;
 pub mod host;
 pub mod http;
+pub mod http2;
 pub mod logs;
+pub mod tls;
 
 pub use client::Client;
 pub use frames::{Frame, Raw};
@@ -37,6 +41,7 @@ pub use guests::Guest;
 pub use host::TestHost;
 pub use http::Answer;
 pub use logs::Record;
+pub use tls::Identity;
 
 use std::future::Future;
 use std::time::Duration;
