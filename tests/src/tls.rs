@@ -42,11 +42,17 @@ impl Identity {
         let CertificateFiles { certificate, key } = self.files();
         std::fs::write(certificate, issued.certificate).expect("written");
         std::fs::write(key, issued.key).expect("written");
+        std::fs::write(self.authority_file(), self.authority.pem()).expect("written");
     }
 
     /// The files, in PEM.
     pub fn files(&self) -> CertificateFiles {
         CertificateFiles { certificate: self.folder.join("chain.pem"), key: self.folder.join("key.pem") }
+    }
+
+    /// The certificate of the authority that clients must trust, in PEM.
+    pub fn authority_file(&self) -> PathBuf {
+        self.folder.join("authority.pem")
     }
 
     /// What a host serves.

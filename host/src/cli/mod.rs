@@ -38,7 +38,7 @@ enum LogFormat {
 #[derive(Subcommand)]
 enum Command {
     /// Accept WebSocket connections and call a sandboxed handler for each
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Tell which world a handler implements, what it imports, and what is missing
     Check(check::Check),
 }

@@ -201,10 +201,10 @@ impl Program {
         self.lines.recv_timeout(PATIENCE).expect("another line")
     }
 
-    /// Of `... ws://ADDRESS/...` in its first line.
+    /// Of `... ws://ADDRESS/...` or `wss://` in its first line.
     pub(crate) fn address(&self) -> SocketAddr {
         let line = &self.first;
-        let address = line.split_once("ws://").and_then(|(_, rest)| rest.split('/').next());
+        let address = line.split_once("://").and_then(|(_, rest)| rest.split('/').next());
         address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no address: {line}"))
     }
 
@@ -227,7 +227,7 @@ impl Drop for Program {
     }
 }
 
-fn socket(address: SocketAddr) -> TcpStream {
+pub(crate) fn socket(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect_timeout(&address, PATIENCE).expect("the program listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket has the option");
     socket.set_write_timeout(Some(PATIENCE)).expect("a TCP socket has the option");

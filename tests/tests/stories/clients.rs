@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 use waterspout::Page;
-use waterspout_tests::{Guest, TestHost};
+use waterspout_tests::{Guest, Identity, TestHost};
 
 /// How long a whole program may take; each of its checks has a shorter bound of its own.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -126,4 +126,36 @@ async fn a_browser_shows_the_hosts_page_and_the_chat_to_two_people() {
         browser.args([option, &format!("{}/", host.origin())]);
     }
     all_is_ok(&mut browser).await;
+}
+
+/// A host with TLS, and its certificate.
+async fn over_tls() -> (Identity, TestHost) {
+    let identity = Identity::new(&["localhost"]);
+    let host = TestHost::new(Guest::Echo).own_page().tls(identity.certificates()).start().await;
+    (identity, host)
+}
+
+/// How many connections were opened over HTTP/2, and how many otherwise.
+fn opened(host: &TestHost) -> (usize, usize) {
+    let all: Vec<_> = host.logs().into_iter().filter(|record| record.message == "open").collect();
+    let http2 = all.iter().filter(|record| record.field("http") == "2").count();
+    (http2, all.len() - http2)
+}
+
+#[tokio::test]
+async fn nodes_http2_opens_websockets_as_streams() {
+    let (identity, host) = over_tls().await;
+    let url = format!("https://localhost:{}/websocket", host.second_address().port());
+    all_is_ok(node("node/http2.mjs").args(["--echo", &url, "--ca"]).arg(identity.authority_file())).await;
+    assert_eq!(opened(&host), (2, 0));
+}
+
+#[tokio::test]
+async fn a_browsers_websockets_come_over_the_pages_http2() {
+    let (_identity, host) = over_tls().await;
+    let url = format!("https://localhost:{}/", host.second_address().port());
+    let mut browser = node("browser/http2.mjs");
+    browser.arg("--chromium").arg(installed("chromium/run")).args(["--page", &url]);
+    all_is_ok(&mut browser).await;
+    assert_eq!(opened(&host), (2, 0));
 }
