@@ -290,7 +290,7 @@ impl CompressionTable {
 impl Config {
     /// What the program serves without a configuration file: one handler on one path, on loopback.
     pub fn single(route: Route, handler: HandlerSource, listen: ListenAddress) -> Self {
-        let hosts = Hosts::default_for([&listen]);
+        let hosts = Hosts::default_for(listen.is_local());
         Self {
             listeners: vec![ListenerConfig::plain(listen)],
             certificates: Vec::new(),
@@ -366,7 +366,7 @@ impl Config {
             ));
         }
         // Which host names a route answers to by default depends on it.
-        let hosts = Hosts::default_for(listeners.iter().map(|listener| &listener.address));
+        let hosts = Hosts::default_for(listeners.iter().all(|listener| listener.address.is_local()));
         let mut limits = Limits::default();
         table.limits.apply_to(&mut limits);
         if table.route.is_empty() {

@@ -9,8 +9,6 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::listener::ListenAddress;
-
 /// An HTTP answer that ends a handshake.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
@@ -115,9 +113,9 @@ pub enum Hosts {
 }
 
 impl Hosts {
-    /// Where only this machine can reach all that is listened on, loopback names are answered; elsewhere any.
-    pub fn default_for<'a>(listen: impl IntoIterator<Item = &'a ListenAddress>) -> Self {
-        if listen.into_iter().all(ListenAddress::is_local) { Self::Loopback } else { Self::Any }
+    /// `local`: only this machine can reach what is listened on. Then loopback names are answered; else any.
+    pub fn default_for(local: bool) -> Self {
+        if local { Self::Loopback } else { Self::Any }
     }
 
     /// These names.
