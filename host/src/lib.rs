@@ -77,3 +77,4 @@ pub use page::Page;
 pub use routes::{InstancePolicy, Pattern, Route, SlowConsumer};
 pub use server::Application;
 pub use tls::{CertificateFiles, Certificates};
+pub use units::printable;

@@ -139,8 +139,9 @@ impl<'de, T: Unit> Deserialize<'de> for Written<T> {
     }
 }
 
-/// A stranger's text for the log: it cannot change a terminal or forge a second record, because control characters are escaped.
-pub(crate) fn printable(text: &[u8]) -> String {
+/// A stranger's text for a log or a terminal: it cannot steer the terminal or forge a second record, because control characters, and those
+/// that change the direction of writing, are escaped.
+pub fn printable(text: &[u8]) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in String::from_utf8_lossy(text).chars() {
         let bidirectional =

@@ -1,5 +1,6 @@
 //! The `waterspout` program, as a person or a script runs it: what it prints, what it serves, how it ends.
 
+mod connect;
 mod support;
 
 use std::fs;
@@ -701,7 +702,10 @@ fn nobody_has_to_read_to_the_end() {
 fn help_mentions_every_command_and_every_flag() {
     let folder = Folder::new();
     for (arguments, mentioned) in [
-        (&["--help"][..], &["serve", "check", "--log", "--log-format", "--help", "--version", "echo"][..]),
+        (
+            &["--help"][..],
+            &["serve", "check", "connect", "--log", "--log-format", "--help", "--version", "echo"][..],
+        ),
         (
             &["serve", "--help"],
             &[
@@ -725,6 +729,22 @@ fn help_mentions_every_command_and_every_flag() {
             ],
         ),
         (&["check", "--help"], &["<HANDLER>", "--log", "--log-format"]),
+        (
+            &["connect", "--help"],
+            &[
+                "<URL>",
+                "wss://",
+                "--header",
+                "--subprotocol",
+                "--origin",
+                "--ca",
+                "--compress",
+                "--connect-timeout",
+                "--max-message-bytes",
+                "--json",
+                "--verbose",
+            ],
+        ),
     ] {
         let ended = run(folder.command().args(arguments));
         assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");

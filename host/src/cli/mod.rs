@@ -1,6 +1,7 @@
 //! The command line: arguments, logging, exit codes (0 fine, 1 the user's mistake, 2 ours).
 
 mod check;
+mod connect;
 mod progress;
 mod serve;
 
@@ -41,6 +42,8 @@ enum Command {
     Serve(Box<serve::Serve>),
     /// Tell which world a handler implements, what it imports, and what is missing
     Check(check::Check),
+    /// Talk to a WebSocket server: lines in, messages out
+    Connect(connect::Connect),
 }
 
 /// An error whose cause is ours rather than the user's.
@@ -72,6 +75,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Check(check)) => check.run(),
+        Some(Command::Connect(connect)) => connect.run(),
         None => serve::Serve::default().run(),
     }
 }

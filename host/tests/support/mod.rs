@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio_tungstenite::tungstenite::{WebSocket, client as connect};
 
 /// How long anything may take. Far longer than it does on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A folder for one test, with the user's cache and state in it. Gone with the test.
 pub(crate) struct Folder(PathBuf);

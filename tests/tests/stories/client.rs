@@ -5,8 +5,10 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::Request;
 use waterspout::client::{
@@ -372,8 +374,18 @@ async fn a_message_over_the_limit_is_refused_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn who_sends_much_to_an_echo_reads_meanwhile() {
-    let host = TestHost::new(Guest::Echo).start().await;
-    let mut client = host.dial("/websocket", ConnectOptions::default()).await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.expect("a client");
+        let mut socket = accept_async(socket).await.expect("a handshake");
+        while let Some(Ok(message)) = socket.next().await {
+            if !message.is_close() {
+                socket.send(message).await.expect("the client reads");
+            }
+        }
+    });
+    let mut client = dial(address, ConnectOptions::default()).await.expect("a handshake");
     let message = Message::binary(vec![7; 100 << 10]);
     let (mut sent, mut echoes, mut ended) = (0, 0, false);
     while !ended {
