@@ -1,4 +1,4 @@
-//! The WebSocket clients that are not ours, for the tests: Python's and Node's libraries, and a Chromium.
+//! The WebSocket clients and servers that are not ours, for the tests: Python's and Node's libraries, Bun, and a Chromium.
 //!
 //! All of it goes to target/clients; tests/clients/README.md says how they are started from there. Python and Node themselves are
 //! taken from the system: what is missing is named together with what to install.

@@ -7,7 +7,7 @@
 //! - `toolchain`: a Rust that compiles to WebAssembly, from rustup or from Debian
 //! - `component`: from core module to component
 //! - `guests`: `cargo xtask guests`
-//! - `clients`: the foreign WebSocket clients that tests talk through
+//! - `clients`: the foreign WebSocket clients and servers that tests talk through and to
 //! - `test`: `cargo xtask test`
 //! - `bench`: `cargo xtask bench`
 //! - `autobahn`: `cargo xtask autobahn`

@@ -56,7 +56,7 @@ impl Hosts {
     }
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("tests lies in the workspace's root folder")
@@ -64,7 +64,7 @@ fn root() -> PathBuf {
 }
 
 /// What `cargo xtask setup` put into target/clients.
-fn installed(name: &str) -> PathBuf {
+pub(crate) fn installed(name: &str) -> PathBuf {
     let path = root().join("target/clients").join(name);
     assert!(path.exists(), "{} is missing: get it with `cargo xtask setup`", path.display());
     path

@@ -16,6 +16,7 @@ mod outgoing;
 mod probe;
 mod protocol;
 mod proxies;
+mod servers;
 mod time;
 mod tls;
 mod tornado;

@@ -222,10 +222,13 @@ mod max_message_size {
     #[tokio::test]
     async fn large_message() {
         let host = TestHost::new(Guest::Echo).limits(|limits| limits.max_message_bytes = 1024).start().await;
-        let mut client = host.connect("/websocket").await;
-        let largest = "a".repeat(1024);
-        assert_eq!(client.say(&largest).await, largest);
-        client.send_text(largest + "b").await;
-        assert_eq!(client.recv_close().await, (1009, "message too big".into()));
+        let mut client = host.dial("/websocket", ConnectOptions::default()).await;
+        let largest = Message::text("a".repeat(1024));
+        client.write_message(largest.clone()).await.expect("open");
+        assert_eq!(within("the echo", client.read_message()).await, Some(largest));
+        client.write_message(Message::text("a".repeat(1025))).await.expect("open");
+        assert_eq!(within("the end", client.read_message()).await, None);
+        let frame = client.close_frame().expect("a close frame");
+        assert_eq!((frame.code, frame.reason.as_str()), (1009, "message too big"));
     }
 }

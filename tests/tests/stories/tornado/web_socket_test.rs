@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::{Message, http};
-use waterspout::client::{self, ClientConnection, ConnectError, ConnectOptions, WriteError};
+use waterspout::client::{self, ClientConnection, ConnectError, ConnectOptions, Event, WriteError};
 use waterspout_tests::frames::Frame;
 use waterspout_tests::{Client, Guest, TestHost, within};
 
@@ -73,10 +73,14 @@ async fn websocket_gen() {
 async fn websocket_callbacks() {
     let host = probe().start().await;
     let mut witness = Witness::of(&host).await;
-    let mut client = host.connect(&reporting(&[("message", "echo")])).await;
-    assert_eq!(client.say("hello").await, "hello");
-    client.close_without_code().await;
-    assert_eq!(client.recv_close().await.0, 1005);
+    let mut client = host.dial(&reporting(&[("message", "echo")]), ConnectOptions::default()).await;
+    client.queue_message(Message::text("hello")).expect("open");
+    // What Tornado calls back with, a message and then none, is an event here.
+    let event = within("the echo", client.next_event()).await;
+    assert_eq!(event, Some(Event::Message(Message::text("hello"))));
+    client.queue_close(None, None).expect("valid");
+    assert_eq!(within("the end", client.next_event()).await, None);
+    assert_eq!(client.close_frame().map(|frame| frame.code), Some(1005));
     witness.sees_open().await;
     witness.sees(["1 on-message text hello", "1 on-close 1005", "1 drop"]).await;
 }
@@ -126,10 +130,11 @@ async fn coroutine() {
 async fn websocket_close_buffered_data() {
     let mut host = probe().start().await;
     let mut witness = Witness::of(&host).await;
-    let mut client = host.connect(&reporting(&[("message", "echo")])).await;
+    let mut client = host.dial(&reporting(&[("message", "echo")]), ConnectOptions::default()).await;
     witness.sees_open().await;
-    client.send_text("hello").await;
-    client.send_text("world").await;
+    client.write_message(Message::text("hello")).await.expect("open");
+    client.write_message(Message::text("world")).await.expect("open");
+    client.queue_message(Message::text("never sent")).expect("open");
     drop(client);
     // What has arrived by then is delivered, and answered to nobody.
     let mut messages = vec!["1 on-message text world", "1 on-message text hello"];
@@ -150,9 +155,11 @@ async fn websocket_close_buffered_data() {
 async fn server_close_reason() {
     let host = probe().start().await;
     let mut witness = Witness::of(&host).await;
-    let mut client = host.connect(&reporting(&[("open", "close 1001 goodbye")])).await;
-    assert_eq!(client.recv_close().await, (1001, "goodbye".into()));
-    client.ends().await;
+    let path = reporting(&[("open", "close 1001 goodbye")]);
+    let mut client = host.dial(&path, ConnectOptions::default()).await;
+    assert_eq!(within("the end", client.read_message()).await, None);
+    let frame = client.close_frame().expect("a close frame");
+    assert_eq!((frame.code, frame.reason.as_str()), (1001, "goodbye"));
     witness.sees_open().await;
     // The client repeats what it was told.
     witness.sees(["1 open: close 1001 goodbye = ok", "1 on-close 1001 goodbye", "1 drop"]).await;
@@ -162,8 +169,8 @@ async fn server_close_reason() {
 async fn client_close_reason() {
     let host = probe().start().await;
     let mut witness = Witness::of(&host).await;
-    let mut client = host.connect(&reporting(&[])).await;
-    client.close(1001, "goodbye").await;
+    let mut client = host.dial(&reporting(&[]), ConnectOptions::default()).await;
+    within("the closing handshake", client.close(Some(1001), Some("goodbye"))).await.expect("valid");
     witness.sees_open().await;
     witness.sees(["1 on-close 1001 goodbye", "1 drop"]).await;
 }
@@ -190,9 +197,9 @@ async fn websocket_header_echo() {
         ("constructor", "set-header X-Extra-Response-Header Extra-Response-Value"),
         ("prepare", "set-header X-Test-Hello hello"),
     ];
-    let client = host.connect(&target("/websocket", &script)).await;
-    assert_eq!(client.header("x-extra-response-header"), Some("Extra-Response-Value"));
-    assert_eq!(client.header("x-test-hello"), Some("hello"));
+    let client = host.dial(&target("/websocket", &script), ConnectOptions::default()).await;
+    assert_eq!(client.headers()["x-extra-response-header"], "Extra-Response-Value");
+    assert_eq!(client.headers()["x-test-hello"], "hello");
 }
 
 #[tokio::test]
@@ -218,6 +225,10 @@ async fn path_args() {
 async fn subprotocols() {
     let host = probe().start().await;
     let target = target("/websocket", &[("select", "goodproto"), ("open", "subprotocol")]);
+    let subprotocols = ["badproto", "goodproto"].map(str::to_owned).into();
+    let client = host.dial(&target, ConnectOptions { subprotocols, ..ConnectOptions::default() }).await;
+    assert_eq!(client.selected_subprotocol(), Some("goodproto"));
+    // The same once more, by a client that asks the handler.
     let mut client = host.connect_with(&target, &[("Sec-WebSocket-Protocol", "badproto, goodproto")]).await;
     assert_eq!(client.subprotocol(), Some("goodproto"));
     assert_eq!(answers_in_open(&mut client).await, ["subprotocol = goodproto"]);
@@ -227,7 +238,10 @@ async fn subprotocols() {
 #[tokio::test]
 async fn subprotocols_not_offered() {
     let host = probe().start().await;
-    let mut client = host.connect(&target("/websocket", &[("open", "subprotocol")])).await;
+    let target = target("/websocket", &[("open", "subprotocol")]);
+    let client = host.dial(&target, ConnectOptions::default()).await;
+    assert_eq!(client.selected_subprotocol(), None);
+    let mut client = host.connect(&target).await;
     assert_eq!(client.subprotocol(), None);
     assert_eq!(answers_in_open(&mut client).await, ["subprotocol = none"]);
     assert_eq!(offers(&mut client).await, ["1 select-subprotocol"]);
