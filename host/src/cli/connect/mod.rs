@@ -4,6 +4,7 @@
 //! wait for a person or a pipe while the connection goes on.
 
 mod command;
+mod handled;
 mod input;
 mod output;
 mod session;
@@ -19,7 +20,8 @@ use bytesize::ByteSize;
 use clap::Args;
 use http::header::{HeaderName, HeaderValue, ORIGIN};
 use http::{Request, Uri};
-use waterspout::client::{self, ClientConnection, ConnectError, ConnectOptions, Roots, TlsError};
+use waterspout::client::{self, ConnectError, ConnectOptions, Roots, TlsError};
+use waterspout::close::{CloseCause, CloseFrame};
 use waterspout::compression::Settings;
 use waterspout::printable;
 
@@ -32,6 +34,8 @@ use self::show::Style;
 pub(super) struct Connect {
     /// Where to: `ws://HOST[:PORT]/PATH`, or `wss://` for TLS
     url: String,
+    /// A handler for the connection, as `serve` takes it; without it, lines are messages
+    handler: Option<PathBuf>,
     /// A header of the request; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -44,8 +48,8 @@ pub(super) struct Connect {
     /// Trust the certificates of this PEM file, and not the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Offer permessage-deflate
-    #[arg(long)]
+    /// Offer permessage-deflate; a HANDLER decides by itself
+    #[arg(long, conflicts_with = "handler")]
     compress: bool,
     /// How long the server may take to answer the handshake, its name's look-up included
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
@@ -53,11 +57,17 @@ pub(super) struct Connect {
     /// Bytes in one message, in either direction; a larger one of the server's closes the connection (1009)
     #[arg(long, value_name = "SIZE", default_value = "10MiB")]
     max_message_bytes: ByteSize,
+    /// Ping the server so often [default: never; with HANDLER, 30s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    ping_interval: Option<Duration>,
+    /// How long it may take to answer such a ping; at most, and by default, as long as the interval; 0s waits for none
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    ping_timeout: Option<Duration>,
     /// Show everything that arrives as JSON, one object a line
-    #[arg(long)]
+    #[arg(long, conflicts_with = "handler")]
     json: bool,
     /// Also show the answer's headers, pings, pongs and the close
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "handler")]
     verbose: bool,
 }
 
@@ -80,6 +90,12 @@ impl Connect {
     async fn talk(self) -> anyhow::Result<()> {
         let (request, options) = (self.request()?, self.options()?);
         let max_message_bytes = options.max_message_bytes;
+        if let Some(handler) = self.handler {
+            let Some(end) = handled::run(handler, request, options).await? else {
+                std::process::exit(INTERRUPTED);
+            };
+            return verdict(end.frame.as_ref(), Some(end.cause), max_message_bytes);
+        }
         let connection = client::connect(request, options).await.map_err(|error| explained(&error))?;
         let signals = session::signals()?;
         let style = match () {
@@ -105,7 +121,9 @@ impl Connect {
             std::process::exit(INTERRUPTED);
         };
         match connection {
-            Some(connection) => verdict(&connection, max_message_bytes),
+            Some(connection) => {
+                verdict(connection.close_frame(), connection.close_cause(), max_message_bytes)
+            }
             // Whoever read our output has gone, which is their right.
             None => Ok(()),
         }
@@ -158,6 +176,8 @@ impl Connect {
             max_queue_bytes: defaults.max_queue_bytes.max(max_message_bytes),
             compression: self.compress.then(Settings::default),
             ca,
+            ping_interval: self.ping_interval,
+            pong_timeout: self.ping_timeout,
             ..defaults
         })
     }
@@ -182,12 +202,19 @@ fn explained(error: &ConnectError) -> anyhow::Error {
 }
 
 /// 1000, 1001 and 1005 are good endings.
-fn verdict(connection: &ClientConnection, max_message_bytes: usize) -> anyhow::Result<()> {
-    use waterspout::close::CloseCause;
-    let why = match (connection.close_frame(), connection.close_cause()) {
+fn verdict(
+    frame: Option<&CloseFrame>,
+    cause: Option<CloseCause>,
+    max_message_bytes: usize,
+) -> anyhow::Result<()> {
+    let why = match (frame, cause) {
+        // Whatever the server answers.
+        (_, Some(CloseCause::Trapped | CloseCause::DeadlineExceeded)) => "the handler failed".into(),
         (Some(frame), _) if matches!(frame.code, 1000 | 1001 | 1005) => return Ok(()),
         (Some(frame), _) => format!("the server closed with {}", show::close_frame(frame)),
-        (None, Some(CloseCause::HandlerClosed)) => "the server did not answer the close frame".into(),
+        (None, Some(CloseCause::HandlerClosed | CloseCause::GoingAway)) => {
+            "the server did not answer the close frame".into()
+        }
         (None, Some(CloseCause::MessageTooBig)) => {
             format!(
                 "the server sent a message of more than {max_message_bytes} bytes: --max-message-bytes allows more"
