@@ -415,6 +415,32 @@ fn a_message_that_arrives_while_a_line_is_typed_does_not_garble_it() {
 }
 
 #[test]
+fn what_is_typed_ahead_is_not_lost() {
+    let folder = Folder::new();
+    let (heard, hearing) = channel();
+    let url = peer(move |mut socket| {
+        while let Ok(message) = socket.read() {
+            // Each has something to be shown while the next one is taken.
+            let _ = socket.send(message.clone());
+            heard.send(message).expect("the test listens");
+        }
+    });
+    let mut pty = Pty::open();
+    let program = pty.run(connect(&folder, &url).env("TERM", "xterm"));
+    pty.takes_line(1);
+    let lines: Vec<String> = (0..300).map(|number| format!("line {number}")).collect();
+    pty.types(&(lines.join("\r") + "\r"));
+    for line in &lines {
+        assert_eq!(told(&hearing), Message::text(line));
+    }
+    pty.shows("< line 299");
+    pty.takes_line(301);
+    pty.types("\u{4}");
+    pty.shows("closed: 1000");
+    assert_eq!(program.wait(), 0);
+}
+
+#[test]
 fn a_terminal_is_left_as_it_was_whoever_ends_the_connection() {
     let folder = Folder::new();
     let (typed, typing) = channel::<()>();
