@@ -116,15 +116,15 @@ impl Opening {
     }
 
     async fn task<S: Socket>(self, socket: S, read_ahead: &[u8]) -> ConnectionTask {
-        let Self { peer, seat, held, route, .. } = self;
+        let Self { peer, seat, mut held, route, .. } = self;
         let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
         let connection = Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone());
         Box::pin(async move {
             let ended = connection.run(seat).await;
-            let link = held.link.clone();
             // What was counted is free when the end is told.
+            held.free_permits();
+            log_end(&held.link, &route, peer, ended.cause);
             drop(held);
-            log_end(&link, &route, peer, ended.cause);
         })
     }
 }

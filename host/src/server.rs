@@ -84,13 +84,20 @@ pub(crate) struct Held {
     request: Arc<Request>,
     topics: Arc<Topics>,
     _open: OpenConnection,
-    _permits: Permits,
+    permits: Option<Permits>,
 }
 
 /// What counts one connection beside its socket.
 struct Permits {
     _address: AddressPermit,
     _stream: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// The connection is over: another may take its place.
+    pub(crate) fn free_permits(&mut self) {
+        self.permits.take();
+    }
 }
 
 impl Drop for Held {
@@ -264,7 +271,7 @@ impl Application {
             outgoings: outgoings.clone(),
             request: request.clone(),
             topics: self.inner.topics.clone(),
-            _permits: permits,
+            permits: Some(permits),
         };
         let party = Party { link: link.clone(), outgoings, handler: None };
         let mut seat = Seat::take(handler, route, &self.inner.topics, instances, key.as_ref(), party)
