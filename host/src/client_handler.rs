@@ -5,23 +5,26 @@
 //! selected, in a list of one, or of none. `check-origin` is not called, and headers of an answer cannot be set. Then come `open` and
 //! the events.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::Request as HttpRequest;
 
-use crate::client::{self, ConnectError, ConnectOptions};
+use crate::client::{self, ClientTransport, ConnectError, ConnectOptions, Opened};
 use crate::close::{CloseCause, CloseFrame};
 use crate::compression::CompressionMemory;
 use crate::connection::Connection;
 use crate::handler::Handler;
 use crate::handshake;
-use crate::instance::{Answer, Call, CallFailure, Party};
+use crate::instance::{Answer, Call, CallFailure};
 use crate::instances::Instances;
 use crate::link::{Closing, Link};
 use crate::outgoing::{Dialler, Outgoings};
+use crate::party::Party;
 use crate::request::Request;
-use crate::routes::{Captures, Route};
+use crate::routes::{Captures, InstancePolicy, Route};
 use crate::seat::{Seat, SeatError};
+use crate::socket::BoxedSocket;
 use crate::topics::Topics;
 use crate::wire::Ended;
 
@@ -46,6 +49,9 @@ pub enum HandledError {
     /// The handler failed, or answered what it may not; the log says what.
     #[error("the handler failed before the connection was open")]
     Failed,
+    /// `shutdown` came before the connection was open.
+    #[error("interrupted before the connection was open")]
+    Interrupted,
     /// There is no room for another instance.
     #[error("there is no room for another instance")]
     Full,
@@ -67,28 +73,63 @@ impl From<SeatError> for HandledError {
 }
 
 /// Opens a connection and has a handler handle it, until it ends; from `shutdown` on, which closes it with 1001. The route says what
-/// the handler may do and use; its path, hosts and origins have no meaning here.
+/// the handler may do and use, the connection's limits included; its path, hosts, origins and instance policy have no meaning here. Of
+/// the options count subprotocols, `connect_timeout`, `ca` and `resolver`.
 ///
 /// # Errors
 /// See [`HandledError`].
 pub async fn connect_handler(
     request: HttpRequest<()>,
-    mut options: ConnectOptions,
+    options: ConnectOptions,
     route: Route,
     handler: &Handler,
     shutdown: impl Future<Output = ()>,
 ) -> Result<HandledEnd, HandledError> {
+    let route = Arc::new(Route { policy: InstancePolicy::Connection, ..route });
+    let options = options.with_limits(&route.limits);
+    let mut shutdown = pin!(shutdown);
+    let (connection, seat, held) = tokio::select! {
+        opened = Box::pin(open(request, options, &route, handler)) => opened?,
+        () = &mut shutdown => return Err(HandledError::Interrupted),
+    };
+    let link = held.link.clone();
+    let mut running = pin!(connection.run(seat));
+    let Ended { cause, frame } = tokio::select! {
+        ended = &mut running => ended,
+        () = shutdown => {
+            // An error only says that it is closed already.
+            let _ = link.close(Closing::Host(CloseCause::GoingAway));
+            running.await
+        }
+    };
+    tracing::debug!(connection = %link.id(), route = %route.name, cause = cause.label(), "closed");
+    drop(held);
+    Ok(HandledEnd { cause, frame })
+}
+
+type ClientSide = Box<Connection<BoxedSocket<ClientTransport>>>;
+
+async fn open(
+    request: HttpRequest<()>,
+    mut options: ConnectOptions,
+    route: &Arc<Route>,
+    handler: &Handler,
+) -> Result<(ClientSide, Seat, Held), HandledError> {
     let transport = client::in_time(&options, client::dial(request.uri(), &options, |_| true)).await?;
-    let route = Arc::new(route);
     let memory = CompressionMemory::new(&route.limits);
-    let link = Arc::new(Link::new(&route.limits, route.slow_consumer));
-    let outgoings = Outgoings::new(Arc::new(Dialler::new(route.clone(), memory.budget.clone(), None)));
-    let topics = Arc::new(Topics::default());
-    let held = Held { link: link.clone(), outgoings: outgoings.clone(), topics: topics.clone() };
-    let seen = seen(&request, &transport, &route)?;
-    let party = Party { link: link.clone(), outgoings: outgoings.clone(), handler: None };
+    let seen = seen(&request, &transport, route)?;
+    let dialler =
+        Dialler::new(route.clone(), memory.budget.clone(), options.resolver.clone(), Arc::default());
+    let held = Held {
+        link: Arc::new(Link::new(&route.limits, route.slow_consumer)),
+        outgoings: Outgoings::new(Arc::new(dialler)),
+        topics: Arc::default(),
+        request: seen.clone(),
+    };
+    let link = &held.link;
+    let party = Party { link: link.clone(), outgoings: held.outgoings.clone(), handler: None };
     let instances = Arc::new(Instances::new(&route.limits));
-    let mut seat = Seat::take(handler, &route, &topics, &instances, None, party).await?;
+    let mut seat = Seat::take(handler, route, &held.topics, &instances, None, party).await?;
     seat.call(Call::Construct(seen)).await?;
     if let Answer::Prepared(Err(rejection)) = seat.call(Call::Prepare).await? {
         seat.give_back().await;
@@ -104,39 +145,42 @@ pub async fn connect_handler(
         })?);
     }
     let opened = client::in_time(&options, client::shake_hands(transport, request, &options)).await?;
-    let selected: Vec<String> = opened.subprotocol.into_iter().collect();
-    if let Answer::Subprotocol(Some(answer)) = seat.call(Call::SelectSubprotocol(selected.clone())).await?
-        && !selected.contains(&answer)
+    let Opened { wire, subprotocol: selected, compressed, .. } = opened;
+    if let Err(error) = ask_about(selected, &mut seat, link, route).await {
+        wire.finish(CloseCause::Trapped, link, route.limits.close_timeout).await;
+        return Err(error);
+    }
+    tracing::debug!(connection = %link.id(), route = %route.name, compressed, "open");
+    let connection = Connection::new(wire, link.clone(), held.outgoings.clone(), route.clone());
+    Ok((connection, seat, held))
+}
+
+/// Tells the handler what the server has selected.
+async fn ask_about(
+    selected: Option<String>,
+    seat: &mut Seat,
+    link: &Link,
+    route: &Route,
+) -> Result<(), HandledError> {
+    let offered: Vec<String> = selected.iter().cloned().collect();
+    if let Answer::Subprotocol(Some(answer)) = seat.call(Call::SelectSubprotocol(offered)).await?
+        && selected.as_ref() != Some(&answer)
     {
         tracing::warn!(
             route = %route.name, subprotocol = ?answer, "select-subprotocol answered what the server has not selected"
         );
         return Err(HandledError::Failed);
     }
-    if let Some(subprotocol) = selected.into_iter().next() {
+    if let Some(subprotocol) = selected {
         link.select_subprotocol(subprotocol);
     }
-    tracing::debug!(connection = %link.id(), route = %route.name, compressed = opened.compressed, "open");
-    let connection = Connection::new(opened.wire, link.clone(), outgoings, route.clone());
-    let running = connection.run(seat);
-    tokio::pin!(running);
-    let Ended { cause, frame } = tokio::select! {
-        ended = &mut running => ended,
-        () = shutdown => {
-            // An error only says that it is closed already.
-            let _ = link.close(Closing::Host(CloseCause::GoingAway));
-            running.await
-        }
-    };
-    tracing::debug!(connection = %link.id(), route = %route.name, cause = cause.label(), "closed");
-    drop(held);
-    Ok(HandledEnd { cause, frame })
+    Ok(())
 }
 
 /// The request as the handler sees it: with the server's address.
 fn seen(
     request: &HttpRequest<()>,
-    transport: &client::ClientTransport,
+    transport: &ClientTransport,
     route: &Arc<Route>,
 ) -> Result<Arc<Request>, ConnectError> {
     let address = transport.peer_addr().map_err(ConnectError::Network)?.ip();
@@ -155,11 +199,13 @@ struct Held {
     link: Arc<Link>,
     outgoings: Arc<Outgoings>,
     topics: Arc<Topics>,
+    request: Arc<Request>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.link.end(&self.topics);
         self.outgoings.end();
+        self.request.end();
     }
 }

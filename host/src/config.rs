@@ -21,10 +21,10 @@ use crate::compression::CompressionPolicy;
 use crate::destinations::Destinations;
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::handshake::{Hosts, Origins};
-use crate::limits::{Limits, LimitsTable};
+use crate::limits::{Limits, LimitsTable, SlowConsumer};
 use crate::listener::ListenAddress;
 use crate::proxies::{TrustedProxies, TrustedProxyError};
-use crate::routes::{InstancePolicy, Pattern, Route, SlowConsumer};
+use crate::routes::{InstancePolicy, Pattern, Route};
 use crate::tls::CertificateFiles;
 use crate::units::Written;
 

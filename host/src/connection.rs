@@ -71,10 +71,11 @@ impl<S: Socket> Connection<S> {
     /// `on-close` and the closing handshake.
     async fn finish(self: Box<Self>, mut seat: Seat, served: Result<Ended, CallFailure>) -> Ended {
         let timeout = self.route.limits.close_timeout;
-        let Self { wire, link, .. } = *self;
+        let Self { wire, link, outgoings, .. } = *self;
         match served {
             Ok(ended) => {
                 link.refuse_writes();
+                outgoings.refuse();
                 let on_close = async {
                     // A failure has been logged; the connection is over either way.
                     if seat.call(Call::Close(ended.frame.clone())).await.is_ok() {
@@ -219,6 +220,10 @@ impl<S: Socket> Connection<S> {
             }
         }
         let reads = self.inbox.has_room();
+        if !reads && self.wire.is_broken() {
+            // Nobody reads, which would tell.
+            self.wire.give_up(&self.link);
+        }
         loop {
             let written = self.wire.poll_write(cx, &self.link);
             // Timers wait until the handler is free; only new output matters now.

@@ -48,7 +48,7 @@ const MAX_ABANDONED: u32 = 100;
 
 /// Serves a socket until it ends, with all its streams.
 pub(crate) async fn serve(application: Application, transport: AnyTransport, arrival: Arrival) {
-    let _open = application.open_connections().enter_shared_socket();
+    let _open = application.open_connections().enter_socket();
     let tasks = Arc::new(Tasks::default());
     let activity = Arc::new(Activity::new(arrival.deadline - arrival.admission.handshake_timeout));
     converse(&application, transport, &arrival, &tasks, &activity).await;

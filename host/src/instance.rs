@@ -17,7 +17,8 @@ use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::inbox::Arrival;
 use crate::link::Link;
 use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
-use crate::outgoing::{ClientEvent, Outgoings};
+use crate::outgoing::ClientEvent;
+use crate::party::Party;
 use crate::request::Request;
 use crate::routes::Route;
 use crate::topics::Topics;
@@ -95,14 +96,6 @@ impl From<CallFailure> for CloseCause {
             CallFailure::Exhausted => Self::Overloaded,
         }
     }
-}
-
-/// One connection's handler object, and the connection it belongs to.
-#[derive(Debug, Clone)]
-pub(crate) struct Party {
-    pub(crate) link: Arc<Link>,
-    pub(crate) outgoings: Arc<Outgoings>,
-    pub(crate) handler: Option<ResourceAny>,
 }
 
 /// See the module.

@@ -14,9 +14,10 @@ use wasmtime::component::ResourceAny;
 
 use crate::engine::Slot;
 use crate::handler::Handler;
-use crate::instance::{Answer, Call, CallFailure, Instance, Party};
+use crate::instance::{Answer, Call, CallFailure, Instance};
 use crate::limits::Limits;
 use crate::link::{Closing, Link};
+use crate::party::Party;
 use crate::routes::{InstanceKey, Route};
 use crate::topics::Topics;
 

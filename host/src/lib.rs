@@ -12,10 +12,10 @@
 //!
 //! In reading order; a module uses only modules above it.
 //!
-//! - data: `units`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`routes`]: values and pure functions
+//! - data: `units`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`, `addresses`: what connections and guests share
 //! - connections: `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
-//! - guest: `meter`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
+//! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`]: who is let in, and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
@@ -50,9 +50,11 @@ pub mod listening;
 mod meter;
 mod outgoing;
 pub mod page;
+mod party;
 pub mod proxies;
 mod proxy_header;
 mod request;
+pub mod roots;
 pub mod routes;
 mod seat;
 pub mod server;
@@ -70,11 +72,11 @@ pub use config::Config;
 pub use destinations::Destinations;
 pub use engine::Shortage;
 pub use handler::{Handler, HandlerSource, LoadError, Runtime, RuntimeOptions};
-pub use limits::Limits;
+pub use limits::{Limits, SlowConsumer};
 pub use listener::{InheritedSockets, ListenAddress, Listener};
 pub use listening::Server;
 pub use page::Page;
-pub use routes::{InstancePolicy, Pattern, Route, SlowConsumer};
+pub use routes::{InstancePolicy, Pattern, Route};
 pub use server::Application;
 pub use tls::{CertificateFiles, Certificates};
 pub use units::printable;

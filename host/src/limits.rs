@@ -86,7 +86,7 @@ limits! {
     /// 1011, or 503 before the upgrade; imports that wait give up (`timeout`) 100 ms earlier.
     wall_per_event: Duration = Duration::from_secs(5);
     /// How long one import may wait in a shared instance, where all its connections wait with it. Protects them. Then it gives up
-    /// (`timeout`); a flush to a peer that has taken nothing since the last one that did gives up at once.
+    /// (`timeout`); a flush to a peer that has taken no message since one that gave up does so at once.
     shared_wait: Duration = Duration::from_secs(1);
     /// Memory of the route's compressors and decompressors, all connections together. Protects the machine. At it a handshake is
     /// answered without compression, and a connection that has no compressor yet sends its messages as they are.
@@ -94,6 +94,9 @@ limits! {
     /// Connections that one connection's handler has opened itself, those included that have ended and are not read to their end. Protects
     /// the host's memory and descriptors. More are refused (`limit`).
     max_client_connections: u32 = 8;
+    /// Connections that all handlers of the route together have opened themselves, until their sockets are closed. Protects the process's
+    /// descriptors. More are refused (`limit`).
+    max_route_client_connections: u32 = 1_000;
     /// Timers set at once by one connection. Protects the host's memory. More are refused (`limit`).
     max_timers: u32 = 64;
     /// Topics one connection is subscribed to. Protects the host's memory. More are refused (`limit`).
@@ -126,6 +129,17 @@ limits! {
     max_response_header_bytes: usize = 16 << 10;
     /// Bytes in one line of a guest's stdout or stderr. Protects the log. Longer lines are cut, and say so.
     max_log_line_bytes: usize = 8 << 10;
+}
+
+/// What becomes of a subscriber whose queue has no room for what is published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowConsumer {
+    /// It goes on without that message.
+    #[default]
+    Drop,
+    /// Its connection closes (1008).
+    Close,
 }
 
 impl Limits {

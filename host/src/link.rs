@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::close::{CloseCause, CloseRequest};
 use crate::compression::ReadyMade;
 use crate::limits::Limits;
-use crate::routes::SlowConsumer;
+use crate::limits::SlowConsumer;
 use crate::topics::Topics;
 
 /// Why a guest's call on a connection failed; the WIT's `error`.
@@ -242,9 +242,10 @@ impl Link {
     /// connection goes on or closes as the route's `slow-consumer` says.
     pub(crate) fn deliver_published(&self, message: Message, plain_bytes: usize) {
         let result = self.act(|state| match state.enqueue(message, plain_bytes) {
-            Err(LinkError::BufferFull | LinkError::Limit(_)) => {
+            Err(error @ (LinkError::BufferFull | LinkError::Limit(_))) => {
                 state.published_drops += 1;
-                if state.slow_consumer == SlowConsumer::Close {
+                // What is larger than its route allows says nothing of the subscriber.
+                if error == LinkError::BufferFull && state.slow_consumer == SlowConsumer::Close {
                     state.close(Closing::Host(CloseCause::SlowConsumer))?;
                 }
                 Ok(state.published_drops)

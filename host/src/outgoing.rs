@@ -16,11 +16,12 @@ use tokio::task::AbortHandle;
 
 use crate::client::{self, ConnectError, ConnectOptions, Resolver};
 use crate::close::{CloseCause, CloseFrame};
-use crate::compression::{Budget, Level, MemLevel, Settings};
+use crate::compression::Budget;
 use crate::inbox::{Arrival, Inbox};
-use crate::limits::MIN_TIMEOUT;
+use crate::limits::SlowConsumer;
 use crate::link::{Closing, Link};
-use crate::routes::{Route, SlowConsumer};
+use crate::routes::Route;
+use crate::shutdown::{OpenConnections, OpenSocket};
 
 /// What a handler asks for.
 #[derive(Debug, Default)]
@@ -89,20 +90,40 @@ pub(crate) struct Dialler {
     route: Arc<Route>,
     compression_memory: Budget,
     resolver: Option<Arc<dyn Resolver>>,
+    open: Arc<OpenConnections>,
+    /// `max-route-client-connections`.
+    permits: Arc<Semaphore>,
 }
+
+/// What a handler may put into a request: headers and subprotocols in number, and all their bytes.
+const MAX_REQUEST_FIELDS: usize = 64;
+const MAX_REQUEST_BYTES: usize = 16 << 10;
+const MAX_URL_BYTES: usize = 8 << 10;
 
 impl Dialler {
     pub(crate) fn new(
         route: Arc<Route>,
         compression_memory: Budget,
         resolver: Option<Arc<dyn Resolver>>,
+        open: Arc<OpenConnections>,
     ) -> Self {
-        Self { route, compression_memory, resolver }
+        let permits = Arc::new(Semaphore::new(route.limits.max_route_client_connections as usize));
+        Self { route, compression_memory, resolver, open, permits }
     }
 
     /// What to ask whom for, if the route allows it.
     fn prepare(&self, dial: Dial) -> Result<(Request<()>, ConnectOptions), DialError> {
         let limits = &self.route.limits;
+        if dial.url.len() > MAX_URL_BYTES {
+            return Err(DialError::InvalidUrl(format!("a URL has at most {MAX_URL_BYTES} bytes")));
+        }
+        let fields = dial.headers.iter().map(|(name, value)| name.len() + value.len());
+        let fields: Vec<usize> = fields.chain(dial.subprotocols.iter().map(String::len)).collect();
+        if fields.len() > MAX_REQUEST_FIELDS || fields.iter().sum::<usize>() > MAX_REQUEST_BYTES {
+            return Err(DialError::Protocol(format!(
+                "at most {MAX_REQUEST_FIELDS} headers and subprotocols, of {MAX_REQUEST_BYTES} bytes together"
+            )));
+        }
         let mut request = Request::get(&dial.url);
         for (name, value) in &dial.headers {
             request = request.header(name, value);
@@ -110,7 +131,7 @@ impl Dialler {
         let request = match request.body(()) {
             Ok(request) => request,
             Err(_) if dial.url.parse::<http::Uri>().is_err() => {
-                return Err(DialError::InvalidUrl(format!("`{}` is no URL", dial.url.escape_debug())));
+                return Err(DialError::InvalidUrl("not a URL such as `wss://example.com/chat`".into()));
             }
             Err(error) => return Err(DialError::Protocol(format!("a header cannot be sent: {error}"))),
         };
@@ -121,7 +142,14 @@ impl Dialler {
         }
         let default = ConnectOptions::default();
         let most = limits.max_message_bytes;
-        let compression = dial.compression.map(|options| self.settings(options)).transpose()?;
+        let compression = match (dial.compression, &self.route.compression) {
+            (Some(asked), Some(policy)) => Some(
+                policy
+                    .settings(asked, limits, &self.compression_memory)
+                    .map_err(|error| DialError::Protocol(error.to_string()))?,
+            ),
+            _ => None,
+        };
         let options = ConnectOptions {
             subprotocols: dial.subprotocols,
             connect_timeout: dial.connect_timeout.unwrap_or(default.connect_timeout),
@@ -129,26 +157,13 @@ impl Dialler {
             max_queue_bytes: limits.max_queue_bytes,
             close_timeout: limits.close_timeout,
             write_timeout: limits.write_timeout,
-            ping_interval: dial.ping_interval.map(|interval| match interval {
-                Duration::ZERO => interval,
-                interval => interval.max(MIN_TIMEOUT),
-            }),
+            ping_interval: dial.ping_interval,
             pong_timeout: dial.pong_timeout,
             compression,
             ca: self.route.connect_ca.clone(),
             resolver: self.resolver.clone(),
         };
         Ok((request, options))
-    }
-
-    fn settings(&self, (level, mem_level): (Option<u8>, Option<u8>)) -> Result<Settings, DialError> {
-        let wrong = |error: tungstenite_deflate::OutOfRange| DialError::Protocol(error.to_string());
-        Ok(Settings {
-            level: level.map(Level::try_from).transpose().map_err(wrong)?.unwrap_or_default(),
-            mem_level: mem_level.map(MemLevel::try_from).transpose().map_err(wrong)?.unwrap_or_default(),
-            budget: self.compression_memory.clone(),
-            ..Settings::default()
-        })
     }
 }
 
@@ -208,6 +223,9 @@ impl Outgoings {
         let (request, options) = self.dialler.prepare(dial)?;
         let permit = self.permits.clone().try_acquire_owned();
         let permit = permit.map_err(|_| DialError::Limit("max-client-connections"))?;
+        let of_route = self.dialler.permits.clone().try_acquire_owned();
+        let of_route = of_route.map_err(|_| DialError::Limit("max-route-client-connections"))?;
+        let permit = Arc::new(permit);
         let link = Arc::new(Link::new(&options.limits(), SlowConsumer::Drop));
         let outgoing = Arc::new(Outgoing {
             link,
@@ -222,10 +240,16 @@ impl Outgoings {
                 abandoned: false,
                 waiter: None,
                 driver: None,
-                permit: Some(permit),
+                permit: Some(permit.clone()),
             }),
         });
-        let driving = tokio::spawn(drive(outgoing.clone(), self.dialler.clone(), request, options));
+        let driving = Driving {
+            outgoing: outgoing.clone(),
+            dialler: self.dialler.clone(),
+            _socket: self.dialler.open.enter_socket(),
+            _permits: (permit, of_route),
+        };
+        let driving = tokio::spawn(driving.run(request, options));
         if let Phase::Connecting(abort) = &mut outgoing.lock().phase {
             *abort = Some(driving.abort_handle());
         }
@@ -276,6 +300,11 @@ impl Outgoings {
         }
     }
 
+    /// The handler's own connection is ending: it may have no others.
+    pub(crate) fn refuse(&self) {
+        self.lock().life = Life::Ended;
+    }
+
     /// The handler's own connection has ended, and so these do (1001). Nobody is told any more.
     pub(crate) fn end(&self) {
         let mut set = self.lock();
@@ -314,8 +343,8 @@ struct State {
     waiter: Option<Waker>,
     /// The task that drives the socket, which waits for room.
     driver: Option<Waker>,
-    /// Kept until it has ended and is read to its end, whatever handles a guest still holds.
-    permit: Option<OwnedSemaphorePermit>,
+    /// Kept until it has ended and is read to its end, whatever handles a guest still holds; and by its task, until the socket is closed.
+    permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 #[derive(Debug)]
@@ -378,14 +407,17 @@ impl Outgoing {
 
     /// Closes a connection that is not open yet; true if it was one.
     pub(crate) fn cancel(self: &Arc<Self>) -> bool {
-        let mut state = self.lock();
-        let Phase::Connecting(abort) = &mut state.phase else { return false };
-        if let Some(abort) = abort.take() {
-            abort.abort();
-        }
-        drop(state);
-        self.change(|state| state.phase = Phase::Failed(DialError::Closed));
-        true
+        let mut cancelled = false;
+        self.change(|state| {
+            if let Phase::Connecting(abort) = &mut state.phase {
+                if let Some(abort) = abort.take() {
+                    abort.abort();
+                }
+                state.phase = Phase::Failed(DialError::Closed);
+                cancelled = true;
+            }
+        });
+        cancelled
     }
 
     /// Ready once it is open, or will never be.
@@ -424,7 +456,7 @@ impl Outgoing {
         state.queued = false;
         let event = if std::mem::take(&mut state.opened_owed) {
             Some(ClientEvent::Opened)
-        } else if let Some(arrival) = pop_told(&mut state) {
+        } else if let Some(arrival) = state.pop() {
             Some(ClientEvent::Arrived(arrival))
         } else if state.has_ended() && std::mem::take(&mut state.end_owed) {
             Some(match &state.phase {
@@ -494,59 +526,90 @@ impl Outgoing {
     }
 
     fn take_in(self: &Arc<Self>, arrival: Arrival) {
+        let wanted = match arrival {
+            // The interface has no event for it.
+            Arrival::Ping(_) => false,
+            Arrival::Pong(_) => self.style == Style::Callback,
+            Arrival::Text(_) | Arrival::Binary(_) => true,
+        };
+        if wanted {
+            self.change(|state| {
+                if !state.abandoned {
+                    state.inbox.push(arrival);
+                }
+            });
+        }
+    }
+
+    /// It is open; false if it was given up meanwhile.
+    fn note_opened(self: &Arc<Self>) -> bool {
+        let mut opened = false;
         self.change(|state| {
-            if !state.abandoned {
-                state.inbox.push(arrival);
+            if let Phase::Connecting(_) = state.phase {
+                state.phase = Phase::Open;
+                state.opened_owed = self.style == Style::Callback && !state.abandoned;
+                opened = true;
+            }
+        });
+        opened
+    }
+
+    /// It has ended, if it had not before.
+    fn note_ended(self: &Arc<Self>, end: Phase) {
+        self.change(|state| {
+            if !state.has_ended() {
+                state.phase = end;
             }
         });
     }
 }
 
-/// Pings are no event of the interface.
-fn pop_told(state: &mut State) -> Option<Arrival> {
-    loop {
-        match state.pop()? {
-            Arrival::Ping(_) => {}
-            arrival => return Some(arrival),
-        }
+/// The task of one connection, from its dialling to the end of its socket.
+struct Driving {
+    outgoing: Arc<Outgoing>,
+    dialler: Arc<Dialler>,
+    _socket: OpenSocket,
+    _permits: (Arc<OwnedSemaphorePermit>, OwnedSemaphorePermit),
+}
+
+/// Also when the task is aborted or panics: whoever waits is told.
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.outgoing.note_ended(Phase::Closed(None));
     }
 }
 
-/// The task of one connection, from its dialling to its end.
-async fn drive(
-    outgoing: Arc<Outgoing>,
-    dialler: Arc<Dialler>,
-    request: Request<()>,
-    options: ConnectOptions,
-) {
-    let permit = {
-        let dialler = dialler.clone();
-        move |address| dialler.route.connect.allow_address(address)
-    };
-    let mut connection = match client::connect_for(request, options, outgoing.link.clone(), permit).await {
-        Ok(connection) => connection,
-        Err(error) => {
-            tracing::debug!(route = %dialler.route.name, connection = %outgoing.link.id(), %error, "no outgoing connection");
-            return outgoing.change(|state| state.phase = Phase::Failed(error.into()));
-        }
-    };
-    tracing::debug!(route = %dialler.route.name, connection = %outgoing.link.id(), "outgoing connection open");
-    outgoing.change(|state| {
-        state.phase = Phase::Open;
-        state.opened_owed = outgoing.style == Style::Callback && !state.abandoned;
-    });
-    std::future::poll_fn(|cx| {
-        loop {
-            let reads = outgoing.has_room(cx);
-            match connection.poll_arrival(cx, reads) {
-                Poll::Ready(Some(arrival)) => outgoing.take_in(arrival),
-                Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
+impl Driving {
+    async fn run(self, request: Request<()>, options: ConnectOptions) {
+        let Self { outgoing, dialler, .. } = &self;
+        let (route, link) = (&dialler.route, &outgoing.link);
+        let permit = {
+            let route = route.clone();
+            move |address| route.connect.allow_address(address)
+        };
+        let mut connection = match client::connect_for(request, options, link.clone(), permit).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::debug!(route = %route.name, connection = %link.id(), %error, "no outgoing connection");
+                return outgoing.note_ended(Phase::Failed(error.into()));
             }
+        };
+        if !outgoing.note_opened() {
+            return;
         }
-    })
-    .await;
-    let frame = connection.note_end().cloned();
-    outgoing.change(|state| state.phase = Phase::Closed(frame));
-    connection.finish().await;
+        tracing::debug!(route = %route.name, connection = %link.id(), "outgoing connection open");
+        std::future::poll_fn(|cx| {
+            loop {
+                let reads = outgoing.has_room(cx);
+                match connection.poll_arrival(cx, reads) {
+                    Poll::Ready(Some(arrival)) => outgoing.take_in(arrival),
+                    Poll::Ready(None) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        outgoing.note_ended(Phase::Closed(connection.note_end().cloned()));
+        connection.finish().await;
+    }
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use regex::Regex;
-use serde::Deserialize;
 
-use crate::client::Roots;
 use crate::compression::CompressionPolicy;
 use crate::destinations::Destinations;
 use crate::handshake::{Hosts, Origins};
-use crate::limits::Limits;
+use crate::limits::{Limits, SlowConsumer};
+use crate::roots::Roots;
 
 /// One route of the server: which requests it takes and what its handler may do. The handler itself is loaded separately.
 #[derive(Debug, Clone)]
@@ -77,17 +76,6 @@ impl Route {
         }
         asked
     }
-}
-
-/// What becomes of a subscriber whose queue has no room for what is published.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SlowConsumer {
-    /// It goes on without that message.
-    #[default]
-    Drop,
-    /// Its connection closes (1008).
-    Close,
 }
 
 /// A path pattern: a template such as `/chat/{room}`, or, if it begins with `^`, a regular expression for the whole path.

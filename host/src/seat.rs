@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::bindings::types::{CompressionOptions, Rejection};
 use crate::handler::Handler;
-use crate::instance::{Answer, Call, CallFailure, Instance, Party};
+use crate::instance::{Answer, Call, CallFailure, Instance};
 use crate::instances::{Instances, JoinError, SharedPlace};
+use crate::party::Party;
 use crate::request::Request;
 use crate::routes::{InstanceKey, Route};
 use crate::topics::Topics;

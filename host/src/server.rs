@@ -18,11 +18,11 @@ use crate::client::Resolver;
 use crate::compression::{CompressionMemory, Deflate};
 use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
-use crate::instance::Party;
 use crate::instances::Instances;
 use crate::link::Link;
 use crate::outgoing::{Dialler, Outgoings};
 use crate::page::Page;
+use crate::party::Party;
 use crate::request::Request;
 use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
@@ -123,6 +123,7 @@ impl Application {
         page: Option<Page>,
         resolver: Option<Arc<dyn Resolver>>,
     ) -> Self {
+        let open = Arc::<OpenConnections>::default();
         let endpoints = routes.into_iter().map(|(route, handler)| {
             let route = Arc::new(route);
             let compression_memory = CompressionMemory::new(&route.limits);
@@ -132,6 +133,7 @@ impl Application {
                     route.clone(),
                     compression_memory.budget.clone(),
                     resolver.clone(),
+                    open.clone(),
                 )),
                 compression_memory,
                 route,
@@ -143,7 +145,7 @@ impl Application {
                 endpoints: endpoints.collect(),
                 page,
                 topics: Arc::default(),
-                open: Arc::default(),
+                open,
                 admission: Arc::default(),
             }),
         }

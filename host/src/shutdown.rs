@@ -18,14 +18,14 @@ pub(crate) struct OpenConnections {
 #[derive(Debug, Default)]
 struct Links {
     by_address: HashMap<usize, Arc<Link>>,
-    /// Sockets that may hold several connections, whose last bytes leave after the connections have ended.
-    shared_sockets: usize,
+    /// Other sockets whose last bytes are waited for: those that hold several connections, and those that this side has opened.
+    sockets: usize,
     draining: bool,
 }
 
 impl Links {
     fn is_empty(&self) -> bool {
-        self.by_address.is_empty() && self.shared_sockets == 0
+        self.by_address.is_empty() && self.sockets == 0
     }
 }
 
@@ -46,10 +46,10 @@ impl OpenConnections {
         OpenConnection { all: self.clone(), address: link.address() }
     }
 
-    /// Counts a socket as open on which there may be several connections, until the guard is dropped.
-    pub(crate) fn enter_shared_socket(self: &Arc<Self>) -> SharedSocket {
-        self.lock().shared_sockets += 1;
-        SharedSocket(self.clone())
+    /// Counts a socket as open that is no connection of its own, until the guard is dropped.
+    pub(crate) fn enter_socket(self: &Arc<Self>) -> OpenSocket {
+        self.lock().sockets += 1;
+        OpenSocket(self.clone())
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -106,14 +106,14 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Counts one socket as open on which there may be several connections.
+/// Counts one socket as open.
 #[derive(Debug)]
-pub(crate) struct SharedSocket(Arc<OpenConnections>);
+pub(crate) struct OpenSocket(Arc<OpenConnections>);
 
-impl Drop for SharedSocket {
+impl Drop for OpenSocket {
     fn drop(&mut self) {
         let mut links = self.0.lock();
-        links.shared_sockets -= 1;
+        links.sockets -= 1;
         if links.is_empty() {
             self.0.changed.notify_waiters();
         }

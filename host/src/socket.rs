@@ -33,11 +33,11 @@ impl Transport for tokio::net::UnixStream {
 /// TLS buffers what it encrypts, so what has left is counted below it.
 impl<T: Transport> Transport for tokio_rustls::server::TlsStream<Counted<T>> {
     fn set_nodelay(&self, value: bool) -> io::Result<()> {
-        self.get_ref().0.transport.set_nodelay(value)
+        self.get_ref().0.transport().set_nodelay(value)
     }
 
     fn sent_bytes(&self) -> Option<u64> {
-        Some(self.get_ref().0.written_bytes)
+        Some(self.get_ref().0.written_bytes())
     }
 }
 
@@ -62,6 +62,7 @@ impl Transport for tokio::io::DuplexStream {
 }
 
 /// A transport that counts what leaves through it.
+#[derive(Debug)]
 pub(crate) struct Counted<T> {
     transport: T,
     written_bytes: u64,
@@ -70,6 +71,15 @@ pub(crate) struct Counted<T> {
 impl<T> Counted<T> {
     pub(crate) fn new(transport: T) -> Self {
         Self { transport, written_bytes: 0 }
+    }
+
+    pub(crate) fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    /// Bytes that the transport has taken.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 }
 
@@ -110,11 +120,11 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Bytes that have left.
     fn written_bytes(&self) -> u64 {
         let counted = self.counted();
-        counted.transport.sent_bytes().unwrap_or(counted.written_bytes)
+        counted.transport().sent_bytes().unwrap_or(counted.written_bytes())
     }
 
     fn set_nodelay(&self, value: bool) -> io::Result<()> {
-        self.counted().transport.set_nodelay(value)
+        self.counted().transport().set_nodelay(value)
     }
 }
 

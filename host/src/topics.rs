@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::compression::{CompressionMemory, CompressionPolicy, Deflate};
     use crate::limits::Limits;
-    use crate::routes::SlowConsumer;
+    use crate::limits::SlowConsumer;
 
     fn link() -> Arc<Link> {
         let limits = Limits { max_topics: 2, max_topic_bytes: 8, ..Limits::default() };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use crate::close::CloseCause;
-use crate::limits::Limits;
+use crate::limits::{Limits, MIN_TIMEOUT};
 use crate::link::{Closing, Link};
 use crate::socket::Socket;
 use crate::wire::Wire;
@@ -32,10 +32,12 @@ pub(crate) struct Timeouts {
 
 impl Timeouts {
     pub(crate) fn of(limits: &Limits) -> Self {
-        let ping_interval = limits.ping_interval;
+        // Whoever set them, they do not keep the host busy.
+        let not_too_often = |time: Duration| if time.is_zero() { time } else { time.max(MIN_TIMEOUT) };
+        let ping_interval = not_too_often(limits.ping_interval);
         Self {
             ping_interval,
-            pong_timeout: limits.pong_timeout.within(ping_interval),
+            pong_timeout: not_too_often(limits.pong_timeout.within(ping_interval)),
             idle: limits.idle_timeout,
             life: limits.life_time,
             write: limits.write_timeout,
@@ -55,8 +57,8 @@ pub(crate) struct Watch {
     /// Bytes that had left, and since when the peer has taken none of those that wait.
     written_bytes: u64,
     stuck_since: Option<Instant>,
-    /// Our close frame waits or has been sent.
-    closing: bool,
+    /// Since when our close frame waits or has been sent.
+    closing_since: Option<Instant>,
     /// When the next ping is due.
     next_ping: Instant,
     awaited: Option<AwaitedPong>,
@@ -83,7 +85,7 @@ impl Watch {
             silent_since: now,
             written_bytes: 0,
             stuck_since: None,
-            closing: false,
+            closing_since: None,
             next_ping: now + timeouts.ping_interval,
             awaited: None,
             sleep: None,
@@ -144,12 +146,16 @@ impl Watch {
         let closes = wire.awaits_close();
         if !closes && !wire.is_blocked() {
             self.stuck_since = None;
-        } else if self.stuck_since.is_none() || written_bytes != self.written_bytes || closes != self.closing
+        } else if self.stuck_since.is_none()
+            || written_bytes != self.written_bytes
+            || (closes && self.closing_since.is_none())
         {
             // What closes has its own time from there on.
             self.stuck_since = Some(now);
         }
-        self.closing = closes;
+        if closes {
+            self.closing_since.get_or_insert(now);
+        }
         self.written_bytes = written_bytes;
         if let Some(awaited) = &mut self.awaited {
             awaited.unread |= !reads;
@@ -164,7 +170,9 @@ impl Watch {
         }
         if wire.awaits_close() {
             let patience = self.stuck_since.map(|since| since + close);
-            return [patience, None, None, None, None];
+            // However little by little it takes what waits before the close frame.
+            let end = self.closing_since.map(|since| since + write + close);
+            return [patience.into_iter().chain(end).min(), None, None, None, None];
         }
         [
             life.map(|life| self.opened + life),
@@ -240,7 +248,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
-    use crate::routes::SlowConsumer;
+    use crate::limits::SlowConsumer;
     use crate::socket::Counted;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -429,6 +437,23 @@ mod tests {
             std::future::pending::<()>().await;
         });
         assert_eq!(driven.run(true).await, Some((CloseCause::GoingAway, 9)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_a_little_again_and_again_does_not_put_off_the_end_for_ever() {
+        let timeouts = Timeouts { close: 5 * SECOND, write: 30 * SECOND, ..no_clocks() };
+        let (mut driven, mut theirs) = connection(timeouts, 100).await;
+        driven.link.write(Message::binary(vec![0; 100_000])).expect("room");
+        driven.link.close(Closing::Host(CloseCause::GoingAway)).expect("open");
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(4 * SECOND).await;
+                if theirs.read_exact(&mut [0; 100]).await.is_err() {
+                    break;
+                }
+            }
+        });
+        assert_eq!(driven.run(true).await, Some((CloseCause::GoingAway, 35)));
     }
 
     #[test]

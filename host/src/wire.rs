@@ -233,7 +233,9 @@ impl<S: Socket> Wire<S> {
             }
             if let Some(message) = self.outgoing.pop_front() {
                 self.fed.add(&message);
-                self.messages += 1;
+                if !self.broken && !message.is_ping() {
+                    self.messages += 1;
+                }
                 self.feed(message);
             } else if let Some(closing) = self.closing.take() {
                 self.send_close(closing);

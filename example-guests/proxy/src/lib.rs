@@ -2,7 +2,7 @@
 //! the other is closed with the same code.
 //!
 //! Callback style: the handler never waits, so that it hears both sides. Where one side reads more slowly than the other writes, what does
-//! not fit is kept, up to [`MAX_KEPT_BYTES`]; more ends both.
+//! not fit is kept, up to [`MAX_KEPT_BYTES`]; more ends both. A peer that leaves before the server has answered takes with it what it sent.
 //!
 //! The operator says where the server is, and allows it:
 //!
@@ -37,6 +37,8 @@ struct Proxy {
     /// The server has closed, and what it sent before is still to be sent.
     server_closed: Option<Option<CloseFrame>>,
     peer_subprotocols: Vec<String>,
+    /// One side was too slow for the other.
+    is_over: bool,
 }
 
 /// Messages for a side that cannot take them yet.
@@ -84,8 +86,11 @@ impl Proxy {
         }
     }
 
-    fn overflow(&self, conn: &Connection, who: &str) {
+    /// Gives both sides up; what still comes is thrown away.
+    fn overflow(&mut self, conn: &Connection, who: &str) {
         let reason = format!("{who} reads too slowly");
+        self.is_over = true;
+        (self.to_server, self.to_peer) = Default::default();
         let _ = conn.close(1008, reason.as_str());
         if let Some(upstream) = &self.upstream {
             let _ = upstream.close(1008, reason.as_str());
@@ -130,6 +135,9 @@ impl Handler for Proxy {
     }
 
     fn on_message(&mut self, conn: &Connection, message: Message) {
+        if self.is_over {
+            return;
+        }
         if !self.to_server.push(message) {
             return self.overflow(conn, "the server");
         }
@@ -146,6 +154,7 @@ impl Handler for Proxy {
                 println!("no connection to the server: {error}");
                 let _ = conn.close(1011, "the server cannot be reached");
             }
+            ClientEvent::Message(_) if self.is_over => {}
             ClientEvent::Message(message) => {
                 if !self.to_peer.push(message) {
                     return self.overflow(conn, "the client");

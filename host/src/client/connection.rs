@@ -60,6 +60,9 @@ impl Step {
     }
 }
 
+/// Arrivals in a row before the clocks are looked at.
+const WATCHED_EVERY: u32 = 64;
+
 /// A connection to a server; see [`client`](crate::client). Dropped, it is gone without a close frame.
 pub struct ClientConnection {
     /// None once it has ended.
@@ -72,6 +75,8 @@ pub struct ClientConnection {
     /// What arrived while something was written.
     inbox: Inbox,
     watch: Watch,
+    /// Arrivals since the watch last looked.
+    unwatched: u32,
     close_timeout: Duration,
 }
 
@@ -99,6 +104,7 @@ impl ClientConnection {
             close_frame: None,
             close_cause: None,
             inbox: Inbox::default(),
+            unwatched: 0,
             watch: Watch::new(Timeouts::of(&options.limits())),
             close_timeout: options.close_timeout,
         }
@@ -277,7 +283,7 @@ impl ClientConnection {
 
     /// The next arrival; none once nothing more will come: then [`Self::finish`]. Without `reads` only what is queued is written.
     pub(crate) fn poll_arrival(&mut self, cx: &mut Context<'_>, reads: bool) -> Poll<Option<Arrival>> {
-        let Self { wire, link, inbox, watch, .. } = self;
+        let Self { wire, link, inbox, watch, unwatched, .. } = self;
         if let Some(arrival) = inbox.pop() {
             return Poll::Ready(Some(arrival));
         }
@@ -290,17 +296,28 @@ impl ClientConnection {
             let _ = wire.poll_write(cx, link);
             if let Poll::Ready(arrival) = read {
                 // A server that goes on sending does not put off what is due.
-                watch.check(wire, link, reads);
+                *unwatched += 1;
+                if *unwatched >= WATCHED_EVERY {
+                    *unwatched = 0;
+                    watch.check(wire, link, reads);
+                }
                 return Poll::Ready(arrival);
+            }
+            if !reads {
+                if wire.is_broken() {
+                    // Nobody reads, which would tell.
+                    wire.give_up(link);
+                }
+                if wire.ended().is_some() {
+                    return Poll::Ready(None);
+                }
             }
             // Asleep, it is woken by what is queued. Nobody here has timers, or waits to be told that there is room.
             if !matches!(link.next_errand(cx, Instant::now), Errand::Sleep(_)) {
                 continue;
             }
+            *unwatched = 0;
             ready!(watch.poll(cx, wire, link, reads, None));
-            if !reads && wire.ended().is_some() {
-                return Poll::Ready(None);
-            }
         }
     }
 

@@ -55,11 +55,12 @@ impl Target {
             return Err(invalid("it names no host"));
         }
         // Of a port that is no number `Authority::port` says that there is none.
-        let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
-            None | Some("") => scheme.default_port(),
-            Some(port) => port
-                .parse()
-                .ok()
+        let port = match &authority.as_str()[authority.host().len()..] {
+            "" | ":" => scheme.default_port(),
+            rest => rest
+                .strip_prefix(':')
+                .filter(|port| port.bytes().all(|b| b.is_ascii_digit()))
+                .and_then(|port| port.parse().ok())
                 .filter(|port| *port != 0)
                 .ok_or_else(|| invalid("its port is not 1 to 65535"))?,
         };
@@ -241,9 +242,16 @@ mod tests {
         assert_eq!(good("ws://a/b"), Target { scheme: Scheme::Ws, host: "a".into(), port: 80 });
         assert_eq!(good("WSS://a/b"), Target { scheme: Scheme::Wss, host: "a".into(), port: 443 });
         assert_eq!(good("ws://[::1]:81"), Target { scheme: Scheme::Ws, host: "::1".into(), port: 81 });
-        for wrong in
-            ["http://a", "/path", "ws://user:secret@a", "ws://a:0", "ws://a:99999", "ws://[::1]:65536"]
-        {
+        for wrong in [
+            "http://a",
+            "/path",
+            "ws://user:secret@a",
+            "ws://a:0",
+            "ws://a:99999",
+            "ws://[::1]:65536",
+            "ws://[::1]x",
+            "ws://a:+80",
+        ] {
             assert!(matches!(target(wrong), Err(ConnectError::InvalidUrl(_))), "{wrong}");
         }
     }

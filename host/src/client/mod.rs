@@ -35,12 +35,13 @@ pub use self::connection::{ClientConnection, Event, Step};
 pub use self::dial::{Resolver, Resolving};
 pub use self::error::{ConnectError, WriteError};
 use self::handshake::Target;
-pub(crate) use self::opening::{dial, in_time, shake_hands};
+pub(crate) use self::opening::{Opened, dial, in_time, shake_hands};
 pub use self::options::ConnectOptions;
-pub use self::tls::{Roots, RootsError, TlsError};
+pub use self::tls::TlsError;
 pub(crate) use self::transport::ClientTransport;
+use crate::limits::SlowConsumer;
 use crate::link::Link;
-use crate::routes::SlowConsumer;
+pub use crate::roots::{Roots, RootsError};
 
 /// Opens a connection: a GET request for a `ws://` or `wss://` URL, with headers of the caller's.
 ///

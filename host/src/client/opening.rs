@@ -18,9 +18,10 @@ use tungstenite_deflate::DeflateStream;
 use super::error::ConnectError;
 use super::handshake::{self, Answered, Scheme, Target};
 use super::options::ConnectOptions;
-use super::tls::{Roots, TlsError};
+use super::tls::{self, TlsError};
 use super::transport::ClientTransport;
 use crate::compression::Settings;
+use crate::roots::Roots;
 use crate::socket::{BoxedSocket, Counted};
 use crate::wire::Wire;
 
@@ -57,7 +58,8 @@ pub(crate) async fn dial(
                 Some(roots) => roots.clone(),
                 None => Roots::system().await.map_err(TlsError::from)?,
             };
-            ClientTransport::Tls(Box::new(roots.handshake(&target.host, socket).await?))
+            let socket = Counted::new(socket);
+            ClientTransport::Tls(Box::new(tls::handshake(&roots, &target.host, socket).await?))
         }
     })
 }
@@ -81,7 +83,10 @@ pub(crate) async fn shake_hands(
     let limits = options.limits();
     let settings =
         |settings: &Settings| Settings { max_message_bytes: limits.max_message_bytes, ..settings.clone() };
-    let compression = options.compression.as_ref().map(settings);
+    // A server that is promised compression may use it at any time: without memory for that it is not promised.
+    let offered = options.compression.as_ref().map(settings);
+    let offered = offered.and_then(|settings| Some((settings.budget.reserve_decompressor()?, settings)));
+    let (decompressor, compression) = offered.unzip();
     let (request, asked) = handshake::ask(request, &target, &options.subprotocols, compression.clone())?;
     let (mut sender, conversation) = http1::Builder::new()
         .max_headers(MAX_HEADERS)
@@ -102,9 +107,10 @@ pub(crate) async fn shake_hands(
         unreachable!("hyper gives back the socket that it was given");
     };
     let socket = Counted::new(parts.io.into_inner());
-    let (socket, read_ahead): (_, &[u8]) = match (deflate, &compression) {
-        (Some(agreed), Some(settings)) => {
-            let stream = DeflateStream::new(socket, Role::Client, &agreed, settings);
+    let (socket, read_ahead): (_, &[u8]) = match (deflate, &compression, decompressor) {
+        (Some(agreed), Some(settings), Some(memory)) => {
+            let stream =
+                DeflateStream::new(socket, Role::Client, &agreed, settings).with_decompressor(memory);
             (BoxedSocket::new(stream.with_read_ahead(&parts.read_buf)), &[])
         }
         _ => (BoxedSocket::new(socket), &parts.read_buf),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dial::Resolver;
-use super::tls::Roots;
 use crate::compression::Settings;
 use crate::limits::{Limits, PongTimeout};
+use crate::roots::Roots;
 
 /// How a connection is opened and what it may use.
 #[derive(Debug, Clone)]
@@ -55,6 +55,17 @@ impl Default for ConnectOptions {
 }
 
 impl ConnectOptions {
+    /// The same under a route's limits.
+    pub(crate) fn with_limits(self, limits: &Limits) -> Self {
+        Self {
+            max_message_bytes: limits.max_message_bytes,
+            max_queue_bytes: limits.max_queue_bytes,
+            close_timeout: limits.close_timeout,
+            write_timeout: limits.write_timeout,
+            ..self
+        }
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             max_message_bytes: self.max_message_bytes,

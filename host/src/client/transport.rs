@@ -9,13 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::socket::Transport;
+use crate::socket::{Counted, Transport};
 
 /// See the module. The TLS session is in a box: it is a kilobyte, which plain connections do not carry about.
 #[derive(Debug)]
 pub(crate) enum ClientTransport {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Counted<TcpStream>>>),
 }
 
 impl ClientTransport {
@@ -23,7 +23,7 @@ impl ClientTransport {
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Plain(socket) => socket.peer_addr(),
-            Self::Tls(stream) => stream.get_ref().0.peer_addr(),
+            Self::Tls(stream) => stream.get_ref().0.transport().peer_addr(),
         }
     }
 }
@@ -32,7 +32,15 @@ impl Transport for ClientTransport {
     fn set_nodelay(&self, value: bool) -> io::Result<()> {
         match self {
             Self::Plain(socket) => socket.set_nodelay(value),
-            Self::Tls(stream) => stream.get_ref().0.set_nodelay(value),
+            Self::Tls(stream) => stream.get_ref().0.transport().set_nodelay(value),
+        }
+    }
+
+    /// TLS buffers what it encrypts, so what has left is counted below it.
+    fn sent_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().0.written_bytes()),
         }
     }
 }

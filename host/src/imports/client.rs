@@ -45,6 +45,20 @@ impl GuestState {
     }
 }
 
+impl GuestState {
+    /// Waits for what others do, at most until `until`. Alone in its instance a guest may wait as long as that takes; in a shared one
+    /// as long as an import may.
+    async fn wait<R>(&mut self, until: Option<Instant>, future: impl Future<Output = R>) -> Option<R> {
+        let shared = self.is_shared();
+        let until = until.into_iter().chain(shared.then(|| self.wait_until())).min();
+        let _free = (!shared).then(|| self.meter.wait_freely());
+        match until {
+            Some(until) => tokio::time::timeout_at(until, future).await.ok(),
+            None => Some(future.await),
+        }
+    }
+}
+
 /// What a guest asks for, in the host's terms.
 fn dial(url: String, options: Option<ConnectOptions>) -> Dial {
     let Some(options) = options else { return Dial { url, ..Dial::default() } };
@@ -122,29 +136,19 @@ impl client::HostClientConnection for GuestState {
         }
         let link = self.serving()?.link.clone();
         let asked_until = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms.into()));
-        let shared = self.is_shared();
-        let until = if shared { Some(self.wait_until()) } else { None };
-        let until = asked_until.into_iter().chain(until).min();
         let mut waited = false;
         let reading = poll_fn(|cx| {
-            if let Poll::Ready(message) = outgoing.poll_message(cx) {
-                return Poll::Ready(Ok(message));
-            }
+            // First of all: a server that is always faster than its reader must not keep a handler whose peer has gone.
             if link.poll_ended(cx).is_ready() {
                 return Poll::Ready(Err(Error::Closed));
             }
-            waited = true;
-            Poll::Pending
+            let message = outgoing.poll_message(cx).map(Ok);
+            waited |= message.is_pending();
+            message
         });
-        let result = {
-            // Alone in its instance a guest may wait for a message as long as that takes.
-            let _free = (!shared).then(|| self.meter.wait_freely());
-            match until {
-                Some(until) => tokio::time::timeout_at(until, reading).await.unwrap_or(Err(Error::Timeout)),
-                None => reading.await,
-            }
-        };
-        if !shared && (waited || result.is_ok()) {
+        let result = self.wait(asked_until, reading).await.unwrap_or(Err(Error::Timeout));
+        let shared = self.is_shared();
+        if !shared && (waited || matches!(result, Ok(Some(_)))) {
             self.meter.begin_again();
         }
         Ok(result.map(|message| {
@@ -170,7 +174,12 @@ impl client::HostClientConnection for GuestState {
         if !outgoing.is_open() {
             return Ok(Err(Error::Closed));
         }
-        self.flush_link(&outgoing.link).await
+        let own = self.serving()?.link.clone();
+        tokio::select! {
+            biased;
+            () = poll_fn(|cx| own.poll_ended(cx)) => Ok(Err(Error::Closed)),
+            flushed = self.flush_link(&outgoing.link) => flushed,
+        }
     }
 
     fn ping(&mut self, handle: Handle, data: Vec<u8>) -> Answer {
@@ -219,7 +228,11 @@ impl client::Host for GuestState {
             Poll::Ready(opened) => Poll::Ready(opened),
             Poll::Pending => link.poll_ended(cx).map(|()| Err(DialError::Closed)),
         });
-        let opened = tokio::time::timeout_at(self.wait_until(), opening).await;
+        // It has a time-out of its own.
+        let opened = self.wait(None, opening).await;
+        if !self.is_shared() {
+            self.meter.begin_again();
+        }
         match opened.unwrap_or(Err(DialError::Timeout)) {
             Ok(()) => self.hand_out(outgoing).map(Ok),
             Err(error) => {

@@ -16,11 +16,10 @@ use tokio::time::Instant;
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 
 use crate::bindings;
-use crate::instance::Party;
 use crate::limits::WAIT_MARGIN;
-use crate::link::{Link, LinkError};
+use crate::link::LinkError;
 use crate::meter::Meter;
-use crate::outgoing::Outgoings;
+use crate::party::Party;
 use crate::routes::{InstancePolicy, Route};
 use crate::topics::Topics;
 
@@ -33,12 +32,6 @@ use limiter::InstanceLimiter;
 use output::Speaker;
 use wasi::Wasi;
 
-/// The connection whose event is running, and those that its handler has opened.
-struct Serving {
-    link: Arc<Link>,
-    outgoings: Arc<Outgoings>,
-}
-
 /// What one instance's imports work on.
 pub(crate) struct GuestState {
     pub(crate) table: ResourceTable,
@@ -48,7 +41,8 @@ pub(crate) struct GuestState {
     topics: Arc<Topics>,
     /// Whose event is running, for what the guest prints.
     speaker: Arc<Speaker>,
-    serving: Option<Serving>,
+    /// Whose event is running, for what belongs to it.
+    serving: Option<Party>,
     wasi: Wasi,
 }
 
@@ -71,14 +65,14 @@ impl GuestState {
     }
 
     /// The next event is this connection's.
-    pub(crate) fn start_event(&mut self, Party { link, outgoings, .. }: &Party) {
-        if !self.serving.as_ref().is_some_and(|serving| Arc::ptr_eq(&serving.link, link)) {
-            self.speaker.speaks_for(link);
-            self.serving = Some(Serving { link: link.clone(), outgoings: outgoings.clone() });
+    pub(crate) fn start_event(&mut self, party: &Party) {
+        if !self.serving.as_ref().is_some_and(|serving| Arc::ptr_eq(&serving.link, &party.link)) {
+            self.speaker.speaks_for(&party.link);
+            self.serving = Some(party.clone());
         }
     }
 
-    fn serving(&self) -> wasmtime::Result<&Serving> {
+    fn serving(&self) -> wasmtime::Result<&Party> {
         self.serving.as_ref().ok_or_else(|| wasmtime::format_err!("no event is running"))
     }
 

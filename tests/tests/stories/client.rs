@@ -20,7 +20,7 @@ use waterspout_tests::frames::Frame;
 use waterspout_tests::{Guest, TestHost, within};
 
 /// A server for one connection: it reads the request, and then does with the socket and the accept key what it is told.
-async fn server<F: Future<Output = ()> + Send>(
+pub(crate) async fn server<F: Future<Output = ()> + Send>(
     then: impl FnOnce(TcpStream, String) -> F + Send + 'static,
 ) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
@@ -41,7 +41,7 @@ async fn server<F: Future<Output = ()> + Send>(
     address
 }
 
-fn switching(accept_key: &str, more: &str) -> Vec<u8> {
+pub(crate) fn switching(accept_key: &str, more: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {accept_key}\r\n{more}\r\n"

@@ -1,6 +1,6 @@
 //! A handler on the client's side: the same component, with a connection that this side has opened.
 
-use std::future::{pending, ready};
+use std::future::pending;
 
 use tokio_tungstenite::tungstenite::http;
 use waterspout::client::{ConnectError, ConnectOptions};
@@ -56,19 +56,21 @@ async fn a_handler_that_closes_gets_the_servers_answer() {
 
 #[tokio::test]
 async fn a_handler_decides_whether_compression_is_offered() {
-    let server = TestHost::new(Guest::named("probe")).start().await;
-    // Both sides are the same guest with the same script.
-    for (script, compressed) in [("on", "true"), ("", "false")] {
-        let script = if script.is_empty() { vec![] } else { vec![("compression", script)] };
-        let target =
-            target("/websocket", &[&script[..], &[("timer", "close 1000"), ("open", "timer 1 0")]].concat());
-        handled(Guest::named("probe"), &server, &target, ConnectOptions::default(), pending())
+    // Both sides are the same guest with the same script; the witness is told by the server's.
+    let header = "header sec-websocket-extensions";
+    for (compression, offer) in
+        [(vec![("compression", "on")], "permessage-deflate; client_max_window_bits"), (vec![], "none")]
+    {
+        let server = probe().start().await;
+        let mut witness = Witness::of(&server).await;
+        let script =
+            [&compression[..], &[("open", header), ("open", "timer 1 0"), ("timer", "close 1000")]].concat();
+        let options = ConnectOptions::default();
+        handled(Guest::named("probe"), &server, &reporting(&script), options, pending())
             .await
             .expect("a connection");
-        let open = |record: &waterspout_tests::Record| {
-            record.message == "open" && record.field("compressed") == compressed
-        };
-        server.logged("the connection", open).await;
+        witness.sees_open().await;
+        witness.sees([format!("1 open: {header} = {offer}").as_str()]).await;
     }
 }
 
@@ -98,11 +100,31 @@ async fn a_handler_that_fails_closes_its_connection_with_1011() {
 
 #[tokio::test]
 async fn at_the_end_of_the_program_the_connection_closes_with_1001() {
-    let server = TestHost::new(Guest::Echo).start().await;
-    let end = handled(Guest::Echo, &server, "/websocket", ConnectOptions::default(), ready(())).await;
+    let server = probe().start().await;
+    let mut witness = Witness::of(&server).await;
+    let answered = async {
+        witness.sees_open().await;
+        witness.sees(["1 on-message text hello"]).await;
+    };
+    let target = reporting(&[("open", "say hello"), ("message", "count")]);
+    let end = handled(Guest::Echo, &server, &target, ConnectOptions::default(), answered).await;
     let end = end.expect("a connection");
     assert_eq!(end.cause, CloseCause::GoingAway);
     assert_eq!(end.frame.map(|frame| frame.code), Some(1001));
+}
+
+#[tokio::test]
+async fn who_is_interrupted_before_the_connection_is_open_has_none() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let request = http::Request::get(format!("ws://{}", listener.local_addr().expect("an address")));
+    let route = Route::new("client", Pattern::new("^.*$").expect("a pattern"));
+    let handler = Guest::Echo.handler(&route.limits);
+    let accepted = async { drop(listener.accept().await) };
+    let request = request.body(()).expect("a request");
+    let interrupted =
+        within("the end", connect_handler(request, ConnectOptions::default(), route, &handler, accepted))
+            .await;
+    assert!(matches!(interrupted, Err(HandledError::Interrupted)), "{interrupted:?}");
 }
 
 #[tokio::test]

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex};
 
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_tungstenite::tungstenite::Message;
 use waterspout::client::{Resolver, Resolving};
+use waterspout_tests::frames::Frame;
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Client, Guest, TestHost, within};
 
-use crate::client::{close_code, sending};
+use crate::client::{close_code, sending, server, switching};
 use crate::probe::{history, probe, rooms};
 use crate::witness::{Witness, reporting};
 
@@ -34,6 +37,14 @@ async fn says(client: &mut Client, conversation: &[(&str, &str)]) {
     for (command, answer) in conversation {
         assert_eq!(client.say(*command).await, *answer, "{command}");
     }
+}
+
+/// A port on which nobody listens, nor will as long as the socket is there.
+fn bound() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let address = socket.local_addr().expect("an address");
+    (socket, address)
 }
 
 // Two styles.
@@ -155,7 +166,7 @@ async fn the_answers_to_a_handlers_pings_are_told() {
     let server = echo().await;
     let host = dialling(&[server.address()]).start().await;
     let mut client = host.connect("/websocket").await;
-    says(&mut client, &[(&format!("start {} ping=20", url(&server)), "ok")]).await;
+    says(&mut client, &[(&format!("start {} ping=20 pong=0", url(&server)), "ok")]).await;
     assert_eq!(client.recv_text().await, "on-client-event opened");
     for _ in 0..3 {
         assert_eq!(client.recv_text().await, "on-client-event pong ");
@@ -167,11 +178,11 @@ async fn the_answers_to_a_handlers_pings_are_told() {
 #[tokio::test]
 async fn a_loop_over_messages_outlives_a_silence_that_is_longer_than_an_event_may_take() {
     let server = probe().start().await;
-    let limits = |limits: &mut waterspout::Limits| limits.wall_per_event = Duration::from_millis(200);
+    let limits = |limits: &mut waterspout::Limits| limits.wall_per_event = Duration::from_secs(1);
     let host = dialling(&[server.address()]).limits(limits).start().await;
-    // The server speaks after five times as long as an event may take.
+    // The server speaks after three times as long as an event may take.
     let target =
-        format!("ws://{}/websocket?open=timer+1+1000&timer=say+at+last&timer=close+1000", server.address());
+        format!("ws://{}/websocket?open=timer+1+3000&timer=say+at+last&timer=close+1000", server.address());
     let mut client = host
         .connect(&crate::witness::target(
             "/websocket",
@@ -202,7 +213,10 @@ async fn a_read_waits_as_long_as_it_is_told_to() {
     let server = echo().await;
     let host = dialling(&[server.address()]).start().await;
     let mut client = host.connect("/websocket").await;
-    says(&mut client, &[(&format!("dial {}", url(&server)), "ok"), ("up-read 20", "timeout")]).await;
+    says(&mut client, &[(&format!("dial {}", url(&server)), "ok")]).await;
+    let began = std::time::Instant::now();
+    says(&mut client, &[("up-read 20", "timeout")]).await;
+    assert!(began.elapsed() >= Duration::from_millis(20));
     says(&mut client, &[("up-say hello\nup-read", "hello")]).await;
 }
 
@@ -224,6 +238,60 @@ async fn in_a_shared_instance_nobody_waits_for_long() {
     other.send_text("up-say two").await;
     assert_eq!(client.recv_text().await, "one");
     assert_eq!(other.recv_text().await, "on-client-event text two");
+}
+
+#[tokio::test]
+async fn a_handler_that_reads_for_ever_from_what_has_ended_is_stopped() {
+    let server = probe().start().await;
+    let limits = |limits: &mut waterspout::Limits| limits.cpu_per_event = Duration::from_millis(300);
+    let host = dialling(&[server.address()]).limits(limits).start().await;
+    let mut client = host.connect("/websocket").await;
+    let target = format!("ws://{}/websocket?open=close+1000", server.address());
+    says(&mut client, &[(&format!("dial {target}"), "ok")]).await;
+    client.send_text("up-insist").await;
+    assert_eq!(client.recv_close().await, (1011, "handler took too long".into()));
+}
+
+#[tokio::test]
+async fn a_server_that_is_always_faster_does_not_keep_a_handler_whose_peer_has_gone() {
+    let address = server(|mut socket, accept_key| async move {
+        let _ = socket.write_all(&switching(&accept_key, "")).await;
+        let messages = Frame::text("news").unmasked().repeat(1000);
+        while socket.write_all(&messages).await.is_ok() {}
+    })
+    .await;
+    let host = dialling(&[address]).start().await;
+    let mut witness = Witness::of(&host).await;
+    let dial = format!("dial ws://{address}");
+    let client = host.connect(&reporting(&[("open", &dial), ("open", "up-sink")])).await;
+    witness.sees_open().await;
+    witness.sees([format!("1 open: {dial} = ok").as_str()]).await;
+    client.leave().await;
+    witness.sees(["1 open: up-sink = closed", "1 on-close 1000", "1 drop"]).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes_is_noticed_while_its_handler_waits_and_nobody_reads_it() {
+    let server = echo().await;
+    // The witness is not pinged.
+    let host = probe()
+        .and_route(Guest::named("probe"), "/pinged")
+        .connects_to(&[server.address().to_string()])
+        .limits(|limits| limits.ping_interval = Duration::from_millis(50))
+        .start()
+        .await;
+    let mut witness = Witness::of(&host).await;
+    let dial = format!("dial {}", url(&server));
+    let target = reporting(&[("open", &dial), ("open", "up-sink")]).replacen("/websocket", "/pinged", 1);
+    let mut raw = host.raw(&target).await;
+    witness.sees_open().await;
+    witness.sees([format!("1 open: {dial} = ok").as_str()]).await;
+    // More than is read ahead.
+    for _ in 0..200 {
+        raw.send(Frame::binary(vec![0; 1000])).await;
+    }
+    raw.reset();
+    assert_eq!(host.connection_ends().await, "vanished");
 }
 
 // Where to.
@@ -361,10 +429,7 @@ async fn what_cannot_be_asked_for_is_named() {
 async fn a_port_where_nobody_listens_is_a_network_error_and_an_answer_that_never_comes_a_timeout() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let silent = listener.local_addr().expect("an address");
-    let closed = {
-        let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        gone.local_addr().expect("an address")
-    };
+    let (_socket, closed) = bound();
     let host = dialling(&[silent, closed]).start().await;
     let mut client = host.connect("/websocket").await;
     let said = client.say(format!("dial ws://{closed}")).await;
@@ -373,13 +438,22 @@ async fn a_port_where_nobody_listens_is_a_network_error_and_an_answer_that_never
 }
 
 #[tokio::test]
-async fn a_connect_gives_up_before_its_event_does() {
+async fn a_connect_may_take_longer_than_an_event_but_not_where_others_wait_with_it() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let silent = listener.local_addr().expect("an address");
-    let host =
-        dialling(&[silent]).limits(|limits| limits.wall_per_event = Duration::from_millis(300)).start().await;
+    let limits = |limits: &mut waterspout::Limits| {
+        limits.wall_per_event = Duration::from_millis(300);
+        limits.shared_wait = Duration::from_millis(50);
+    };
+    let dial = format!("dial ws://{silent}");
+    let host = dialling(&[silent]).limits(limits).start().await;
     let mut client = host.connect("/websocket").await;
-    says(&mut client, &[(&format!("dial ws://{silent}"), "timeout"), ("count", "1")]).await;
+    let began = std::time::Instant::now();
+    says(&mut client, &[(&format!("{dial} timeout=600"), "timeout"), ("count", "1")]).await;
+    assert!(began.elapsed() >= Duration::from_millis(600));
+    let host = rooms().connects_to(&[silent.to_string()]).limits(limits).start().await;
+    let mut client = host.connect("/rooms/blue").await;
+    says(&mut client, &[(&dial, "timeout"), ("count", "1")]).await;
 }
 
 // Limits.
@@ -492,6 +566,21 @@ async fn dropping_a_handle_closes_nothing() {
     says(&mut client, &[("up-forget", "ok"), (&format!("up-get {id}"), "ok")]).await;
 }
 
+#[tokio::test]
+async fn a_host_that_goes_away_says_so_to_the_servers_of_its_handlers() {
+    let server = probe().start().await;
+    let mut witness = Witness::of(&server).await;
+    let mut host = dialling(&[server.address()]).start().await;
+    let mut client = host.connect("/websocket").await;
+    says(&mut client, &[(&format!("dial ws://{}{}", server.address(), reporting(&[])), "ok")]).await;
+    witness.sees_open().await;
+    host.shut_down();
+    assert_eq!(client.recv_close().await.0, 1001);
+    client.ends().await;
+    assert_eq!(host.gone().await, 0);
+    assert!(witness.line().await.starts_with("1 on-close 1001"));
+}
+
 // A proxy.
 
 async fn proxy(server: SocketAddr, path: &str) -> TestHost {
@@ -525,7 +614,7 @@ async fn a_proxy_passes_on_both_ways_and_closes_the_other_side_with_the_same_cod
 
 #[tokio::test]
 async fn a_proxy_whose_server_cannot_be_reached_says_so() {
-    let gone = echo().await.address();
+    let (_socket, gone) = bound();
     let host = proxy(gone, "/websocket").await;
     let mut client = host.connect("/websocket").await;
     assert_eq!(client.recv_close().await, (1011, "the server cannot be reached".into()));
@@ -536,7 +625,7 @@ async fn a_proxy_whose_server_cannot_be_reached_says_so() {
 async fn a_proxy_under_load_loses_nothing_and_keeps_the_order() {
     let server = echo().await;
     let host = proxy(server.address(), "/websocket").await;
-    const MESSAGES: usize = 2_000;
+    const MESSAGES: usize = 300;
     let mut tasks = tokio::task::JoinSet::new();
     for peer in 0..8 {
         let mut client = host.connect("/websocket").await;
@@ -561,4 +650,68 @@ async fn a_proxy_under_load_loses_nothing_and_keeps_the_order() {
     while let Some(ended) = within("all peers", tasks.join_next()).await {
         ended.expect("no peer fails");
     }
+}
+
+#[tokio::test]
+async fn a_proxy_under_load_passes_on_a_close_from_the_servers_side_too() {
+    let server = probe().start().await;
+    let target = crate::witness::target(
+        "/websocket",
+        &[("message", "echo"), ("open", "timer 1 300"), ("timer", "close 4002 enough")],
+    );
+    let host = proxy(server.address(), &target).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for peer in 0..4 {
+        let mut client = host.connect("/websocket").await;
+        tasks.spawn(async move {
+            let text = |number: usize| format!("{peer} {number} {}", "x".repeat(number % 500));
+            for number in 0.. {
+                client.send_text(text(number)).await;
+                match client.recv().await {
+                    Message::Text(echo) => assert_eq!(echo.as_str(), text(number)),
+                    Message::Close(frame) => return u16::from(frame.expect("a code").code),
+                    other => panic!("{other:?}"),
+                }
+            }
+            unreachable!("it ends with the close")
+        });
+    }
+    while let Some(code) = within("all peers", tasks.join_next()).await {
+        assert_eq!(code.expect("no peer fails"), 4002);
+    }
+}
+
+/// A proxy with small queues to a server that sends so many messages of 64 KiB at once.
+async fn proxied_flood(messages: u32) -> (TestHost, TestHost) {
+    let server = probe().start().await;
+    let target = crate::witness::target("/websocket", &[("open", &format!("write {messages} x 64KiB"))]);
+    let upstream = format!("ws://{}{target}", server.address());
+    let host = TestHost::new(Guest::named("proxy"))
+        .connects_to(&[server.address().to_string()])
+        .route(|route| route.config = [("upstream".to_owned(), upstream)].into())
+        .limits(|limits| {
+            limits.max_message_bytes = 1 << 20;
+            limits.max_queue_bytes = 1 << 20;
+        })
+        .start()
+        .await;
+    (server, host)
+}
+
+#[tokio::test]
+async fn a_proxy_keeps_what_a_slow_peer_does_not_take_yet() {
+    let (_server, host) = proxied_flood(60).await;
+    let (_, mut raw) = host.request("/websocket").receive_buffer(64 << 10).upgrade().await;
+    for _ in 0..60 {
+        assert_eq!(raw.frame().await.payload.len(), 64 << 10);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_gives_up_a_peer_that_is_much_too_slow() {
+    let (server, host) = proxied_flood(200).await;
+    let (_, raw) = host.request("/websocket").receive_buffer(64 << 10).upgrade().await;
+    assert_eq!(server.connection_ends().await, "peer_closed");
+    host.logged("the end", |record| record.message == "closed").await;
+    drop(raw);
 }

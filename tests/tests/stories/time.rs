@@ -33,11 +33,11 @@ async fn a_connection_ends_on_time_while_its_handler_is_busy() {
     let host = probe()
         .limits(|limits| {
             limits.life_time = Some(SOON);
-            limits.wall_per_event = Duration::from_secs(60);
+            limits.wall_per_event = Duration::from_secs(120);
         })
         .start()
         .await;
-    let mut client = host.connect("/websocket?open=sleep+1500").await;
+    let mut client = host.connect("/websocket?open=sleep+60000").await;
     assert_eq!(client.recv_close().await, (1001, "open for too long".into()));
 }
 
@@ -106,4 +106,20 @@ async fn a_subscriber_that_reads_too_slowly_misses_messages_or_is_closed_as_the_
         assert!(end.field("published_drops").parse::<u32>().expect("a number") > 0, "{end}");
         assert_eq!(publisher.say("count").await, "1");
     }
+}
+
+#[tokio::test]
+async fn a_message_that_a_subscribers_route_does_not_allow_says_nothing_of_the_subscriber() {
+    let host = probe()
+        .and_route(waterspout_tests::Guest::named("probe"), "/small")
+        .limits(|limits| limits.max_message_bytes = 1000)
+        .route(|route| route.slow_consumer = SlowConsumer::Close)
+        .start()
+        .await;
+    let mut subscriber = host.connect("/small?open=subscribe:news&open=say+ready").await;
+    assert_eq!(subscriber.recv_text().await, "ready");
+    let mut publisher = host.connect("/websocket").await;
+    assert_eq!(publisher.say("publish-large news 1001").await, "ok");
+    assert_eq!(publisher.say("publish news hello").await, "ok");
+    assert_eq!(subscriber.recv_text().await, "hello");
 }

@@ -43,7 +43,6 @@ pub(super) async fn run(
         ended = &mut connected => return ended.map(Some).map_err(explained),
         () = signalled() => {}
     }
-    // Nobody listens who has not connected yet: then the second signal ends it.
     let _ = asked.send(());
     tokio::select! {
         ended = connected => ended.map(Some).map_err(explained),

@@ -62,6 +62,8 @@
 //! | `dial URL OPTIONS`, `start URL OPTIONS` | `websocket_connect`, `websocket_start`; what follows is about the last one. Options, separated by spaces: `sub=NAME`, `header=NAME:VALUE`, `timeout=MS`, `max=SIZE`, `ping=MS`, `pong=MS`, `deflate` |
 //! | `up-read`, `up-read MS` | the next message's text, `binary LENGTH`, or `none` |
 //! | `up-pump` | writes each message that comes to its own connection, as it came, until there are no more: `pumped N: none` |
+//! | `up-sink` | reads messages until there are no more |
+//! | `up-insist` | reads for ever, whatever is answered |
 //! | `up-say TEXT`, `up-write N x SIZE`, `up-ping TEXT`, `up-flush`, `up-close CODE REASON` | |
 //! | `up-forget` | drops all handles of such connections |
 //! | `up-id`, `up-subprotocol`, `up-frame`, `up-get ID` | `none` if there is none |

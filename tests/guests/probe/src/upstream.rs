@@ -42,6 +42,23 @@ pub(crate) fn run(word: &str, rest: &str, context: &Context<'_>) -> Option<Answe
             };
             format!("pumped {pumped}: {end}").into()
         }
+        "up-sink" => {
+            let upstream = last();
+            let end = loop {
+                match upstream.read_message() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break "none".into(),
+                    Err(error) => break outcome(Err(error)),
+                }
+            };
+            end.into()
+        }
+        "up-insist" => {
+            let upstream = last();
+            loop {
+                let _ = upstream.read_message();
+            }
+        }
         "up-say" => match last().write_message(rest) {
             Ok(()) => Answer::Nothing,
             error => outcome(error).into(),

@@ -1,0 +1,17 @@
+//! One connection's handler object, and the connection it belongs to.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceAny;
+
+use crate::link::Link;
+use crate::outgoing::Outgoings;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Party {
+    pub(crate) link: Arc<Link>,
+    pub(crate) outgoings: Arc<Outgoings>,
+    /// None before the constructor.
+    pub(crate) handler: Option<ResourceAny>,
+}
