@@ -209,12 +209,10 @@ impl<S: Socket> Connection<S> {
     /// What goes on while the handler waits or has yielded: reading ahead, pongs, writing, the peer's close.
     fn poll_background(&mut self, cx: &mut Context<'_>) {
         loop {
-            // Before the next frame is read, as in `poll_step`.
-            let _ = self.wire.poll_feed(cx, &self.link);
             if !self.inbox.has_room() {
                 break;
             }
-            match self.wire.poll_read(cx, &self.link) {
+            match self.wire.poll_read_ahead(cx, &self.link) {
                 Poll::Ready(Some(arrival)) => self.inbox.push(arrival),
                 Poll::Ready(None) | Poll::Pending => break,
             }

@@ -310,6 +310,10 @@ impl Link {
         if state.sent_messages() >= last {
             return Poll::Ready(Ok(()));
         }
+        if state.ended {
+            // It may still leave; a peer that has closed need not take it.
+            return Poll::Ready(Err(LinkError::Closed));
+        }
         if !state.flushers.iter().any(|waker| waker.will_wake(cx.waker())) {
             state.flushers.push(cx.waker().clone());
         }
@@ -507,6 +511,7 @@ impl State {
 
     fn end(&mut self) {
         self.ended = true;
+        self.wake_flushers();
         for waker in self.end_waiters.drain(..) {
             waker.wake();
         }

@@ -5,15 +5,17 @@
 //! what is not yet on its way stays in the queue, where it is bounded and counted.
 
 use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -59,9 +61,20 @@ pub(crate) struct Wire<S> {
     /// Why we sent a close frame, or will when `outgoing` is empty.
     closing: Option<Closing>,
     close_sent: Option<CloseCause>,
+    /// See [`Late`].
+    late: Option<Late>,
     ended: Option<Ended>,
     /// Nothing can be written any more, and nobody would answer.
     gone: bool,
+}
+
+/// The peer has closed, and what came before its close frame has not been dealt with. tungstenite sends nothing behind a peer's close
+/// frame but its answer; so what is written until then is framed here, and leaves before that (RFC 6455 section 5.5.1 lets an endpoint
+/// finish first).
+#[derive(Debug, Default)]
+struct Late {
+    frames: Vec<u8>,
+    sent: usize,
 }
 
 /// How the reading side ended.
@@ -96,6 +109,7 @@ impl<S: Socket> Wire<S> {
             pongs: 0,
             closing: None,
             close_sent: None,
+            late: None,
             ended: None,
             gone: false,
         }
@@ -136,8 +150,20 @@ impl<S: Socket> Wire<S> {
         self.stream.get_ref().written_bytes()
     }
 
+    /// [`Wire::poll_read`] for who has not dealt with what came before: if the peer closes now, its answers still leave, unless the peer
+    /// does not even take what was written before them.
+    pub(crate) fn poll_read_ahead(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Option<Arrival>> {
+        // What tungstenite holds can only leave behind its answer to a close frame.
+        let holds_nothing = self.poll_write(cx, link).is_ready();
+        self.poll_frames(cx, link, holds_nothing)
+    }
+
     /// The next thing that the peer sent; none when it will send nothing more, and [`Wire::ended`] says why.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<Option<Arrival>> {
+        self.poll_frames(cx, link, false)
+    }
+
+    fn poll_frames(&mut self, cx: &mut Context<'_>, link: &Link, ahead: bool) -> Poll<Option<Arrival>> {
         while self.ended.is_none() {
             if self.pong_bytes >= MAX_PONG_BYTES {
                 // A peer that pings and does not read: it is not read either.
@@ -153,6 +179,13 @@ impl<S: Socket> Wire<S> {
                         self.end(link, CloseCause::ProtocolError, None);
                     } else {
                         let cause = self.close_sent.unwrap_or(CloseCause::PeerClosed);
+                        if ahead
+                            && self.role == Role::Server
+                            && self.close_sent.is_none()
+                            && !self.is_broken()
+                        {
+                            self.late = Some(Late::default());
+                        }
                         self.end(link, cause, Some(CloseFrame::from_wire(frame)));
                     }
                 }
@@ -200,9 +233,9 @@ impl<S: Socket> Wire<S> {
 
     fn end(&mut self, link: &Link, cause: CloseCause, frame: Option<CloseFrame>) {
         link.note_ended();
-        // After the peer's close frame nothing but its answer may be sent; to a peer that is gone, nothing at all. Who broke the protocol
-        // still gets the answers to what came before.
-        if self.gone || frame.is_some() {
+        // Behind the peer's close frame tungstenite sends nothing but its answer; to a peer that is gone nothing can be sent at all. Who
+        // broke the protocol still gets the answers to what came before.
+        if self.gone || (frame.is_some() && self.late.is_none()) {
             link.refuse_writes();
             link.discard_queue();
             self.outgoing.clear();
@@ -255,6 +288,9 @@ impl<S: Socket> Wire<S> {
         if self.broken {
             return;
         }
+        if let Some(late) = &mut self.late {
+            return late.add(message);
+        }
         let sent = Pin::new(&mut self.stream).start_send(message);
         // Any other error is a socket that is gone: reading tells, with the cause.
         debug_assert!(
@@ -269,7 +305,8 @@ impl<S: Socket> Wire<S> {
             Closing::Handler(request) => request.to_wire(),
             Closing::Host(cause) => cause.to_wire(),
         };
-        if self.close_sent.is_none() {
+        // The answer to the peer's own close frame is on its way.
+        if self.close_sent.is_none() && self.late.is_none() {
             self.close_sent = Some(cause);
             self.feed(Message::Close(frame));
         }
@@ -277,10 +314,13 @@ impl<S: Socket> Wire<S> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<()> {
         if !self.broken {
-            let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+            let flushed = match &mut self.late {
+                None => Pin::new(&mut self.stream).poll_flush(cx).map(|flushed| flushed.is_ok()),
+                Some(late) => late.poll_flush(self.stream.get_mut(), cx).map(|flushed| flushed.is_ok()),
+            };
             self.blocked = flushed.is_pending();
             // Nothing more will leave: for the queue it is the same as having left. Reading tells why.
-            self.broken = ready!(flushed).is_err();
+            self.broken = !ready!(flushed);
         }
         self.pong_bytes = 0;
         self.needs_flush = false;
@@ -309,6 +349,8 @@ impl<S: Socket> Wire<S> {
                     break;
                 }
             }
+            // Now the answer to the peer's close frame.
+            self.needs_flush |= self.late.take().is_some();
             let answered = matches!(self.ended, Some(Ended { frame: Some(_), .. }));
             std::future::poll_fn(|cx| self.poll_write(cx, link)).await;
             let socket = self.stream.get_mut();
@@ -325,6 +367,36 @@ impl<S: Socket> Wire<S> {
             }
         })
         .await;
+    }
+}
+
+impl Late {
+    fn add(&mut self, message: Message) {
+        let frame = match message {
+            Message::Text(text) => Frame::message(Bytes::from(text), OpCode::Data(Data::Text), true),
+            Message::Binary(bytes) => Frame::message(bytes, OpCode::Data(Data::Binary), true),
+            Message::Ping(data) => Frame::ping(data),
+            Message::Pong(data) => Frame::pong(data),
+            Message::Frame(frame) => frame,
+            Message::Close(_) => return,
+        };
+        frame.format(&mut self.frames).expect("a vector takes everything");
+    }
+
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        socket: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.sent < self.frames.len() {
+            let sent = ready!(Pin::new(&mut *socket).poll_write(cx, &self.frames[self.sent..]))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += sent;
+        }
+        *self = Self::default();
+        Pin::new(socket).poll_flush(cx)
     }
 }
 

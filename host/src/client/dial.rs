@@ -3,11 +3,12 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::ConnectError;
@@ -17,6 +18,9 @@ use super::handshake::Target;
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried. Keeps a name with a thousand from taking a thousand descriptors.
 const MAX_ADDRESSES: usize = 16;
+
+/// Look-ups of the system's at once; more wait. Far fewer than there are threads for what blocks.
+const MAX_LOOK_UPS: usize = 32;
 
 /// What a [`Resolver`] answers.
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
@@ -56,9 +60,20 @@ async fn resolve(target: &Target, resolver: Option<&dyn Resolver>) -> Result<Vec
     }
     let found = match resolver {
         Some(resolver) => resolver.resolve(host, port).await,
-        None => tokio::net::lookup_host((host, port)).await.map(Iterator::collect),
+        None => look_up(host.to_owned(), port).await,
     };
     found.map_err(|error| unknown(host, &error))
+}
+
+/// Asks the system. A look-up cannot be taken back: it has a thread until it ends, whoever has given up waiting for it.
+async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    static AT_ONCE: Semaphore = Semaphore::const_new(MAX_LOOK_UPS);
+    let permit = AT_ONCE.acquire().await.map_err(io::Error::other)?;
+    let looking_up = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+    });
+    looking_up.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 fn unknown(host: &str, error: &io::Error) -> ConnectError {

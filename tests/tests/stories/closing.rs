@@ -139,9 +139,10 @@ async fn what_arrived_before_the_peers_close_is_delivered_and_answered_first() {
 }
 
 #[tokio::test]
-async fn a_close_is_answered_while_the_handler_is_busy() {
+async fn a_close_is_answered_when_the_handler_has_dealt_with_what_came_before() {
     let (_host, mut witness, mut raw) = witnessed(&[("message", "sleep 300")]).await;
     raw.send_bytes(&[Frame::text("work").masked(), Frame::close(1000, "").masked()].concat()).await;
+    assert_eq!(raw.frame().await, Frame::text("ok"));
     assert_eq!(raw.close_frame().await.0, 1000);
     witness.sees(["1 on-message text work", "1 on-close 1000", "1 drop"]).await;
     raw.ends().await;
@@ -670,4 +671,40 @@ async fn a_server_that_goes_away_takes_no_new_connections() {
     assert_eq!(open.close_frame().await.0, 1001);
     open.send(Frame::close(1001, "")).await;
     assert_eq!(host.gone().await, 0);
+}
+
+#[tokio::test]
+async fn the_answers_to_what_came_before_a_close_leave_before_it_is_answered() {
+    let host = probe().start().await;
+    for compression in ["", "&compression=on"] {
+        let request = host.request(&format!("/websocket?open=count{compression}"));
+        let (_, mut raw) = request.upgrade().await;
+        // While the first is handled the rest is read ahead, to the close frame.
+        let frames =
+            [Frame::text("sleep 50\nsay one"), Frame::text("write 3 x 64KiB"), Frame::close(4000, "enough")];
+        raw.send_bytes(&frames.iter().flat_map(Frame::masked).collect::<Vec<u8>>()).await;
+        for text in ["ok", "one"] {
+            assert_eq!(raw.frame().await, Frame::text(text));
+        }
+        for _ in 0..3 {
+            assert_eq!(raw.frame().await.payload.len(), 64 << 10);
+        }
+        assert_eq!(raw.frame().await, Frame::text("wrote 3: ok"));
+        assert_eq!(raw.close_frame().await, (4000, "enough".into()));
+        raw.ends().await;
+    }
+}
+
+#[tokio::test]
+async fn a_close_of_the_handlers_own_behind_the_peers_changes_nothing() {
+    let host = probe().start().await;
+    let mut raw = host.raw("/websocket").await;
+    let frames = [Frame::text("sleep 50\nsay one\nclose 4001 mine"), Frame::close(4000, "yours")];
+    raw.send_bytes(&frames.iter().flat_map(Frame::masked).collect::<Vec<u8>>()).await;
+    for text in ["ok", "one"] {
+        assert_eq!(raw.frame().await, Frame::text(text));
+    }
+    assert_eq!(raw.close_frame().await, (4000, "yours".into()));
+    raw.ends().await;
+    assert_eq!(host.connection_ends().await, "peer_closed");
 }
