@@ -117,7 +117,7 @@ impl CloseCause {
                 (Some((1007, "invalid compressed data")), "corrupt_compression", Level::DEBUG)
             }
             Self::MessageTooBig => (Some((1009, "message too big")), "message_too_big", Level::DEBUG),
-            Self::GoingAway => (Some((1001, "server is going away")), "going_away", Level::DEBUG),
+            Self::GoingAway => (Some((1001, "going away")), "going_away", Level::DEBUG),
             Self::Overloaded => (Some((1013, "try again later")), "overloaded", Level::WARN),
             // Tornado's words and code.
             Self::PingTimeout => (Some((1000, "ping timed out")), "ping_timeout", Level::DEBUG),

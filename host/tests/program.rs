@@ -467,7 +467,7 @@ fn ctrl_c_and_sigterm_close_connections_with_1001_and_exit_0() {
         let Message::Close(Some(frame)) = client.read().expect("a close frame") else {
             panic!("no close frame")
         };
-        assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1001, "server is going away"));
+        assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1001, "going away"));
         // Reading on answers it.
         assert!(client.read().is_err());
         let ended = program.wait();

@@ -619,9 +619,9 @@ async fn a_server_that_goes_away_closes_every_connection_with_1001() {
     let mut client = host.connect("/websocket").await;
     assert_eq!(client.say("count").await, "1");
     host.shut_down();
-    assert_eq!(client.recv_close().await, (1001, "server is going away".into()));
+    assert_eq!(client.recv_close().await, (1001, "going away".into()));
     client.ends().await;
-    assert_eq!(raw.close_frame().await, (1001, "server is going away".into()));
+    assert_eq!(raw.close_frame().await, (1001, "going away".into()));
     raw.send(Frame::close(1001, "")).await;
     raw.ends().await;
     drop(witness);

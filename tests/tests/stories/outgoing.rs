@@ -551,7 +551,7 @@ async fn when_a_handlers_own_connection_ends_so_do_those_that_it_opened() {
         if how == "left" {
             client.leave().await;
         }
-        witness.sees(["1 on-close 1001 server is going away", "1 drop"]).await;
+        witness.sees(["1 on-close 1001 going away", "1 drop"]).await;
     }
 }
 
