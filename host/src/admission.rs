@@ -76,7 +76,7 @@ impl Default for Admission {
 
 /// A socket that has arrived: nobody has asked anything on it yet.
 #[derive(Debug, Clone)]
-pub(crate) struct Arrival {
+pub(crate) struct Newcomer {
     /// Who is at its other end: perhaps a proxy.
     pub(crate) peer: Peer,
     /// When the first request's head must have been read.
@@ -84,7 +84,7 @@ pub(crate) struct Arrival {
     pub(crate) admission: Arc<Admission>,
 }
 
-impl Arrival {
+impl Newcomer {
     pub(crate) fn now(peer: Peer, admission: Arc<Admission>) -> Self {
         Self { peer, deadline: Instant::now() + admission.handshake_timeout, admission }
     }

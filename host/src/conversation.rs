@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::addresses::Peer;
-use crate::admission::Arrival;
+use crate::admission::Newcomer;
 use crate::close::CloseCause;
 use crate::connection::Connection;
 use crate::link::Link;
@@ -38,19 +38,19 @@ impl Application {
     pub async fn serve_connection(&self, socket: tokio::net::TcpStream, peer: SocketAddr) {
         // Messages leave as soon as they are flushed; a handler can turn Nagle's algorithm on again.
         let _ = socket.set_nodelay(true);
-        self.serve(socket, Arrival::now(peer.ip().into(), self.default_admission().clone())).await;
+        self.serve(socket, Newcomer::now(peer.ip().into(), self.default_admission().clone())).await;
     }
 
-    pub(crate) async fn serve<T: Transport>(&self, transport: T, arrival: Arrival) {
+    pub(crate) async fn serve<T: Transport>(&self, transport: T, newcomer: Newcomer) {
         // Both boxed, so that a connection's task holds first the one and then the other, and neither beside the other.
-        if let Some(connection) = Box::pin(self.open(transport, arrival)).await {
+        if let Some(connection) = Box::pin(self.open(transport, newcomer)).await {
             connection.await;
         }
     }
 
     /// From the first request to an open WebSocket; none if there is none.
-    async fn open<T: Transport>(&self, transport: T, arrival: Arrival) -> Option<ConnectionTask> {
-        let Accepted { upgrade, opening } = self.converse(transport, &arrival).await?;
+    async fn open<T: Transport>(&self, transport: T, newcomer: Newcomer) -> Option<ConnectionTask> {
+        let Accepted { upgrade, opening } = self.converse(transport, &newcomer).await?;
         let upgraded = upgrade.await.ok()?;
         let Ok(parts) = upgraded.downcast::<TokioIo<T>>() else {
             unreachable!("hyper gives back the transport that it was given");
@@ -59,15 +59,15 @@ impl Application {
     }
 
     /// HTTP until the peer leaves or a handshake is accepted.
-    async fn converse<T: Transport>(&self, transport: T, arrival: &Arrival) -> Option<Accepted> {
-        let peer = arrival.peer;
+    async fn converse<T: Transport>(&self, transport: T, newcomer: &Newcomer) -> Option<Accepted> {
+        let peer = newcomer.peer;
         let accepted = Arc::new(Mutex::new(None));
         let asked = AtomicBool::new(false);
         let service = service_fn(|request| {
             asked.store(true, Ordering::Relaxed);
             let accepted = accepted.clone();
             async move {
-                let (answer, taken) = self.answer(request, arrival).await;
+                let (answer, taken) = self.answer(request, newcomer).await;
                 if taken.is_some() {
                     *accepted.lock().unwrap_or_else(PoisonError::into_inner) = taken;
                 }
@@ -76,14 +76,14 @@ impl Application {
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(arrival.admission.handshake_timeout)
+            .header_read_timeout(newcomer.admission.handshake_timeout)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES);
         // Boxed: hyper's state is larger than the loop's, and gone when the loop begins.
         let conversation = Box::pin(http.serve_connection(TokioIo::new(transport), service).with_upgrades());
         // hyper's own time-out begins with the first byte that it waits for: what came before has taken of it.
         let too_late = pin!(async {
-            tokio::time::sleep_until(arrival.deadline).await;
+            tokio::time::sleep_until(newcomer.deadline).await;
             if asked.load(Ordering::Relaxed) {
                 std::future::pending().await
             }

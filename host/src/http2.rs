@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::admission::Arrival;
+use crate::admission::Newcomer;
 use crate::conversation::MAX_HEAD_BYTES;
 use crate::server::{Accepted, Application};
 use crate::socket::{AnyTransport, Transport};
@@ -47,11 +47,11 @@ const MAX_ERROR_RESETS: usize = 100;
 const MAX_ABANDONED: u32 = 100;
 
 /// Serves a socket until it ends, with all its streams.
-pub(crate) async fn serve(application: Application, transport: AnyTransport, arrival: Arrival) {
+pub(crate) async fn serve(application: Application, transport: AnyTransport, newcomer: Newcomer) {
     let _open = application.open_connections().enter_socket();
     let tasks = Arc::new(Tasks::default());
-    let activity = Arc::new(Activity::new(arrival.deadline - arrival.admission.handshake_timeout));
-    converse(&application, transport, &arrival, &tasks, &activity).await;
+    let activity = Arc::new(Activity::new(newcomer.deadline - newcomer.admission.handshake_timeout));
+    converse(&application, transport, &newcomer, &tasks, &activity).await;
     // Whatever was open sees its end, and tells its handler.
     tasks.ended().await;
 }
@@ -59,20 +59,20 @@ pub(crate) async fn serve(application: Application, transport: AnyTransport, arr
 async fn converse(
     application: &Application,
     transport: AnyTransport,
-    arrival: &Arrival,
+    newcomer: &Newcomer,
     tasks: &Arc<Tasks>,
     activity: &Arc<Activity>,
 ) {
-    let (peer, timeout) = (arrival.peer, arrival.admission.handshake_timeout);
+    let (peer, timeout) = (newcomer.peer, newcomer.admission.handshake_timeout);
     let executor = StreamTasks(Arc::downgrade(tasks));
     let service = {
-        let (application, arrival, tasks) = (application.clone(), arrival.clone(), executor.clone());
+        let (application, newcomer, tasks) = (application.clone(), newcomer.clone(), executor.clone());
         let activity = activity.clone();
         service_fn(move |request| {
-            let (application, arrival, tasks) = (application.clone(), arrival.clone(), tasks.clone());
+            let (application, newcomer, tasks) = (application.clone(), newcomer.clone(), tasks.clone());
             let mut stream = activity.begin();
             async move {
-                let (answer, accepted) = application.answer(request, &arrival).await;
+                let (answer, accepted) = application.answer(request, &newcomer).await;
                 stream.answered = true;
                 if let Some(Accepted { upgrade, opening }) = accepted {
                     tasks.spawn(async move {
@@ -99,7 +99,7 @@ async fn converse(
         .max_local_error_reset_streams(MAX_ERROR_RESETS);
     let mut conversation = pin!(http.serve_connection(TokioIo::new(transport), service));
     let mut draining = pin!(application.open_connections().draining());
-    let mut look = pin!(tokio::time::sleep_until(arrival.deadline));
+    let mut look = pin!(tokio::time::sleep_until(newcomer.deadline));
     let mut leaving = false;
     loop {
         tokio::select! {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::addresses::Peer;
-use crate::admission::{Admission, Arrival, ServerOptions};
+use crate::admission::{Admission, Newcomer, ServerOptions};
 use crate::http2;
 use crate::listener::{Expected, InheritedSockets, ListenAddress, Listener, Socket};
 use crate::proxy_header;
@@ -155,12 +155,12 @@ async fn serve(application: Application, socket: Socket, expected: Expected, adm
         Socket::Tcp(socket, peer) => {
             // Messages leave as soon as they are flushed; a handler can turn Nagle's algorithm on again.
             let _ = socket.set_nodelay(true);
-            let arrival = Arrival::now(peer.ip().into(), admission);
-            serve_on(application, socket, expected, arrival).await;
+            let newcomer = Newcomer::now(peer.ip().into(), admission);
+            serve_on(application, socket, expected, newcomer).await;
         }
         Socket::Unix(socket) => {
             let socket: AnyTransport = Box::new(socket);
-            serve_on(application, socket, expected, Arrival::now(Peer::Unix, admission)).await;
+            serve_on(application, socket, expected, Newcomer::now(Peer::Unix, admission)).await;
         }
     }
 }
@@ -169,35 +169,35 @@ async fn serve_on<T: Transport>(
     application: Application,
     mut transport: T,
     expected: Expected,
-    mut arrival: Arrival,
+    mut newcomer: Newcomer,
 ) {
     if expected.proxy_header {
-        match named_peer(&mut transport, &arrival).await {
-            Some(peer) => arrival.peer = peer,
+        match named_peer(&mut transport, &newcomer).await {
+            Some(peer) => newcomer.peer = peer,
             None => return,
         }
     }
     let Some(certificates) = expected.certificates else {
-        return application.serve(transport, arrival).await;
+        return application.serve(transport, newcomer).await;
     };
     // Boxed: a handshake's state is large, and gone when the conversation begins.
     let handshake = Box::pin(certificates.acceptor().accept(Counted::new(transport)));
-    let peer = arrival.peer;
-    let tls = match tokio::time::timeout_at(arrival.deadline, handshake).await {
+    let peer = newcomer.peer;
+    let tls = match tokio::time::timeout_at(newcomer.deadline, handshake).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "the TLS handshake failed"),
         Err(_) => return tracing::debug!(%peer, "no TLS within `handshake-timeout`"),
     };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Box::pin(http2::serve(application, Box::new(tls), arrival)).await;
+        Box::pin(http2::serve(application, Box::new(tls), newcomer)).await;
     } else {
-        application.serve(tls, arrival).await;
+        application.serve(tls, newcomer).await;
     }
 }
 
 /// Whom a PROXY header names; none if the connection is to be dropped.
-async fn named_peer<T: Transport>(transport: &mut T, arrival: &Arrival) -> Option<Peer> {
-    let Arrival { peer: proxy, deadline, admission } = arrival;
+async fn named_peer<T: Transport>(transport: &mut T, newcomer: &Newcomer) -> Option<Peer> {
+    let Newcomer { peer: proxy, deadline, admission } = newcomer;
     let proxies = &admission.trusted_proxies;
     if !proxies.is_empty() && !proxies.trust(*proxy) {
         tracing::debug!(peer = %proxy, "only `trusted-proxies` may connect to a listener with `proxy-protocol`");

@@ -9,7 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::addresses::{AddressPermit, Peer};
-use crate::admission::{Admission, Arrival};
+use crate::admission::{Admission, Newcomer};
 use crate::answers::{
     HttpAnswer, failed, foreign_origin, healthz, internal_error, misdirected, refusal_answer,
     rejection_answer, switching_protocols, too_many_connections, two_peers, unavailable,
@@ -163,13 +163,13 @@ impl Application {
     pub(crate) async fn answer(
         &self,
         http: HttpRequest<Incoming>,
-        arrival: &Arrival,
+        newcomer: &Newcomer,
     ) -> (HttpAnswer, Option<Accepted>) {
         let path = tracing::enabled!(tracing::Level::DEBUG).then(|| http.uri().path().to_owned());
-        let client = arrival.client(http.headers());
-        let peer = *client.as_ref().unwrap_or(&arrival.peer);
+        let client = newcomer.client(http.headers());
+        let peer = *client.as_ref().unwrap_or(&newcomer.peer);
         let reply = match client {
-            Ok(client) => self.respond(http, client, arrival).await,
+            Ok(client) => self.respond(http, client, newcomer).await,
             Err(_) => Err(two_peers()),
         };
         match reply {
@@ -187,7 +187,7 @@ impl Application {
         &self,
         http: HttpRequest<Incoming>,
         client: Peer,
-        arrival: &Arrival,
+        newcomer: &Newcomer,
     ) -> Result<Reply, Refusal> {
         if handshake::is_tunnel(&http) {
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This server is no proxy.")
@@ -212,11 +212,13 @@ impl Application {
         }
         let permits = Permits {
             _stream: match http.version() {
-                Version::HTTP_2 => arrival.stream_permit().map_err(|_| unavailable("The server is full."))?,
+                Version::HTTP_2 => {
+                    newcomer.stream_permit().map_err(|_| unavailable("The server is full."))?
+                }
                 // The socket has its own.
                 _ => None,
             },
-            _address: arrival.address_permit(client).map_err(|_| too_many_connections())?,
+            _address: newcomer.address_permit(client).map_err(|_| too_many_connections())?,
         };
         self.shake_hands(http, Asked { client, captures, host, upgrade, permits }, endpoint).await
     }
