@@ -17,7 +17,7 @@ pub struct ServerOptions {
     /// WebSocket over HTTP/2 is one more connection, and is refused (503). Default: 10,000.
     pub max_connections: u32,
     /// WebSocket connections of one address: of one IPv4 address, or of an IPv6 network of 64 bits. Protects everybody else's share
-    /// of `max_connections`. One more is refused (429). Loopback and Unix sockets are not counted. Default: 1,000.
+    /// of `max_connections`. One more is refused (429). Sockets on which no WebSocket is open are not counted, only bounded in time. Loopback and Unix sockets are not counted. Default: 1,000.
     pub max_connections_per_address: u32,
     /// From accepting a connection to the end of its first request's head, a PROXY header and TLS included; and as long for each
     /// later request. Protects `max_connections` from peers that say nothing. Then the connection is dropped. Default: 10 s.

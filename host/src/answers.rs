@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use http_body_util::Full;
 use hyper::Response;
 
@@ -112,6 +112,7 @@ pub(crate) fn rejection_answer(
     rejection: Rejection,
     route: &Route,
     link: &Link,
+    version: Version,
 ) -> Result<HttpAnswer, Refusal> {
     let invalid = |why: String| {
         tracing::warn!(route = %route.name, connection = %link.id(), why, "prepare answered what it may not");
@@ -122,6 +123,9 @@ pub(crate) fn rejection_answer(
         .ok()
         .filter(|status| (200..=599).contains(&status.as_u16()))
         .ok_or_else(|| invalid(format!("status {status} is not in 200 to 599")))?;
+    // To an extended CONNECT every 2xx says that the WebSocket is open (RFC 8441 section 5, RFC 9110 section 9.3.6).
+    let opens = version == Version::HTTP_2 && status.is_success();
+    let status = if opens { StatusCode::FORBIDDEN } else { status };
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = status;
     let mut guest_headers = GuestHeaders::default();

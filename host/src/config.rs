@@ -350,6 +350,7 @@ impl Config {
             ));
         }
         let folder = file.parent().unwrap_or(Path::new("."));
+        let of_file = listen.is_none();
         let listeners = listeners(listen, table.listen, table.listener);
         let certificates: Vec<CertificateFiles> = table
             .certificate
@@ -363,6 +364,22 @@ impl Config {
             return Err(wrong(
                 line_of_top_key(text, "tls"),
                 "`tls = true` needs a certificate: add `[[certificate]]` with `certificate` and `key`".into(),
+            ));
+        }
+        if of_file && !certificates.is_empty() && !listeners.iter().any(|listener| listener.tls) {
+            return Err(wrong(
+                line_of_top_key(text, "certificate"),
+                "there are certificates, and no listener with `tls = true`: everything would go unencrypted"
+                    .into(),
+            ));
+        }
+        if let Some(listener) = listeners
+            .iter()
+            .find(|listener| listener.mode.is_some() && !matches!(listener.address, ListenAddress::Unix(_)))
+        {
+            return Err(wrong(
+                line_of_top_key(text, "mode"),
+                format!("`mode` is for the file of a `unix:` address, not for `{}`", listener.address),
             ));
         }
         // Which host names a route answers to by default depends on it.
@@ -789,6 +806,8 @@ mod tests {
             ("trusted-proxies = ['10.0.0.0/33']\n", ":1:", "10.0.0.0/8"),
             ("handshake-timeout = '0s'\n", ":1:", "100ms to 1h"),
             ("max-connections-per-address = 0\n", ":", "at least 1"),
+            ("[[certificate]]\ncertificate = 'a'\nkey = 'b'\n", ":", "no listener with `tls = true`"),
+            ("[[listener]]\naddress = '127.0.0.1:1'\nmode = '0660'\n", ":3:", "`unix:` address"),
         ] {
             let error = mistake(&format!("{text}{ROUTE}"));
             assert!(error.contains(line) && error.contains(why), "{error}");

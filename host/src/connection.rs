@@ -1,8 +1,9 @@
 //! One open connection: the loop between its socket and its handler.
 //!
-//! Inputs: frames from the socket; what guests do to the [`Link`] (writes, timers, close); the clocks of the [`Watch`]. Output: one call at a time to the handler. No channel lies between: while a call runs, the loop polls
-//! the socket and the call side by side, so a guest that waits or is made to yield freezes neither pings nor close. Meanwhile
-//! it reads ahead only a little; then it stops reading, and TCP slows the peer down.
+//! Inputs: frames from the socket; what guests do to the [`Link`] (writes, timers, close); what outgoing connections have brought; the
+//! clocks of the [`Watch`]. Output: one call at a time to the handler. No channel lies between: while a call runs, the loop polls the
+//! socket and the call side by side, so a guest that waits or is made to yield freezes neither pings nor close. Meanwhile it reads ahead
+//! only a little; then it stops reading, and TCP slows the peer down.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

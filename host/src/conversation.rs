@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::Version;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::addresses::Peer;
@@ -62,11 +63,11 @@ impl Application {
     async fn converse<T: Transport>(&self, transport: T, newcomer: &Newcomer) -> Option<Accepted> {
         let peer = newcomer.peer;
         let accepted = Arc::new(Mutex::new(None));
-        let asked = AtomicBool::new(false);
+        let patience = Patience::new(newcomer.deadline, newcomer.admission.handshake_timeout);
         let service = service_fn(|request| {
-            asked.store(true, Ordering::Relaxed);
-            let accepted = accepted.clone();
+            let (accepted, patience) = (accepted.clone(), &patience);
             async move {
+                let _answering = patience.suspend();
                 let (answer, taken) = self.answer(request, newcomer).await;
                 if taken.is_some() {
                     *accepted.lock().unwrap_or_else(PoisonError::into_inner) = taken;
@@ -81,13 +82,8 @@ impl Application {
             .max_buf_size(MAX_HEAD_BYTES);
         // Boxed: hyper's state is larger than the loop's, and gone when the loop begins.
         let conversation = Box::pin(http.serve_connection(TokioIo::new(transport), service).with_upgrades());
-        // hyper's own time-out begins with the first byte that it waits for: what came before has taken of it.
-        let too_late = pin!(async {
-            tokio::time::sleep_until(newcomer.deadline).await;
-            if asked.load(Ordering::Relaxed) {
-                std::future::pending().await
-            }
-        });
+        // hyper's own time-out is for a head that has begun: not for what came before, nor for who does not take an answer.
+        let too_late = pin!(patience.exhausted());
         tokio::select! {
             biased;
             ended = conversation => {
@@ -95,9 +91,54 @@ impl Application {
                     tracing::debug!(%peer, %error, "the peer's HTTP ended");
                 }
             }
-            () = too_late => tracing::debug!(%peer, "no request within `handshake-timeout`"),
+            () = too_late => {
+                tracing::debug!(%peer, "no request, or an answer that nobody took, within `handshake-timeout`");
+            }
         }
         accepted.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// How long a peer may neither have a request answered nor make another one.
+struct Patience {
+    timeout: Duration,
+    /// None while a request is being answered.
+    until: Mutex<Option<Instant>>,
+}
+
+impl Patience {
+    fn new(until: Instant, timeout: Duration) -> Self {
+        Self { timeout, until: Mutex::new(Some(until)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until the guard is dropped there is no hurry.
+    fn suspend(&self) -> Answering<'_> {
+        *self.lock() = None;
+        Answering(self)
+    }
+
+    async fn exhausted(&self) {
+        loop {
+            let until = *self.lock();
+            match until {
+                Some(until) if until <= Instant::now() => return,
+                until => {
+                    tokio::time::sleep_until(until.unwrap_or_else(|| Instant::now() + self.timeout)).await;
+                }
+            }
+        }
+    }
+}
+
+struct Answering<'a>(&'a Patience);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = Some(Instant::now() + self.0.timeout);
     }
 }
 

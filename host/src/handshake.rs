@@ -77,12 +77,13 @@ pub(crate) fn host_of(authority: &str) -> Option<Host> {
 /// Makes the headers of a request over HTTP/2 those that it would have had over HTTP/1.1: `:authority` is Host, and cookies are
 /// one header (RFC 9113 section 8.2.3).
 pub(crate) fn as_over_http1(head: &mut http::request::Parts) {
-    if head.version != Version::HTTP_2 {
-        return;
-    }
+    // Also of a request in absolute form (RFC 9112 section 3.2.2).
     let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     if let Some(authority) = authority {
         head.headers.insert(header::HOST, authority);
+    }
+    if head.version != Version::HTTP_2 {
+        return;
     }
     let cookies: Vec<&[u8]> =
         head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();

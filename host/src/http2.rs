@@ -43,7 +43,8 @@ const SEND_BUFFER: usize = 64 << 10;
 const MAX_UNSEEN_RESETS: usize = 20;
 /// Streams that are reset because the peer broke the protocol.
 const MAX_ERROR_RESETS: usize = 100;
-/// Requests of one socket that were taken back while they were being answered (CVE-2023-44487): each has cost an instance.
+/// Requests of one socket that were taken back while they were being answered (CVE-2023-44487), less those that were not: each has
+/// cost an instance.
 const MAX_ABANDONED: u32 = 100;
 
 /// Serves a socket until it ends, with all its streams.
@@ -113,9 +114,11 @@ async fn converse(
                 leaving = true;
                 conversation.as_mut().graceful_shutdown();
             }
-            () = activity.exhausted() => {
+            () = activity.exhausted(), if !leaving => {
                 tracing::debug!(%peer, "the peer takes back its requests again and again");
-                return;
+                // Its open streams go on.
+                leaving = true;
+                conversation.as_mut().graceful_shutdown();
             }
             () = &mut look => {
                 let idle = activity.idle_for().unwrap_or_default();
@@ -223,7 +226,13 @@ impl Drop for ActiveStream {
         streams.open -= 1;
         streams.idle_since = Instant::now();
         drop(streams);
-        if !self.answered {
+        if self.answered {
+            // Who also asks in earnest may take something back now and then.
+            let _ = self
+                .activity
+                .abandoned
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some(count.saturating_sub(1)));
+        } else {
             self.activity.abandoned.fetch_add(1, Ordering::Relaxed);
             // Kept for a waiter that is yet to come.
             self.activity.changed.notify_one();

@@ -17,6 +17,7 @@ use crate::listener::{Expected, InheritedSockets, ListenAddress, Listener, Socke
 use crate::proxy_header;
 use crate::server::Application;
 use crate::socket::{AnyTransport, Counted, Transport};
+use crate::tls::Certificates;
 
 /// An [`Application`] on listening sockets.
 #[derive(Debug)]
@@ -80,17 +81,22 @@ impl Server {
         let permits = Arc::new(Semaphore::new(options.max_connections as usize));
         let admission = Arc::new(Admission::new(&options, Some(permits.clone())));
         let mut watches = JoinSet::new();
+        let mut watched: Vec<Certificates> = Vec::new();
         for certificates in listeners.iter().filter_map(|listener| listener.expected.certificates.clone()) {
-            watches.spawn(certificates.watch());
+            if !watched.iter().any(|other| other.is(&certificates)) {
+                watched.push(certificates.clone());
+                watches.spawn(certificates.watch());
+            }
         }
         let mut tasks = JoinSet::new();
         {
             let mut first = 0;
+            let mut told = false;
             let mut shutdown = std::pin::pin!(shutdown);
             loop {
                 let accepted = tokio::select! {
                     () = &mut shutdown => break,
-                    accepted = accept(&listeners, &mut first, &permits) => accepted,
+                    accepted = accept(&listeners, &mut first, &permits, &mut told) => accepted,
                 };
                 while tasks.try_join_next().is_some() {}
                 let Some((socket, expected, permit)) = accepted else { continue };
@@ -119,11 +125,17 @@ async fn accept(
     listeners: &[Listener],
     first: &mut usize,
     permits: &Arc<Semaphore>,
+    told: &mut bool,
 ) -> Option<(Socket, Expected, OwnedSemaphorePermit)> {
     let permit = match permits.clone().try_acquire_owned() {
-        Ok(permit) => permit,
+        Ok(permit) => {
+            *told = false;
+            permit
+        }
         Err(_) => {
-            tracing::warn!("`max-connections` are open: newcomers wait until one ends");
+            if !std::mem::replace(told, true) {
+                tracing::warn!("`max-connections` are open: newcomers wait until one ends");
+            }
             permits.clone().acquire_owned().await.expect("never closed")
         }
     };

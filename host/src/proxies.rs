@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use http::header::{self, HeaderMap, HeaderName};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::addresses::Peer;
 
@@ -35,6 +35,17 @@ pub struct TrustedProxyError(String);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Contradiction;
 
+/// Addresses are compared as what they are: an IPv4 address that is mapped into IPv6 is an IPv4 address.
+fn canonical(network: IpNet) -> IpNet {
+    match network {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
+            Some(address) => Ipv4Net::new(address, v6.prefix_len() - 96).map_or(network, IpNet::V4),
+            None => network,
+        },
+        _ => network,
+    }
+}
+
 impl TrustedProxies {
     /// From addresses, networks and `unix`.
     ///
@@ -49,7 +60,7 @@ impl TrustedProxies {
                 continue;
             }
             let network = IpNet::from_str(text).or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            trusted.networks.push(network.map_err(|_| TrustedProxyError(text.to_owned()))?);
+            trusted.networks.push(canonical(network.map_err(|_| TrustedProxyError(text.to_owned()))?));
         }
         Ok(trusted)
     }

@@ -294,7 +294,7 @@ impl Application {
             Verdict::Accepted { subprotocol, compression } => (subprotocol, compression),
             Verdict::ForeignOrigin => return Err(foreign_origin()),
             Verdict::Rejected(rejection) => {
-                return rejection_answer(rejection, route, &link).map(Reply::Answer);
+                return rejection_answer(rejection, route, &link, head.version).map(Reply::Answer);
             }
         };
         if let Some(chosen) = &subprotocol {

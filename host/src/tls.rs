@@ -105,6 +105,11 @@ impl Certificates {
         Ok(Self { files, provider, table, acceptor: Arc::new(config).into() })
     }
 
+    /// Whether this is a clone of the other, or the other of this.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.table, &other.table)
+    }
+
     /// Reads the files again; open connections keep what they have. Returns whether anything had changed.
     ///
     /// # Errors

@@ -70,7 +70,8 @@ pub(crate) struct Wire<S> {
 
 /// The peer has closed, and what came before its close frame has not been dealt with. tungstenite sends nothing behind a peer's close
 /// frame but its answer; so what is written until then is framed here, and leaves before that (RFC 6455 section 5.5.1 lets an endpoint
-/// finish first).
+/// finish first). Lost is still what a peer that closes has not taken so far: what tungstenite holds cannot be followed. A client's frames
+/// would need masks; it does without.
 #[derive(Debug, Default)]
 struct Late {
     frames: Vec<u8>,
@@ -228,7 +229,9 @@ impl<S: Socket> Wire<S> {
     /// Ends without a close frame.
     pub(crate) fn drop_peer(&mut self, link: &Link, cause: CloseCause) {
         self.gone = true;
-        self.end(link, cause, None);
+        let ended = self.ended.take();
+        let frame = ended.as_ref().and_then(|ended| ended.frame.clone());
+        self.end(link, ended.map_or(cause, |ended| ended.cause), frame);
     }
 
     fn end(&mut self, link: &Link, cause: CloseCause, frame: Option<CloseFrame>) {

@@ -40,7 +40,8 @@ pub(super) struct Target {
 impl Target {
     /// Reads a URL (RFC 6455 section 3).
     pub(super) fn new(url: &Uri) -> Result<Self, ConnectError> {
-        let invalid = |why: &str| ConnectError::InvalidUrl(format!("`{url}`: {why}"));
+        // Not the URL itself, which may hold a password.
+        let invalid = |why: &str| ConnectError::InvalidUrl(why.to_owned());
         let scheme = match url.scheme_str() {
             Some(scheme) if scheme.eq_ignore_ascii_case("ws") => Scheme::Ws,
             Some(scheme) if scheme.eq_ignore_ascii_case("wss") => Scheme::Wss,

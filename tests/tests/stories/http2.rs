@@ -132,6 +132,14 @@ async fn what_is_no_handshake_is_refused_as_the_rfcs_say() {
 }
 
 #[tokio::test]
+async fn a_handler_that_declines_with_200_does_not_open_a_websocket() {
+    let (identity, host) = start(probe()).await;
+    let mut http2 = Http2::connect(&identity, host.second_address()).await;
+    let declined = http2.handshake("/websocket?prepare=status:200+not+today");
+    assert_eq!(http2.answer(declined).await, (403, "not today".into()));
+}
+
+#[tokio::test]
 async fn a_connect_without_a_protocol_is_refused() {
     let (identity, host) = start(TestHost::new(Guest::Echo)).await;
     let mut raw = RawHttp2::connect(&identity, host.second_address(), &[]).await;

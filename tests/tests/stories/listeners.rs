@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use waterspout::{InheritedSockets, ListenAddress, Listener};
@@ -138,6 +138,26 @@ async fn who_asks_nothing_is_dropped_after_the_handshakes_time() {
         let mut raw = host.tcp().await;
         raw.send_bytes(beginning).await;
         raw.ends().await;
+    }
+}
+
+#[tokio::test]
+async fn who_asks_and_does_not_take_the_answers_is_dropped_too() {
+    let host = TestHost::new(Guest::Echo)
+        .own_page()
+        .options(|options| options.handshake_timeout = Duration::from_millis(200))
+        .start()
+        .await;
+    let mut socket = TcpStream::connect(host.address()).await.expect("it listens");
+    let requests = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20_000);
+    let asking = async {
+        // It is not read to the end.
+        let _ = socket.write_all(&requests).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = asking => unreachable!("it waits for ever"),
+        _ = host.logged("its end", |record| record.message.contains("an answer that nobody took")) => {}
     }
 }
 

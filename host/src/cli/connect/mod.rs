@@ -140,15 +140,16 @@ impl Connect {
         for header in &self.headers {
             let (name, value) = header
                 .split_once(':')
-                .ok_or_else(|| anyhow!("--header {header}: a header is like `Authorization: Bearer x`"))?;
-            let name: HeaderName = name
-                .trim()
-                .parse()
-                .with_context(|| format!("--header {header}: `{name}` is no header's name"))?;
+                // Not what was given, which may be a secret.
+                .ok_or_else(|| {
+                    anyhow!("--header: one has no colon: a header is like `Authorization: Bearer x`")
+                })?;
+            let name: HeaderName =
+                name.trim().parse().with_context(|| format!("--header: `{name}` is no header's name"))?;
             let value: HeaderValue = value
                 .trim()
                 .parse()
-                .with_context(|| format!("--header {header}: no value that a header can have"))?;
+                .with_context(|| format!("--header {name}: no value that a header can have"))?;
             request.headers_mut().append(name, value);
         }
         if let Some(origin) = &self.origin {
