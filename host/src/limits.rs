@@ -71,7 +71,7 @@ limits! {
     /// message closes its connection (1009); a handler's is refused (`limit`). Tornado's default.
     max_message_bytes: usize = 10 << 20;
     /// Bytes waiting to be sent on one connection. Protects the host from peers that do not read. Writes past it are refused
-    /// (`buffer-full`); a published message is not delivered to that subscriber.
+    /// (`buffer-full`); a published message is not delivered to that subscriber, or closes it (1008), as `slow-consumer` says.
     max_queue_bytes: usize = 16 << 20;
     /// Linear memory of one instance, all its memories together. Protects the machine. Growing past it fails inside the guest.
     max_memory_bytes: usize = 64 << 20;

@@ -137,7 +137,7 @@ impl Dialler {
         };
         let (host, port) = client::target(request.uri())?;
         if !self.route.connect.allow(&host, port) {
-            tracing::debug!(route = %self.route.name, host, port, "not on the route's list `connect`");
+            tracing::info!(route = %self.route.name, host, port, "not dialled: not on the route's list `connect`");
             return Err(DialError::Denied);
         }
         let default = ConnectOptions::default();
@@ -590,14 +590,21 @@ impl Driving {
         let mut connection = match client::connect_for(request, options, link.clone(), permit).await {
             Ok(connection) => connection,
             Err(error) => {
-                tracing::debug!(route = %route.name, connection = %link.id(), %error, "no outgoing connection");
+                if let ConnectError::Denied(host) = &error {
+                    tracing::info!(
+                        route = %route.name, client = %link.id(), host,
+                        "not dialled: the name leads to no public address; list the address with its port in `connect`, too"
+                    );
+                } else {
+                    tracing::debug!(route = %route.name, client = %link.id(), %error, "no outgoing connection");
+                }
                 return outgoing.note_ended(Phase::Failed(error.into()));
             }
         };
         if !outgoing.note_opened() {
             return;
         }
-        tracing::debug!(route = %route.name, connection = %link.id(), "outgoing connection open");
+        tracing::debug!(route = %route.name, client = %link.id(), "outgoing connection open");
         std::future::poll_fn(|cx| {
             loop {
                 let reads = outgoing.has_room(cx);

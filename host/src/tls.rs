@@ -125,7 +125,7 @@ impl Certificates {
     /// Reloads whenever the files change, for ever. Files that are wrong are told once, and looked at again when they change.
     pub(crate) async fn watch(self) {
         let served = self.table.read().unwrap_or_else(PoisonError::into_inner).fingerprint;
-        let mut watch = Watch { taken: served, seen: served };
+        let mut watch = Watch { served, taken: served, seen: served };
         loop {
             tokio::time::sleep(WATCH_INTERVAL).await;
             let this = self.clone();
@@ -143,7 +143,8 @@ impl Certificates {
 
     fn look(&self, watch: &mut Watch) {
         let found = fingerprint(&self.files);
-        if watch.is_due(found) {
+        let served = self.table.read().unwrap_or_else(PoisonError::into_inner).fingerprint;
+        if watch.is_due(found, served) {
             match self.reload() {
                 Ok(true) => tracing::info!("the certificates have changed and are taken"),
                 Ok(false) => {}
@@ -159,6 +160,7 @@ impl Certificates {
 
 /// What a look at the files has found.
 struct Watch {
+    served: Fingerprint,
     /// When they were last read to be served, well or not.
     taken: Fingerprint,
     seen: Fingerprint,
@@ -166,7 +168,11 @@ struct Watch {
 
 impl Watch {
     /// Whether what is found is new, and has stayed so since the last look.
-    fn is_due(&mut self, found: Fingerprint) -> bool {
+    fn is_due(&mut self, found: Fingerprint, served: Fingerprint) -> bool {
+        if self.served != served {
+            // Somebody else has reloaded them.
+            (self.served, self.taken) = (served, served);
+        }
         let due = found == self.seen && found != self.taken;
         self.seen = found;
         if due {
@@ -295,13 +301,24 @@ mod tests {
 
     #[test]
     fn files_that_still_change_are_left_until_they_stay() {
-        let mut watch = Watch { taken: hash("old"), seen: hash("old") };
-        assert!(!watch.is_due(hash("old")));
-        assert!(!watch.is_due(hash("half")), "just changed");
-        assert!(!watch.is_due(hash("new")), "changed again");
-        assert!(watch.is_due(hash("new")));
-        assert!(!watch.is_due(hash("new")), "told once");
-        assert!(!watch.is_due(hash("old")) && watch.is_due(hash("old")), "back again");
+        let old = hash("old");
+        let mut watch = Watch { served: old, taken: old, seen: old };
+        let mut is_due = |found: &str| watch.is_due(hash(found), old);
+        assert!(!is_due("old"));
+        assert!(!is_due("half"), "just changed");
+        assert!(!is_due("new"), "changed again");
+        assert!(is_due("new"));
+        assert!(!is_due("new"), "told once");
+        assert!(!is_due("old") && is_due("old"), "back again");
+    }
+
+    #[test]
+    fn files_that_are_put_back_after_a_hangup_has_reloaded_them_are_taken() {
+        let (old, new) = (hash("old"), hash("new"));
+        let mut watch = Watch { served: old, taken: old, seen: old };
+        // Between two looks the new ones were taken, and the old ones came back.
+        assert!(watch.is_due(old, new));
+        assert!(!watch.is_due(old, old), "told once");
     }
 
     #[test]

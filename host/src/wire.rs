@@ -174,7 +174,8 @@ impl<S: Socket> Wire<S> {
                 Some(Ok(Message::Close(frame))) => {
                     // tungstenite has queued the answer.
                     self.needs_flush = true;
-                    if is_violation(frame.as_ref()) {
+                    // A client takes it for what it says: it is also what such a server answers to a code of ours.
+                    if self.role == Role::Server && is_violation(frame.as_ref()) {
                         // A close frame all the same.
                         link.refuse_writes();
                         self.end(link, CloseCause::ProtocolError, None);
