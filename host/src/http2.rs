@@ -3,8 +3,8 @@
 //!
 //! What bounds a peer that attacks: hyper and h2 bound the frames of a header, the streams that are reset before they are looked
 //! at, empty and tiny DATA frames, and answer SETTINGS and PING one at a time, so that a peer that does not read is not read
-//! either. What is set here are the numbers, and two ends: of a socket on which nothing is asked, and of one whose requests are
-//! taken back again and again.
+//! either. What is set here are the numbers, and three ends: of a socket on which nothing is asked, of one whose requests are
+//! taken back again and again, and of one that leaves stream after stream unread.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,7 +18,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -46,6 +46,11 @@ const MAX_ERROR_RESETS: usize = 100;
 /// Requests of one socket that were taken back while they were being answered (CVE-2023-44487), less those that were not: each has
 /// cost an instance.
 const MAX_ABANDONED: u32 = 100;
+/// Streams of one socket that were given up with something on them that the peer does not take: what was written is kept by hyper
+/// until the peer takes it, resets the stream, or the socket ends.
+const MAX_STUCK: u32 = 8;
+/// How long the peer has for the rest of a stream that was given up, before it counts as stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves a socket until it ends, with all its streams.
 pub(crate) async fn serve(application: Application, transport: AnyTransport, newcomer: Newcomer) {
@@ -76,9 +81,13 @@ async fn converse(
                 let (answer, accepted) = application.answer(request, &newcomer).await;
                 stream.answered = true;
                 if let Some(Accepted { upgrade, opening }) = accepted {
+                    let stream_tasks = tasks.clone();
                     tasks.spawn(async move {
                         if let Ok(upgraded) = upgrade.await {
-                            let transport: AnyTransport = Box::new(Stream(TokioIo::new(upgraded)));
+                            let io = Some(TokioIo::new(upgraded));
+                            let activity = stream.activity.clone();
+                            let transport: AnyTransport =
+                                Box::new(Stream { io, activity, tasks: stream_tasks });
                             opening.on(transport, &[]).await.await;
                         }
                         drop(stream);
@@ -113,6 +122,10 @@ async fn converse(
             () = &mut draining, if !leaving => {
                 leaving = true;
                 conversation.as_mut().graceful_shutdown();
+            }
+            () = activity.too_many_stuck() => {
+                tracing::debug!(%peer, "the peer leaves stream after stream unread");
+                return;
             }
             () = activity.exhausted(), if !leaving => {
                 tracing::debug!(%peer, "the peer takes back its requests again and again");
@@ -177,7 +190,9 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for StreamT
 struct Activity {
     streams: Mutex<Streams>,
     abandoned: AtomicU32,
+    stuck: AtomicU32,
     changed: Notify,
+    stuck_changed: Notify,
 }
 
 struct Streams {
@@ -188,7 +203,13 @@ struct Streams {
 impl Activity {
     fn new(idle_since: Instant) -> Self {
         let streams = Mutex::new(Streams { open: 0, idle_since });
-        Self { streams, abandoned: AtomicU32::new(0), changed: Notify::new() }
+        Self {
+            streams,
+            abandoned: AtomicU32::new(0),
+            stuck: AtomicU32::new(0),
+            changed: Notify::new(),
+            stuck_changed: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Streams> {
@@ -211,6 +232,28 @@ impl Activity {
         while self.abandoned.load(Ordering::Relaxed) <= MAX_ABANDONED {
             self.changed.notified().await;
         }
+    }
+
+    fn count_stuck(self: &Arc<Self>) -> Stuck {
+        self.stuck.fetch_add(1, Ordering::Relaxed);
+        self.stuck_changed.notify_one();
+        Stuck(self.clone())
+    }
+
+    /// Resolves when too many streams are stuck. Cancel safe.
+    async fn too_many_stuck(&self) {
+        while self.stuck.load(Ordering::Relaxed) <= MAX_STUCK {
+            self.stuck_changed.notified().await;
+        }
+    }
+}
+
+/// A stream that was given up, and whose peer has not taken what was written on it.
+struct Stuck(Arc<Activity>);
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        self.0.stuck.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -241,7 +284,32 @@ impl Drop for ActiveStream {
 }
 
 /// One stream as a transport.
-struct Stream(TokioIo<Upgraded>);
+struct Stream {
+    /// Taken when it is dropped.
+    io: Option<TokioIo<Upgraded>>,
+    activity: Arc<Activity>,
+    tasks: StreamTasks,
+}
+
+impl Stream {
+    fn io(&mut self) -> Pin<&mut TokioIo<Upgraded>> {
+        Pin::new(self.io.as_mut().expect("it is not dropped"))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(mut io) = self.io.take() {
+            let activity = self.activity.clone();
+            self.tasks.spawn(async move {
+                if tokio::time::timeout(STUCK_AFTER, io.shutdown()).await.is_err() {
+                    let _stuck = activity.count_stuck();
+                    let _ = io.shutdown().await;
+                }
+            });
+        }
+    }
+}
 
 impl Transport for Stream {
     fn set_nodelay(&self, _: bool) -> io::Result<()> {
@@ -256,20 +324,20 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        self.io().poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, &bytes[..bytes.len().min(WRITE_BYTES)])
+        self.io().poll_write(cx, &bytes[..bytes.len().min(WRITE_BYTES)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        self.io().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        self.io().poll_shutdown(cx)
     }
 }

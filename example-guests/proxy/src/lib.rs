@@ -2,7 +2,7 @@
 //! the other is closed with the same code.
 //!
 //! Callback style: the handler never waits, so that it hears both sides. Where one side reads more slowly than the other writes, what does
-//! not fit is kept, up to [`MAX_KEPT_BYTES`]; more ends both. A peer that leaves before the server has answered takes with it what it sent.
+//! not fit is kept, up to `MAX_KEPT_BYTES`; more ends both. A peer that leaves before the server has answered takes with it what it sent.
 //!
 //! The operator says where the server is, and allows it:
 //!

@@ -86,9 +86,11 @@ fn say(line: impl std::fmt::Display) {
 }
 
 fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log).map_err(|error| {
-        anyhow::anyhow!("--log {}: {error}: try `debug` or `info,guest=off`", arguments.log)
-    })?;
+    // What these say at `debug` they say for every frame: only who names them gets it.
+    let filter =
+        EnvFilter::try_new(format!("h2=info,hyper=info,rustls=info,{}", arguments.log)).map_err(|error| {
+            anyhow::anyhow!("--log {}: {error}: try `debug` or `info,guest=off`", arguments.log)
+        })?;
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -256,7 +256,7 @@ fn why_there_is_no_connection_is_one_sentence() {
         ("ws://nowhere.invalid/".into(), &[], "no address found for `nowhere.invalid`"),
         ("http://127.0.0.1/".into(), &[], "begins with ws:// or wss://"),
         ("no url".into(), &[], "a WebSocket's URL is like ws://"),
-        (url.clone(), &["-H", "nonsense"], "--header nonsense"),
+        (url.clone(), &["-H", "nonsense"], "--header: one has no colon"),
         (url.clone(), &["-H", "Host: a"], "the header `host` is the handshake's own"),
         (url.clone(), &["--subprotocol", "a b"], "`a b` is no subprotocol"),
         (url.clone(), &["--ca", "nowhere.pem"], "--ca nowhere.pem: No such file"),

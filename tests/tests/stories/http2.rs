@@ -343,6 +343,55 @@ async fn a_peer_without_a_window_is_dropped_by_the_write_timeout_and_the_others_
     assert_eq!(bystander.say("id").await.len(), 32);
 }
 
+/// Opens a stream whose handler writes until its queue is full.
+async fn open_stuck(raw: &mut RawHttp2, stream: u32) -> std::io::Result<()> {
+    raw.send(Http2Frame::new(kind::HEADERS, END_HEADERS, stream, handshake_headers("/websocket"))).await?;
+    let command = waterspout_tests::Frame::text("fill 16384").masked();
+    raw.send(Http2Frame::new(kind::DATA, 0, stream, command)).await
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_stream_after_stream_unread_loses_its_socket() {
+    let small = |limits: &mut waterspout::Limits| {
+        limits.max_queue_bytes = 64 << 10;
+        limits.write_timeout = Duration::from_millis(100);
+    };
+    let (identity, host) = start(probe().limits(small)).await;
+    let mut raw = RawHttp2::connect(&identity, host.second_address(), &[(4, 0)]).await;
+    let mut streams = (1..).step_by(2);
+    for stream in streams.by_ref().take(8) {
+        open_stuck(&mut raw, stream).await.expect("sent");
+        let end = host.logged("its end", |record| record.message == "closed").await;
+        assert_eq!(end.field("cause"), "write_timeout", "{end}");
+    }
+    // Eight may happen to anybody.
+    let quiet = streams.next().expect("a number");
+    let headers = Http2Frame::new(kind::HEADERS, END_HEADERS, quiet, handshake_headers("/websocket"));
+    raw.send(headers).await.expect("sent");
+    raw.find(|frame| frame.kind == kind::HEADERS && frame.stream == quiet).await.expect("an answer");
+    open_stuck(&mut raw, quiet + 2).await.expect("sent");
+    raw.ends().await;
+}
+
+#[tokio::test]
+async fn streams_that_their_peer_resets_leave_the_socket_as_it_was() {
+    let (identity, host) = start(TestHost::new(Guest::Echo)).await;
+    let mut raw = RawHttp2::connect(&identity, host.second_address(), &[(4, 0)]).await;
+    for stream in (1..).step_by(2).take(20) {
+        let headers = Http2Frame::new(kind::HEADERS, END_HEADERS, stream, handshake_headers("/websocket"));
+        raw.send(headers).await.expect("sent");
+        raw.find(|frame| frame.kind == kind::HEADERS && frame.stream == stream).await.expect("an answer");
+        // An answer that it never takes.
+        let echo = waterspout_tests::Frame::text("unread").masked();
+        raw.send(Http2Frame::new(kind::DATA, 0, stream, echo)).await.expect("sent");
+        raw.send(Http2Frame::new(kind::RST_STREAM, 0, stream, 8_u32.to_be_bytes())).await.expect("sent");
+        host.logged("its end", |record| record.message == "closed").await;
+    }
+    raw.send(Http2Frame::new(kind::PING, 0, 0, [7; 8])).await.expect("sent");
+    let pong = raw.find(|frame| frame.kind == kind::PING && frame.flags == 1).await;
+    assert_eq!(pong.expect("still open").payload, [7; 8]);
+}
+
 #[tokio::test]
 async fn a_body_before_the_end_of_a_request_is_nobodys() {
     let (identity, host) = start(TestHost::new(Guest::Echo)).await;
