@@ -256,7 +256,7 @@ impl InstancePolicy {
         }
         let known = pattern.capture_names();
         if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
-            let hint = crate::config::did_you_mean(name, &known);
+            let hint = crate::units::did_you_mean(name, &known);
             return Err(PatternError::UnknownCapture { name: name.clone(), hint });
         }
         Ok(Self::Template(names))

@@ -155,6 +155,17 @@ pub fn printable(text: &[u8]) -> String {
     shown
 }
 
+/// `; did you mean ...?` if one of the known names is near.
+pub(crate) fn did_you_mean(unknown: &str, known: &[&str]) -> String {
+    known
+        .iter()
+        .map(|name| (strsim::jaro_winkler(unknown, name), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| format!("; did you mean `{name}`?"))
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

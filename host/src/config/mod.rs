@@ -1,0 +1,286 @@
+//! The configuration file: from text to what a server is made of. It is read in this one place.
+//!
+//! A mistake names file, line, key and value, and the nearest right key.
+
+mod compression;
+mod file;
+mod mistake;
+mod route;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::file::{
+    CacheValue, CertificateTable, FileTable, ListenerTable, Mode, PageValue, Parsed, ProxiesValue,
+};
+use self::mistake::{Mistake, explain, line_of, line_of_key, line_of_top_key};
+use crate::admission::ServerOptions;
+use crate::cache::CacheFolders;
+use crate::handler::{HandlerSource, RuntimeOptions};
+use crate::handshake::Hosts;
+use crate::limits::Limits;
+use crate::listener::ListenAddress;
+use crate::routes::Route;
+use crate::tls::CertificateFiles;
+use crate::units::Written;
+
+/// Everything that a configuration file says.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen, at least one. Default: 127.0.0.1:8888.
+    pub listeners: Vec<ListenerConfig>,
+    /// Certificates of the listeners with TLS; the first is the default.
+    pub certificates: Vec<CertificateFiles>,
+    /// The page at `/`. Default with a configuration file: none.
+    pub page: PageChoice,
+    /// Engines and cache.
+    pub runtime: RuntimeOptions,
+    /// Accepting and ending.
+    pub server: ServerOptions,
+    /// The routes in the order in which they are tried, with their handlers.
+    pub routes: Vec<(Route, HandlerSource)>,
+}
+
+/// One place to listen, and what is expected there before HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Where.
+    pub address: ListenAddress,
+    /// TLS, with the configuration's certificates.
+    pub tls: bool,
+    /// Each connection begins with a PROXY header, version 2.
+    pub proxy_protocol: bool,
+    /// The mode of a Unix socket's file; without it, what the umask leaves.
+    pub mode: Option<u32>,
+}
+
+impl ListenerConfig {
+    /// Plain HTTP.
+    pub fn plain(address: ListenAddress) -> Self {
+        Self { address, tls: false, proxy_protocol: false, mode: None }
+    }
+}
+
+/// Which page is served at `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageChoice {
+    /// None.
+    Off,
+    /// The host's own.
+    Own,
+    /// A file of the operator's.
+    File(PathBuf),
+}
+
+/// A configuration that cannot be used. Correct the file and start again.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: cannot be read: {error}", .file.display())]
+    Read {
+        /// The configuration file.
+        file: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not TOML, or a key or a value is wrong.
+    #[error("{}{}: {message}", .file.display(), .line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Wrong {
+        /// The configuration file.
+        file: PathBuf,
+        /// The line, if it is known.
+        line: Option<usize>,
+        /// Key, value and a hint.
+        message: String,
+    },
+}
+
+/// The default address.
+pub const DEFAULT_LISTEN: ListenAddress =
+    ListenAddress::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8888));
+/// The default path of a single handler.
+pub const DEFAULT_PATH: &str = "/websocket";
+
+impl Config {
+    /// What the program serves without a configuration file: one handler on one path, on loopback.
+    pub fn single(route: Route, handler: HandlerSource, listen: ListenAddress) -> Self {
+        let hosts = Hosts::default_for(listen.is_local());
+        Self {
+            listeners: vec![ListenerConfig::plain(listen)],
+            certificates: Vec::new(),
+            page: PageChoice::Own,
+            runtime: RuntimeOptions { cache: CacheFolders::of_user(), ..RuntimeOptions::default() },
+            server: ServerOptions::default(),
+            routes: vec![(Route { hosts, ..route }, handler)],
+        }
+    }
+
+    /// Reads a configuration file. Paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn from_file(file: &Path) -> Result<Self, ConfigError> {
+        Self::from_file_on(file, None)
+    }
+
+    /// The same, listening on `listen`, without TLS, instead of where the file says.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn from_file_on(file: &Path, listen: Option<ListenAddress>) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(file).map_err(|error| ConfigError::Read { file: file.into(), error })?;
+        Self::from_text(&text, file, listen)
+    }
+
+    fn from_text(text: &str, file: &Path, listen: Option<ListenAddress>) -> Result<Self, ConfigError> {
+        let wrong = |line, message| ConfigError::Wrong { file: file.into(), line, message };
+        let table: FileTable = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| line_of(text, span.start));
+            wrong(
+                line,
+                explain(
+                    error.message(),
+                    line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default(),
+                ),
+            )
+        })?;
+        for (key, value) in [
+            ("max-connections", table.max_connections),
+            ("max-connections-per-address", table.max_connections_per_address),
+            ("max-instances", table.max_instances),
+        ] {
+            if value == Some(0) {
+                return Err(wrong(None, format!("`{key} = 0` would serve nobody: at least 1")));
+            }
+        }
+        let handshake_timeout = table.handshake_timeout.map(|Written(timeout)| timeout);
+        if handshake_timeout
+            .is_some_and(|timeout| !(MIN_HANDSHAKE_TIMEOUT..=MAX_HANDSHAKE_TIMEOUT).contains(&timeout))
+        {
+            return Err(wrong(
+                line_of_top_key(text, "handshake-timeout"),
+                "`handshake-timeout` must be 100ms to 1h".into(),
+            ));
+        }
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let of_file = listen.is_none();
+        let listeners = listeners(listen, table.listen, table.listener);
+        let certificates: Vec<CertificateFiles> = table
+            .certificate
+            .into_iter()
+            .map(|CertificateTable { certificate, key }| CertificateFiles {
+                certificate: folder.join(certificate),
+                key: folder.join(key),
+            })
+            .collect();
+        if certificates.is_empty() && listeners.iter().any(|listener| listener.tls) {
+            return Err(wrong(
+                line_of_top_key(text, "tls"),
+                "`tls = true` needs a certificate: add `[[certificate]]` with `certificate` and `key`".into(),
+            ));
+        }
+        if of_file && !certificates.is_empty() && !listeners.iter().any(|listener| listener.tls) {
+            return Err(wrong(
+                line_of_top_key(text, "certificate"),
+                "there are certificates, and no listener with `tls = true`: everything would go unencrypted"
+                    .into(),
+            ));
+        }
+        if let Some(listener) = listeners
+            .iter()
+            .find(|listener| listener.mode.is_some() && !matches!(listener.address, ListenAddress::Unix(_)))
+        {
+            return Err(wrong(
+                line_of_top_key(text, "mode"),
+                format!("`mode` is for the file of a `unix:` address, not for `{}`", listener.address),
+            ));
+        }
+        // Which host names a route answers to by default depends on it.
+        let hosts = Hosts::default_for(listeners.iter().all(|listener| listener.address.is_local()));
+        let mut limits = Limits::default();
+        table.limits.apply_to(&mut limits);
+        if table.route.is_empty() {
+            return Err(wrong(
+                None,
+                "there is no route: add a table such as `[route.chat]` with `path` and `handler`".into(),
+            ));
+        }
+        let mut routes = Vec::new();
+        for (name, route) in table.route {
+            let handler = HandlerSource::File(folder.join(&route.handler));
+            let route =
+                route.into_route(&name, &limits, &hosts, folder).map_err(|Mistake { key, message }| {
+                    wrong(line_of_key(text, &name, key), format!("in route `{name}`: {message}"))
+                })?;
+            routes.push((route, handler));
+        }
+        let defaults = ServerOptions::default();
+        Ok(Self {
+            listeners,
+            certificates,
+            page: match table.page {
+                None | Some(PageValue::OnOff(false)) => PageChoice::Off,
+                Some(PageValue::OnOff(true)) => PageChoice::Own,
+                Some(PageValue::File(path)) => PageChoice::File(folder.join(path)),
+            },
+            runtime: RuntimeOptions {
+                max_instances: table.max_instances.unwrap_or(RuntimeOptions::default().max_instances),
+                cache: match table.cache {
+                    None | Some(CacheValue::OnOff(true)) => CacheFolders::of_user(),
+                    Some(CacheValue::OnOff(false)) => None,
+                    Some(CacheValue::Folder(path)) => {
+                        let cache = folder.join(path);
+                        let state = CacheFolders::of_user()
+                            .map_or_else(|| cache.with_extension("state"), |of_user| of_user.state);
+                        Some(CacheFolders { cache, state })
+                    }
+                },
+            },
+            server: ServerOptions {
+                max_connections: table.max_connections.unwrap_or(defaults.max_connections),
+                max_connections_per_address: table
+                    .max_connections_per_address
+                    .unwrap_or(defaults.max_connections_per_address),
+                handshake_timeout: handshake_timeout.unwrap_or(defaults.handshake_timeout),
+                trusted_proxies: table
+                    .trusted_proxies
+                    .map(|ProxiesValue(proxies)| proxies)
+                    .unwrap_or_default(),
+                grace: table.grace.map_or(defaults.grace, |Written(grace)| grace),
+            },
+            routes,
+        })
+    }
+}
+
+/// Shorter would refuse good peers, longer would not protect.
+const MIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(100);
+const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// What an argument says, or else the file, or else the default.
+fn listeners(
+    argument: Option<ListenAddress>,
+    listen: Option<Parsed<ListenAddress>>,
+    tables: Vec<ListenerTable>,
+) -> Vec<ListenerConfig> {
+    if let Some(address) = argument {
+        return vec![ListenerConfig::plain(address)];
+    }
+    let listen = match listen {
+        Some(Parsed(address)) => Some(address),
+        None if tables.is_empty() => Some(DEFAULT_LISTEN),
+        None => None,
+    };
+    let tables = tables.into_iter().map(|table| ListenerConfig {
+        address: table.address.0,
+        tls: table.tls,
+        proxy_protocol: table.proxy_protocol,
+        mode: table.mode.map(|Parsed(Mode(mode))| mode),
+    });
+    listen.map(ListenerConfig::plain).into_iter().chain(tables).collect()
+}
+
+#[cfg(test)]
+mod tests;

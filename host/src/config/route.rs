@@ -1,0 +1,121 @@
+//! One route's table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::compression::CompressionValue;
+use super::mistake::Mistake;
+use crate::client::Roots;
+use crate::compression::CompressionPolicy;
+use crate::destinations::Destinations;
+use crate::handshake::{Hosts, Origins};
+use crate::limits::{Limits, LimitsTable, SlowConsumer};
+use crate::routes::{InstancePolicy, Pattern, Route};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RouteTable {
+    pub(super) path: String,
+    pub(super) handler: PathBuf,
+    pub(super) instance: Option<String>,
+    pub(super) hosts: Option<Vec<String>>,
+    pub(super) origins: Option<Vec<String>>,
+    pub(super) subprotocols: Option<Vec<String>>,
+    pub(super) compression: Option<CompressionValue>,
+    pub(super) connect: Option<Vec<String>>,
+    pub(super) connect_ca: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) slow_consumer: SlowConsumer,
+    #[serde(default)]
+    pub(super) config: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) html: bool,
+    #[serde(default)]
+    pub(super) set_cookie: bool,
+    #[serde(default)]
+    pub(super) limits: LimitsTable,
+}
+
+impl RouteTable {
+    pub(super) fn into_route(
+        self,
+        name: &str,
+        limits: &Limits,
+        default_hosts: &Hosts,
+        folder: &Path,
+    ) -> Result<Route, Mistake> {
+        let pattern = Pattern::new(&self.path).map_err(|error| Mistake::new("path", &self.path, error))?;
+        let policy = match &self.instance {
+            None => InstancePolicy::Connection,
+            Some(text) => {
+                InstancePolicy::new(text, &pattern).map_err(|error| Mistake::new("instance", text, error))?
+            }
+        };
+        let mut limits = limits.clone();
+        self.limits.apply_to(&mut limits);
+        if let Some((key, message)) = limits.contradiction() {
+            return Err(Mistake { key, message });
+        }
+        let origins = match self.origins {
+            None => Origins::Same,
+            Some(origins) => Origins::listed(&origins).map_err(|error| Mistake::among("origins", error))?,
+        };
+        let hosts = match self.hosts {
+            None => default_hosts.clone(),
+            Some(hosts) => Hosts::listed(&hosts).map_err(|error| Mistake::among("hosts", error))?,
+        };
+        let compression = match self.compression {
+            None | Some(CompressionValue::OnOff(true)) => Some(CompressionPolicy::default()),
+            Some(CompressionValue::OnOff(false)) => None,
+            Some(CompressionValue::Table(table)) => Some(table.into_policy()?),
+        };
+        let connect = Destinations::listed(&self.connect.unwrap_or_default())
+            .map_err(|error| Mistake::among("connect", error))?;
+        let connect_ca = match &self.connect_ca {
+            None => None,
+            Some(file) => {
+                let mistaken = |error: &dyn fmt::Display| Mistake::new("connect-ca", file, error);
+                let bundle = std::fs::read(folder.join(file))
+                    .map_err(|error| mistaken(&format_args!("cannot be read: {error}")))?;
+                Some(Roots::from_pem(&bundle).map_err(|error| mistaken(&error))?)
+            }
+        };
+        // What an environment cannot hold would reach the handler as something else.
+        let odd = |(name, value): &(&String, &String)| {
+            name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
+        };
+        if let Some((name, _)) = self.environment.iter().find(odd) {
+            return Err(Mistake::among(
+                "environment",
+                format!("`{}` cannot be a variable", name.escape_default()),
+            ));
+        }
+        if let Some(subprotocol) =
+            self.subprotocols.iter().flatten().find(|subprotocol| !crate::handshake::is_token(subprotocol))
+        {
+            let error = format!("`{subprotocol}` is no subprotocol: a token such as `v2.chat`");
+            return Err(Mistake::among("subprotocols", error));
+        }
+        Ok(Route {
+            policy,
+            hosts,
+            origins,
+            subprotocols: self.subprotocols,
+            compression,
+            connect,
+            connect_ca,
+            slow_consumer: self.slow_consumer,
+            limits,
+            config: self.config,
+            environment: self.environment,
+            html: self.html,
+            set_cookie: self.set_cookie,
+            ..Route::new(name, pattern)
+        })
+    }
+}

@@ -1,0 +1,220 @@
+use super::*;
+use crate::compression::{CompressionPolicy, Level, WindowBits};
+use crate::routes::InstancePolicy;
+
+fn read(text: &str) -> Result<Config, String> {
+    Config::from_text(text, Path::new("conf/waterspout.toml"), None).map_err(|error| error.to_string())
+}
+
+fn mistake(text: &str) -> String {
+    read(text).expect_err("a mistake")
+}
+
+const ROUTE: &str = "[route.chat]\npath = '/chat/{room}'\nhandler = 'chat.wasm'\n";
+
+#[test]
+fn a_route_needs_only_path_and_handler() {
+    let config = read(ROUTE).expect("valid");
+    let (route, handler) = &config.routes[0];
+    assert_eq!(route.name, "chat");
+    assert_eq!(route.policy, InstancePolicy::Connection);
+    assert_eq!(route.hosts, Hosts::Loopback);
+    assert_eq!(*handler, HandlerSource::File("conf/chat.wasm".into()));
+    assert_eq!(config.listeners, [ListenerConfig::plain(DEFAULT_LISTEN)]);
+    assert_eq!(config.page, PageChoice::Off);
+}
+
+#[test]
+fn a_routes_limits_stand_on_the_files() {
+    let text = format!(
+        "[limits]\nmax-message-bytes = '1KiB'\nmax-timers = 1\n{ROUTE}[route.chat.limits]\nmax-timers = 2"
+    );
+    let config = read(&text).expect("valid");
+    let limits = &config.routes[0].0.limits;
+    assert_eq!((limits.max_message_bytes, limits.max_timers), (1024, 2));
+}
+
+#[test]
+fn routes_keep_the_files_order() {
+    let text = "[route.z]\npath='/a'\nhandler='x'\n[route.a]\npath='/a'\nhandler='x'\n[route.m]\npath='/a'\nhandler='x'\n";
+    let names: Vec<_> = read(text).expect("valid").routes.into_iter().map(|(route, _)| route.name).collect();
+    assert_eq!(names, ["z", "a", "m"]);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
+    let error = mistake(&format!("{ROUTE}instanse = 'route'\n"));
+    assert!(
+        error.starts_with("conf/waterspout.toml:4: unknown key `instanse`; did you mean `instance`?"),
+        "{error}"
+    );
+    let error = mistake(&format!("{ROUTE}[route.chat.limits]\nmax-message-byte = 1\n"));
+    assert!(
+        error.contains(":5: unknown key `max-message-byte`; did you mean `max-message-bytes`?"),
+        "{error}"
+    );
+    let error = mistake(&format!("listne = '127.0.0.1:1'\n{ROUTE}"));
+    assert!(error.contains(":1: unknown key `listne`; did you mean `listen`?"), "{error}");
+}
+
+#[test]
+fn a_wrong_value_is_shown_with_what_would_be_right() {
+    let error = mistake(&format!("{ROUTE}[route.chat.limits]\ncpu-per-event = 'soon'\n"));
+    assert!(error.contains(":5: `cpu-per-event = 'soon'`") && error.contains("50ms"), "{error}");
+    let error = mistake(&format!("listen = 'here'\n{ROUTE}"));
+    assert!(error.contains(":1:") && error.contains("here"), "{error}");
+    let error = mistake(&format!("page = 3\n{ROUTE}"));
+    assert!(error.contains("true, false or the path"), "{error}");
+}
+
+#[test]
+fn a_wrong_value_within_a_route_names_route_key_and_value() {
+    let error = mistake(&format!("{ROUTE}instance = '{{rom}}'\n"));
+    assert!(
+        error.contains(":4: in route `chat`: `instance = \"{rom}\"`") && error.contains("`room`"),
+        "{error}"
+    );
+    let error = mistake("[route.a]\npath = 'chat'\nhandler = 'x'\n");
+    assert!(error.contains("`path = \"chat\"`: a path begins with `/`"), "{error}");
+    let error = mistake(&format!("{ROUTE}origins = ['example.com']\n"));
+    assert!(error.contains("https://example.com"), "{error}");
+    let error = mistake(&format!("{ROUTE}environment = {{ 'a=b' = 'c' }}\n"));
+    assert!(error.contains(":4:") && error.contains("`a=b` cannot be a variable"), "{error}");
+    let error = mistake(&format!("{ROUTE}hosts = ['example.com:80']\n"));
+    assert!(error.contains("without port"), "{error}");
+    let error = mistake(&format!("{ROUTE}[route.chat.limits]\nwall-per-event = '10ms'\n"));
+    assert!(error.contains(":5:") && error.contains("wall-per-event"), "{error}");
+    let error = mistake(&format!("{ROUTE}[route.chat.limits]\nmax-memory-bytes = '5GiB'\n"));
+    assert!(error.contains("max-memory-bytes"), "{error}");
+    let error = mistake(&format!("max-connections = 0\n{ROUTE}"));
+    assert!(error.contains("`max-connections = 0`"), "{error}");
+}
+
+#[test]
+fn compression_is_on_off_or_a_table() {
+    let policy =
+        |text: &str| read(&format!("{ROUTE}{text}\n")).expect("valid").routes[0].0.compression.clone();
+    assert_eq!(policy(""), Some(CompressionPolicy::default()));
+    assert_eq!(policy("compression = true"), Some(CompressionPolicy::default()));
+    assert_eq!(policy("compression = false"), None);
+    let table = "[route.chat.compression]\ncontext-takeover = false\nmax-window-bits = 9\nmax-level = 3\nthreshold = '1KiB'";
+    let expected = CompressionPolicy {
+        context_takeover: false,
+        max_window_bits: WindowBits::MIN,
+        max_level: Level::try_from(3).expect("a level"),
+        threshold: Some(1024),
+    };
+    assert_eq!(policy(table), Some(expected));
+}
+
+#[test]
+fn a_mistake_in_compression_is_named() {
+    let error = mistake(&format!("{ROUTE}[route.chat.compression]\nmax-window-bits = 8\n"));
+    assert!(
+        error.contains(":5:") && error.contains("`max-window-bits = 8`") && error.contains("9 to 15"),
+        "{error}"
+    );
+    for wrong in ["max-level = -1", "max-level = 10", "max-window-bits = 300"] {
+        let error = mistake(&format!("{ROUTE}[route.chat.compression]\n{wrong}\n"));
+        assert!(error.contains(&format!("`{wrong}`: it is ")), "{error}");
+    }
+    let error = mistake(&format!("{ROUTE}[route.chat.limits]\nmax-compression-bytes = 1000\n"));
+    assert!(error.contains("compression = false"), "{error}");
+    let error = mistake(&format!("{ROUTE}[route.chat.compression]\ntreshold = 8\n"));
+    assert!(error.contains("unknown key `treshold`; did you mean `threshold`?"), "{error}");
+    let error = mistake(&format!("{ROUTE}compression = 3\n"));
+    assert!(error.contains(":4:") && error.contains("true, false or a table"), "{error}");
+}
+
+#[test]
+fn a_file_without_a_route_or_a_route_without_a_handler_says_so() {
+    assert!(mistake("").contains("there is no route"));
+    assert!(mistake("[route.a]\npath = '/'\n").contains("the route has no `handler`"));
+    assert!(mistake("[route.a\n").starts_with("conf/waterspout.toml:1:"));
+}
+
+#[test]
+fn the_default_host_names_follow_the_address_that_is_bound() {
+    let hosts = |listen: &str| {
+        let listen = Some(listen.parse().expect("an address"));
+        let text = format!("listen = '0.0.0.0:80'\n{ROUTE}");
+        let config = Config::from_text(&text, Path::new("f"), listen).expect("valid");
+        config.routes[0].0.hosts.clone()
+    };
+    assert_eq!(hosts("127.0.0.1:1"), Hosts::Loopback);
+    assert_eq!(hosts("0.0.0.0:1"), Hosts::Any);
+}
+
+#[test]
+fn listeners_stand_beside_listen_and_replace_its_default() {
+    let listener = "[[listener]]\naddress = 'unix:/run/w.sock'\nmode = '0660'\nproxy-protocol = true\n";
+    let config = read(&format!("{listener}{ROUTE}")).expect("valid");
+    let unix = ListenerConfig {
+        address: ListenAddress::Unix("/run/w.sock".into()),
+        tls: false,
+        proxy_protocol: true,
+        mode: Some(0o660),
+    };
+    assert_eq!(config.listeners, std::slice::from_ref(&unix));
+    assert_eq!(config.routes[0].0.hosts, Hosts::Loopback);
+    let config = read(&format!("listen = '0.0.0.0:80'\n{listener}{ROUTE}")).expect("valid");
+    let tcp = ListenerConfig::plain("0.0.0.0:80".parse().expect("an address"));
+    assert_eq!(config.listeners, [tcp, unix]);
+    assert_eq!(config.routes[0].0.hosts, Hosts::Any, "one listener is not local");
+}
+
+#[test]
+fn a_mistake_in_a_listener_or_a_certificate_is_named() {
+    for (text, line, why) in [
+        ("[[listener]]\naddress = 'here'\n", ":2:", "unix:/path/to.sock"),
+        ("[[listener]]\ntls = true\n", ":1:", "the listener has no `address`"),
+        ("[[listener]]\naddress = 'systemd'\nmode = '999'\n", ":3:", "0660"),
+        ("[[listener]]\naddress = 'systemd'\ntls = true\n", ":3:", "[[certificate]]"),
+        ("[[certificate]]\ncertificate = 'x.pem'\n", ":1:", "the certificate has no `key`"),
+        ("[[listener]]\naddress = 'systemd'\nmod = '0660'\n", ":3:", "did you mean `mode`?"),
+        ("trusted-proxies = ['10.0.0.0/33']\n", ":1:", "10.0.0.0/8"),
+        ("handshake-timeout = '0s'\n", ":1:", "100ms to 1h"),
+        ("max-connections-per-address = 0\n", ":", "at least 1"),
+        ("[[certificate]]\ncertificate = 'a'\nkey = 'b'\n", ":", "no listener with `tls = true`"),
+        ("[[listener]]\naddress = '127.0.0.1:1'\nmode = '0660'\n", ":3:", "`unix:` address"),
+    ] {
+        let error = mistake(&format!("{text}{ROUTE}"));
+        assert!(error.contains(line) && error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn certificates_are_files_beside_the_configuration() {
+    let text = format!(
+        "trusted-proxies = ['10.0.0.0/8', 'unix']\nhandshake-timeout = '3s'\n\
+         [[listener]]\naddress = '[::]:443'\ntls = true\n\
+         [[certificate]]\ncertificate = 'chain.pem'\nkey = 'key.pem'\n{ROUTE}"
+    );
+    let config = read(&text).expect("valid");
+    let files = CertificateFiles { certificate: "conf/chain.pem".into(), key: "conf/key.pem".into() };
+    assert_eq!(config.certificates, [files]);
+    assert_eq!(config.server.trusted_proxies.to_string(), "10.0.0.0/8, unix");
+    assert_eq!(config.server.handshake_timeout, Duration::from_secs(3));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::from_file(Path::new("no-such-file.toml")).expect_err("missing").to_string();
+    assert!(error.contains("no-such-file.toml"), "{error}");
+}
+
+#[test]
+fn the_documentation_has_every_key() {
+    let page = include_str!("../../../docs/configuration.md");
+    let compression = format!("{ROUTE}[route.chat.compression]\nnonsense = 1\n");
+    let listener = format!("[[listener]]\naddress = 'systemd'\nnonsense = 1\n{ROUTE}");
+    let certificate = format!("[[certificate]]\ncertificate = 'x'\nkey = 'x'\nnonsense = 1\n{ROUTE}");
+    let tables = [compression, listener, certificate];
+    for text in ["nonsense = 1\n".to_owned(), format!("{ROUTE}nonsense = 1\n")].into_iter().chain(tables) {
+        let error = mistake(&text);
+        let (_, keys) = error.split_once("(there are: ").expect("the known keys");
+        for key in keys.trim_end_matches(')').split(", ") {
+            assert!(page.contains(&format!("| `{key}` |")), "docs/configuration.md lacks `{key}`");
+        }
+    }
+}
