@@ -30,7 +30,7 @@ mod settings;
 mod stream;
 mod turn;
 
-pub use budget::{Budget, DECOMPRESSOR_BYTES, DecompressorMemory};
+pub use budget::{Budget, DECOMPRESSOR_BYTES, DecompressorMemory, Reservation};
 pub use error::DeflateError;
 pub use negotiation::{Accepted, Agreed, NegotiationError};
 pub use ready_made::ready_made;

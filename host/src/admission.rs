@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::addresses::{AddressPermit, AddressPermits, Peer, TooManyConnections};
+use crate::limits::{Reached, Scope};
 use crate::proxies::{Contradiction, TrustedProxies};
 
 /// How a [`Server`](crate::Server) accepts and ends.
@@ -49,10 +50,6 @@ pub(crate) struct Admission {
     /// None where somebody else accepts, and counts.
     connections: Option<Arc<Semaphore>>,
 }
-
-/// All of `max-connections` are open.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full;
 
 /// Far longer than anybody waits, and far from where clocks overflow.
 const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -100,8 +97,9 @@ impl Newcomer {
     }
 
     /// One more connection on a socket that is counted already.
-    pub(crate) fn stream_permit(&self) -> Result<Option<OwnedSemaphorePermit>, Full> {
+    pub(crate) fn stream_permit(&self) -> Result<Option<OwnedSemaphorePermit>, Reached> {
+        let reached = Reached { scope: Scope::Server, limit: "max-connections" };
         let permits = self.admission.connections.as_ref();
-        permits.map(|permits| permits.clone().try_acquire_owned().map_err(|_| Full)).transpose()
+        permits.map(|permits| permits.clone().try_acquire_owned().map_err(|_| reached)).transpose()
     }
 }

@@ -9,6 +9,7 @@ use hyper::Response;
 use crate::bindings::types::Rejection;
 use crate::handshake::{GuestHeaderError, GuestHeaders, Refusal};
 use crate::instance::CallFailure;
+use crate::limits::{Reached, Scope};
 use crate::link::Link;
 use crate::routes::Route;
 
@@ -83,10 +84,16 @@ pub(crate) fn unavailable(body: &str) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, body).with_header(header::RETRY_AFTER, "5")
 }
 
+/// No room, whoever's bound it is.
+pub(crate) fn full(reached: Reached) -> Refusal {
+    unavailable("The server is full.").at(reached)
+}
+
 /// `max-connections-per-address`.
 pub(crate) fn too_many_connections() -> Refusal {
     Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many connections from this address.")
         .with_header(header::RETRY_AFTER, "5")
+        .at(Reached { scope: Scope::Address, limit: "max-connections-per-address" })
 }
 
 /// A trusted proxy names two peers.

@@ -14,11 +14,12 @@ use crate::client::{self, ClientTransport, ConnectError, ConnectOptions, Opened}
 use crate::close::{CloseCause, CloseFrame};
 use crate::compression::CompressionMemory;
 use crate::connection::Connection;
+use crate::endpoint::Endpoint;
 use crate::handler::Handler;
 use crate::handshake;
 use crate::instance::{Answer, Call, CallFailure};
 use crate::instances::Instances;
-use crate::link::{Closing, Link};
+use crate::link::{CONNECTION_BYTES, Closing, Link};
 use crate::outgoing::{Dialler, Outgoings};
 use crate::party::Party;
 use crate::request::Request;
@@ -66,7 +67,7 @@ impl From<CallFailure> for HandledError {
 impl From<SeatError> for HandledError {
     fn from(error: SeatError) -> Self {
         match error {
-            SeatError::Full => Self::Full,
+            SeatError::Full(_) => Self::Full,
             SeatError::Failed(_) => Self::Failed,
         }
     }
@@ -116,20 +117,21 @@ async fn open(
     handler: &Handler,
 ) -> Result<(ClientSide, Seat, Held), HandledError> {
     let transport = client::in_time(&options, client::dial(request.uri(), &options, |_| true)).await?;
-    let memory = CompressionMemory::new(&route.limits);
+    let endpoint = Endpoint::alone(route.clone(), handler.clone());
+    let memory = CompressionMemory::new(endpoint.memory(), &route.limits);
     let seen = seen(&request, &transport, route)?;
     let dialler =
-        Dialler::new(route.clone(), memory.budget.clone(), options.resolver.clone(), Arc::default());
+        Dialler::new(endpoint.clone(), memory.budget.clone(), options.resolver.clone(), Arc::default());
+    let own = endpoint.memory().reserve(CONNECTION_BYTES).ok_or(HandledError::Full)?;
     let held = Held {
-        link: Arc::new(Link::new(&route.limits, route.slow_consumer)),
+        link: Arc::new(Link::new(&route.limits, route.slow_consumer, own)),
         outgoings: Outgoings::new(Arc::new(dialler)),
-        topics: Arc::default(),
+        topics: endpoint.tenancy.topics.clone(),
         request: seen.clone(),
     };
     let link = &held.link;
     let party = Party { link: link.clone(), outgoings: held.outgoings.clone(), handler: None };
-    let instances = Arc::new(Instances::new(&route.limits));
-    let mut seat = Seat::take(handler, route, &held.topics, &instances, None, party).await?;
+    let mut seat = Seat::take(&Instances::new(endpoint), None, party).await?;
     seat.call(Call::Construct(seen)).await?;
     if let Answer::Prepared(Err(rejection)) = seat.call(Call::Prepare).await? {
         seat.give_back().await;

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
+pub(crate) use tungstenite_deflate::Reservation;
 use tungstenite_deflate::{
     Agreed, Compression, DecompressorMemory, DeflateStream, OutOfRange, negotiation, ready_made,
 };
@@ -75,8 +76,9 @@ pub(crate) struct CompressionMemory {
 }
 
 impl CompressionMemory {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self { budget: Budget::of(limits.max_compression_bytes), told: AtomicBool::new(false) }
+    /// A part of the tenant's memory.
+    pub(crate) fn new(memory: &Budget, limits: &Limits) -> Self {
+        Self { budget: memory.part(limits.max_compression_bytes), told: AtomicBool::new(false) }
     }
 
     /// For a peer that is to be promised compression, which it may use at any time.

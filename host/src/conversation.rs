@@ -18,6 +18,7 @@ use crate::admission::Newcomer;
 use crate::close::CloseCause;
 use crate::connection::Connection;
 use crate::link::Link;
+use crate::processors::Turns;
 use crate::routes::Route;
 use crate::server::{Accepted, Application, Opening};
 use crate::socket::{Counted, Socket, Transport};
@@ -160,13 +161,15 @@ impl Opening {
         let Self { peer, seat, mut held, route, .. } = self;
         let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
         let connection = Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone());
-        Box::pin(async move {
+        let tenancy = held.tenancy.clone();
+        let life = async move {
             let ended = connection.run(seat).await;
             // What was counted is free when the end is told.
             held.free_permits();
             log_end(&held.link, &route, peer, ended.cause);
             drop(held);
-        })
+        };
+        Box::pin(Turns::new(tenancy, life))
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
+use crate::compression::Reservation;
 use crate::imports::{self, GuestState};
 use crate::limits::{Limits, MAX_MEMORY_BYTES};
 use crate::meter;
@@ -75,8 +76,22 @@ pub(crate) struct EngineClass {
 /// The right to one live instance. Given back by drop.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    _of_pool: OwnedSemaphorePermit,
-    _of_route: OwnedSemaphorePermit,
+    permits: SlotPermits,
+    /// What the instance may begin with.
+    memory: Reservation,
+}
+
+/// The route's, the tenant's and the server's.
+pub(crate) type SlotPermits = [OwnedSemaphorePermit; 3];
+
+impl Slot {
+    pub(crate) fn new(permits: SlotPermits, memory: Reservation) -> Self {
+        Self { permits, memory }
+    }
+
+    pub(crate) fn into_parts(self) -> (SlotPermits, Reservation) {
+        (self.permits, self.memory)
+    }
 }
 
 impl EngineClass {
@@ -105,10 +120,9 @@ impl EngineClass {
         Ok(Self { memory, engine, linker, slots: Arc::new(Semaphore::new(slots as usize)), all_slots: slots })
     }
 
-    /// A slot for an instance that needs `weight` times what an ordinary one does; none if the pool is exhausted.
-    pub(crate) fn try_slot(&self, weight: u32, of_route: OwnedSemaphorePermit) -> Option<Slot> {
-        let of_pool = self.slots.clone().try_acquire_many_owned(weight).ok()?;
-        Some(Slot { _of_pool: of_pool, _of_route: of_route })
+    /// For an instance that needs `weight` times what an ordinary one does; none if the pool is exhausted.
+    pub(crate) fn try_permit(&self, weight: u32) -> Option<OwnedSemaphorePermit> {
+        self.slots.clone().try_acquire_many_owned(weight).ok()
     }
 
     /// How many slots a component takes.

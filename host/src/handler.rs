@@ -12,13 +12,17 @@ use wasmtime::component::Component;
 
 use crate::bindings::WebsocketAppPre;
 use crate::cache::{Cache, CacheFolders};
-use crate::engine::{EngineClass, Engines, Shortage, Slot};
-use crate::imports::GuestState;
+use crate::compression::Budget;
+use crate::engine::{EngineClass, Engines, Shortage};
+use crate::imports::{GuestState, TABLE_ELEMENT_BYTES};
 use crate::limits::Limits;
+use crate::machine;
 use crate::units::printable;
 
 /// The interface that every handler exports.
 pub(crate) const HANDLER_INTERFACE: &str = "waterspout:websocket/handler@0.1.0";
+
+const PAGE_BYTES: u64 = 64 << 10;
 
 /// Why a file is not a handler that this host can run.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +82,7 @@ pub struct Runtime {
     engines: Engines,
     cache: Option<Cache>,
     shortage: Option<Shortage>,
+    memory: Budget,
 }
 
 /// What a [`Runtime`] is made of.
@@ -86,13 +91,17 @@ pub struct RuntimeOptions {
     /// Live instances of all handlers together. Protects the machine; a handshake that would need one more is refused (503).
     /// Default: 10,000.
     pub max_instances: u32,
+    /// Memory of all tenants together: what instances have asked for, whether they have touched it or not, and what the host holds for
+    /// connections. Protects the machine. At it memory does not grow, and a handshake that would need more is refused (503). Default: three
+    /// quarters of the machine's memory, or of the control group's.
+    pub max_memory_bytes: usize,
     /// Where compiled handlers are kept; none compiles at every start. Default: none.
     pub cache: Option<CacheFolders>,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        Self { max_instances: 10_000, cache: None }
+        Self { max_instances: 10_000, max_memory_bytes: machine::memory_bytes() / 4 * 3, cache: None }
     }
 }
 
@@ -117,7 +126,7 @@ impl Runtime {
                 .inspect_err(|error| tracing::warn!(%error, "compiled handlers are not cached"))
                 .ok()
         });
-        Ok(Self { engines, cache, shortage })
+        Ok(Self { engines, cache, shortage, memory: Budget::of(options.max_memory_bytes) })
     }
 
     /// What was wanted and this system does not allow.
@@ -159,7 +168,13 @@ impl Runtime {
                 key: "max-instances",
             });
         }
-        Ok(Handler { pre: Arc::new(pre), class: class.clone(), weight })
+        Ok(Handler {
+            pre: Arc::new(pre),
+            class: class.clone(),
+            weight,
+            initial_bytes: initial_bytes(&resources),
+            memory: self.memory.clone(),
+        })
     }
 
     #[allow(unsafe_code)]
@@ -223,6 +238,8 @@ pub struct Handler {
     pub(crate) pre: Arc<WebsocketAppPre<GuestState>>,
     class: Arc<EngineClass>,
     weight: u32,
+    initial_bytes: usize,
+    memory: Budget,
 }
 
 impl fmt::Debug for Handler {
@@ -232,9 +249,19 @@ impl fmt::Debug for Handler {
 }
 
 impl Handler {
-    /// The right to one more live instance, of which the route's permit is one half; none if the pool is exhausted.
-    pub(crate) fn try_slot(&self, of_route: OwnedSemaphorePermit) -> Option<Slot> {
-        self.class.try_slot(self.weight, of_route)
+    /// The right to one more live instance of all there may be; none if the pool is exhausted.
+    pub(crate) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.class.try_permit(self.weight)
+    }
+
+    /// Memory that an instance begins with, at most.
+    pub(crate) fn initial_bytes(&self) -> usize {
+        self.initial_bytes
+    }
+
+    /// The server's.
+    pub(crate) fn memory(&self) -> &Budget {
+        &self.memory
     }
 }
 
@@ -349,8 +376,18 @@ fn check_exports(component: &[u8]) -> Result<(), LoadError> {
     Err(LoadError::OtherWorld { exports })
 }
 
+/// An upper bound: wasmtime tells the largest memory and how many there are.
+fn initial_bytes(resources: &wasmtime::ResourcesRequired) -> usize {
+    let memories =
+        resources.max_initial_memory_size.unwrap_or(0).saturating_mul(u64::from(resources.num_memories));
+    let tables =
+        resources.max_initial_table_size.unwrap_or(0).saturating_mul(u64::from(resources.num_tables));
+    let bytes =
+        memories.saturating_mul(PAGE_BYTES).saturating_add(tables.saturating_mul(TABLE_ELEMENT_BYTES as u64));
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 fn check_size(resources: &wasmtime::ResourcesRequired, limits: &Limits) -> Result<(), LoadError> {
-    const PAGE_BYTES: u64 = 64 << 10;
     let memory = resources.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE_BYTES);
     if memory > limits.max_memory_bytes as u64 {
         return Err(LoadError::TooLarge {

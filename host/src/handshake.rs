@@ -9,6 +9,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::limits::Reached;
+
 /// An HTTP answer that ends a handshake.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
@@ -18,15 +20,22 @@ pub struct Refusal {
     pub body: String,
     /// A header beside content-type and the like.
     pub header: Option<(HeaderName, &'static str)>,
+    /// The bound that was full, if that is why.
+    pub(crate) reached: Option<Reached>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, body: impl Into<String>) -> Self {
-        Self { status, body: body.into(), header: None }
+        Self { status, body: body.into(), header: None, reached: None }
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.header = Some((name, value));
+        self
+    }
+
+    pub(crate) fn at(mut self, reached: Reached) -> Self {
+        self.reached = Some(reached);
         self
     }
 
@@ -148,6 +157,60 @@ impl Hosts {
             Self::Listed(names) => names.iter().any(|pattern| matches_wildcard(pattern, name)),
         }
     }
+}
+
+impl Hosts {
+    /// A name that both answer to, as an operator would write it.
+    pub(crate) fn common(&self, other: &Self) -> Option<String> {
+        match (self, other) {
+            (Self::Any, Self::Any) => Some("any name".into()),
+            (Self::Any, hosts) | (hosts, Self::Any) => hosts.any_name(),
+            (Self::Loopback, Self::Loopback) => Some("localhost".into()),
+            (Self::Loopback, Self::Listed(names)) | (Self::Listed(names), Self::Loopback) => {
+                let listed = Self::Listed(names.clone());
+                let loopback = |name: &&String| Self::Loopback.allow(name);
+                names
+                    .iter()
+                    .find(loopback)
+                    .cloned()
+                    .or_else(|| listed.allow("localhost").then(|| "localhost".into()))
+            }
+            (Self::Listed(ours), Self::Listed(theirs)) => ours.iter().find_map(|our| {
+                Some(
+                    theirs
+                        .iter()
+                        .find(|their| overlap(our, their))
+                        .map(|their| narrower(our, their))?
+                        .to_owned(),
+                )
+            }),
+        }
+    }
+
+    fn any_name(&self) -> Option<String> {
+        match self {
+            Self::Any => Some("any name".into()),
+            Self::Loopback => Some("localhost".into()),
+            Self::Listed(names) => names.first().cloned(),
+        }
+    }
+}
+
+/// Whether there is a name that matches both patterns.
+fn overlap(one: &str, other: &str) -> bool {
+    match (one.strip_prefix("*."), other.strip_prefix("*.")) {
+        (Some(_), Some(_)) => narrower(one, other).ends_with(&wider(one, other)[1..]),
+        (Some(_), None) => matches_wildcard(one, other),
+        (None, _) => matches_wildcard(other, one),
+    }
+}
+
+fn narrower<'a>(one: &'a str, other: &'a str) -> &'a str {
+    if one.len() >= other.len() { one } else { other }
+}
+
+fn wider<'a>(one: &'a str, other: &'a str) -> &'a str {
+    if one.len() >= other.len() { other } else { one }
 }
 
 fn matches_wildcard(pattern: &str, name: &str) -> bool {

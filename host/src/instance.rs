@@ -11,8 +11,8 @@ use wasmtime::{PoolConcurrencyLimitError, Store};
 use crate::bindings::WebsocketApp;
 use crate::bindings::types::{CompressionOptions, OutgoingCloseFrame, OutgoingMessage, Rejection};
 use crate::close::{CloseCause, CloseFrame};
-use crate::engine::Slot;
-use crate::handler::Handler;
+use crate::endpoint::Endpoint;
+use crate::engine::{Slot, SlotPermits};
 use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::inbox::Arrival;
 use crate::link::Link;
@@ -21,7 +21,6 @@ use crate::outgoing::ClientEvent;
 use crate::party::Party;
 use crate::request::Request;
 use crate::routes::Route;
-use crate::topics::Topics;
 use crate::units::printable;
 
 /// What a connection asks its handler: the handshake's questions, then its events.
@@ -104,21 +103,18 @@ pub(crate) struct Instance {
     app: WebsocketApp,
     meter: Arc<Meter>,
     route: Arc<Route>,
-    _slot: Slot,
+    // After the store, which has the pool's room.
+    _permits: SlotPermits,
 }
 
 impl Instance {
     /// Instantiates a handler, for one party's sake.
-    pub(crate) async fn new(
-        handler: &Handler,
-        route: &Arc<Route>,
-        topics: &Arc<Topics>,
-        slot: Slot,
-        party: &Party,
-    ) -> Result<Self, CallFailure> {
+    pub(crate) async fn new(endpoint: &Endpoint, slot: Slot, party: &Party) -> Result<Self, CallFailure> {
+        let Endpoint { route, handler, .. } = endpoint;
         let limits = &route.limits;
         let meter = Arc::new(Meter::new(limits.cpu_per_event, limits.wall_per_event));
-        let state = GuestState::new(route.clone(), topics.clone(), meter.clone());
+        let (permits, memory) = slot.into_parts();
+        let state = GuestState::new(endpoint, memory, meter.clone());
         let mut store = Store::new(handler.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.hostcall_fuel());
@@ -127,7 +123,10 @@ impl Instance {
         store.data_mut().start_event(party);
         store.set_epoch_deadline(1);
         match Metered::new(handler.pre.instantiate_async(&mut store), &meter).await {
-            Ok(app) => Ok(Self { store, app, meter, route: route.clone(), _slot: slot }),
+            Ok(app) => {
+                store.data_mut().limiter.settle();
+                Ok(Self { store, app, meter, route: route.clone(), _permits: permits })
+            }
             Err(error) => Err(report(&error, route, &party.link, "instantiate")),
         }
     }

@@ -8,24 +8,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
 
-use crate::engine::Slot;
-use crate::handler::Handler;
+use crate::endpoint::Endpoint;
 use crate::instance::{Answer, Call, CallFailure, Instance};
-use crate::limits::Limits;
+use crate::limits::{Reached, Scope};
 use crate::link::{Closing, Link};
 use crate::party::Party;
-use crate::routes::{InstanceKey, Route};
-use crate::topics::Topics;
+use crate::processors::Turns;
+use crate::routes::InstanceKey;
 
 /// The live instances of one route.
 #[derive(Debug)]
 pub(crate) struct Instances {
-    /// `max-instances`.
-    permits: Arc<Semaphore>,
+    pub(crate) endpoint: Arc<Endpoint>,
     shared: Mutex<HashMap<InstanceKey, Live>>,
 }
 
@@ -57,24 +55,9 @@ struct Letter {
 
 type AnswerSender = oneshot::Sender<Result<Answer, CallFailure>>;
 
-/// Why a connection cannot join.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum JoinError {
-    /// `max-instances` of the route, or the pool.
-    TooManyInstances,
-    /// `max-connections-per-instance`.
-    TooManyConnections,
-}
-
 impl Instances {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self { permits: Arc::new(Semaphore::new(limits.max_instances as usize)), shared: Mutex::default() }
-    }
-
-    /// The right to one more instance; none if the route or the pool has no more.
-    pub(crate) fn try_slot(&self, handler: &Handler) -> Option<Slot> {
-        let of_route = self.permits.clone().try_acquire_owned().ok()?;
-        handler.try_slot(of_route)
+    pub(crate) fn new(endpoint: Arc<Endpoint>) -> Arc<Self> {
+        Arc::new(Self { endpoint, shared: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<InstanceKey, Live>> {
@@ -82,25 +65,18 @@ impl Instances {
     }
 
     /// A place in the instance for `key`, which is started if there is none.
-    pub(crate) fn join(
-        self: &Arc<Self>,
-        key: &InstanceKey,
-        handler: &Handler,
-        route: &Arc<Route>,
-        topics: &Arc<Topics>,
-        party: &Party,
-    ) -> Result<SharedPlace, JoinError> {
+    pub(crate) fn join(self: &Arc<Self>, key: &InstanceKey, party: &Party) -> Result<SharedPlace, Reached> {
         let link = &party.link;
         let mut shared = self.lock();
-        let most = route.limits.max_connections_per_instance as usize;
+        let most = self.endpoint.route.limits.max_connections_per_instance as usize;
         if let Some(live) = shared.get_mut(key) {
             if live.seated.len() >= most {
-                return Err(JoinError::TooManyConnections);
+                return Err(Reached { scope: Scope::Instance, limit: "max-connections-per-instance" });
             }
             live.seated.insert(link.address(), link.clone());
             return Ok(live.place());
         }
-        let slot = self.try_slot(handler).ok_or(JoinError::TooManyInstances)?;
+        let slot = self.endpoint.try_slot()?;
         // A connection has one call in the mailbox, and one farewell.
         let (mailbox, letters) = mpsc::channel(2 * most);
         let live = Live {
@@ -116,18 +92,18 @@ impl Instances {
             key: key.clone(),
             generation: live.generation,
             failure: live.failure.clone(),
-            route: route.clone(),
             letters,
             handlers: HashMap::new(),
         };
         shared.insert(key.clone(), live);
         drop(shared);
-        let (handler, topics, party) = (handler.clone(), topics.clone(), party.clone());
-        tokio::spawn(async move {
-            let instance = Instance::new(&handler, &actor.route, &topics, slot, &party).await;
-            drop((handler, topics, party));
+        let party = party.clone();
+        let life = async move {
+            let instance = Instance::new(&actor.instances.endpoint, slot, &party).await;
+            drop(party);
             actor.run(instance).await;
-        });
+        };
+        tokio::spawn(Turns::new(self.endpoint.tenancy.clone(), life));
         Ok(place)
     }
 
@@ -169,7 +145,6 @@ struct Actor {
     key: InstanceKey,
     generation: u64,
     failure: Arc<OnceLock<CallFailure>>,
-    route: Arc<Route>,
     letters: mpsc::Receiver<Letter>,
     /// The handler of each connection, by the address of its link. Kept here, so that none is lost when who asked for it has gone.
     handlers: HashMap<usize, ResourceAny>,
@@ -218,7 +193,11 @@ impl Actor {
             let letter = match empty_since {
                 None => self.letters.recv().await,
                 Some(since) => {
-                    match tokio::time::timeout_at(since + self.route.limits.linger, self.letters.recv()).await
+                    match tokio::time::timeout_at(
+                        since + self.instances.endpoint.route.limits.linger,
+                        self.letters.recv(),
+                    )
+                    .await
                     {
                         Ok(letter) => letter,
                         Err(_) if self.instances.remove_if_empty(&self.key, self.generation) => return Ok(()),

@@ -12,10 +12,10 @@
 //!
 //! In reading order; a module uses only modules above it.
 //!
-//! - data: `units`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
-//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`: what connections and guests share
+//! - data: `units`, `clock`, `machine`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
+//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
-//! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `instance`, `instances`, `seat`: the sandbox
+//! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`]: who is let in, and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
@@ -27,6 +27,7 @@ mod bindings;
 mod cache;
 pub mod client;
 pub mod client_handler;
+mod clock;
 pub mod close;
 pub mod compression;
 pub mod config;
@@ -34,6 +35,7 @@ mod connection;
 mod conversation;
 pub mod destinations;
 mod echo;
+mod endpoint;
 mod engine;
 pub mod handler;
 pub mod handshake;
@@ -47,10 +49,12 @@ pub mod limits;
 mod link;
 pub mod listener;
 pub mod listening;
+mod machine;
 mod meter;
 mod outgoing;
 pub mod page;
 mod party;
+mod processors;
 pub mod proxies;
 mod proxy_header;
 mod request;
@@ -60,6 +64,7 @@ mod seat;
 pub mod server;
 mod shutdown;
 mod socket;
+pub mod tenants;
 pub mod tls;
 mod topics;
 mod units;
@@ -72,11 +77,12 @@ pub use config::Config;
 pub use destinations::Destinations;
 pub use engine::Shortage;
 pub use handler::{Handler, HandlerSource, LoadError, Runtime, RuntimeOptions};
-pub use limits::{Limits, SlowConsumer};
+pub use limits::{Limits, SlowConsumer, TenantLimits};
 pub use listener::{InheritedSockets, ListenAddress, Listener};
 pub use listening::Server;
 pub use page::Page;
 pub use routes::{InstancePolicy, Pattern, Route};
 pub use server::Application;
+pub use tenants::Tenant;
 pub use tls::{CertificateFiles, Certificates};
 pub use units::printable;

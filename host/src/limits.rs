@@ -1,14 +1,15 @@
 //! Every bound of a route, in one place: what it is, whom it protects, its default, and what happens at it.
 //!
-//! Nothing is unlimited. Hitting a limit means one of: *wait*, *refuse* (with an error the other side sees) or *close* (with
+//! Nothing is unlimited unless the operator says so. Hitting a limit means one of: *wait*, *refuse* (with an error the other side sees) or *close* (with
 //! a code); each field says which.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 pub use crate::units::PongTimeout;
-use crate::units::{Unit, Written};
+use crate::units::{Limit, Unit};
 
 /// One line of the reference of limits.
 #[derive(Debug, Clone)]
@@ -24,34 +25,36 @@ pub struct LimitReference {
 }
 
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr;)+) => {
-        /// What one route's connections and instances may use. Fields say what each bound protects; the defaults are
-        /// [`Limits::default`].
+    (
+        $(#[doc = $about:literal])+ $limits:ident, in a file $table:ident;
+        $($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr;)+
+    ) => {
+        $(#[doc = $about])+
         #[derive(Debug, Clone, PartialEq)]
-        pub struct Limits {
+        pub struct $limits {
             $($(#[doc = $doc])+ pub $name: $type,)+
         }
 
-        impl Default for Limits {
+        impl Default for $limits {
             fn default() -> Self {
                 Self { $($name: $default,)+ }
             }
         }
 
-        /// The keys of a `[limits]` table that a file sets; the others keep what they were.
+        /// The keys that a file sets; the others keep what they were.
         #[derive(Default, Deserialize)]
         #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-        pub(crate) struct LimitsTable {
-            $($name: Option<Written<$type>>,)+
+        pub(crate) struct $table {
+            $($name: Option<Limit<$type>>,)+
         }
 
-        impl LimitsTable {
-            pub(crate) fn apply_to(self, limits: &mut Limits) {
-                $(if let Some(Written(value)) = self.$name { limits.$name = value; })+
+        impl $table {
+            pub(crate) fn apply_to(self, limits: &mut $limits) {
+                $(if let Some(Limit(value)) = self.$name { limits.$name = value; })+
             }
         }
 
-        impl Limits {
+        impl $limits {
             /// The reference of all limits, in the order of the fields.
             pub fn reference() -> Vec<LimitReference> {
                 let default = Self::default();
@@ -62,14 +65,67 @@ macro_rules! limits {
                     meaning: [$($doc.trim()),+].join(" "),
                 }),+]
             }
+
+            /// Keys and values as one would write them, in the order of the fields.
+            pub fn shown(&self) -> Vec<(String, String)> {
+                vec![$((stringify!($name).replace('_', "-"), self.$name.show())),+]
+            }
         }
     };
 }
 
+/// A bound that is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) scope: Scope,
+    /// The key.
+    pub(crate) limit: &'static str,
+}
+
+/// Whose bound it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Instance,
+    Route,
+    Tenant,
+    Address,
+    Server,
+}
+
+impl Scope {
+    /// For logs and metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Instance => "instance",
+            Self::Route => "route",
+            Self::Tenant => "tenant",
+            Self::Address => "address",
+            Self::Server => "server",
+        }
+    }
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of the {}", self.limit, self.scope.label())
+    }
+}
+
 limits! {
+    /// What one route's connections and instances may use. Fields say what each bound protects; the defaults are
+    /// [`Limits::default`].
+    Limits, in a file LimitsTable;
+
     /// Bytes in one message, in either direction, however it is fragmented. Protects the host's memory. A peer's larger
     /// message closes its connection (1009); a handler's is refused (`limit`). Tornado's default.
     max_message_bytes: usize = 10 << 20;
+    /// Frames of one message. Protects the host's processors from endless tiny ones. A peer's message of more closes its connection (1009).
+    max_fragments: u32 = 10_000;
+    /// Messages, pings and pongs of a peer that are read in a second; as many may come at once after a silence. Protects the handler. Past it the
+    /// host stops reading for a moment, and TCP slows the peer down.
+    max_messages_per_second: u32 = 1_000_000;
+    /// Bytes of a peer that are read in a second, as they are on the wire. Protects the handler. Past it the host stops reading for a moment.
+    max_bytes_per_second: usize = 1 << 30;
     /// Bytes waiting to be sent on one connection. Protects the host from peers that do not read. Writes past it are refused
     /// (`buffer-full`); a published message is not delivered to that subscriber, or closes it (1008), as `slow-consumer` says.
     max_queue_bytes: usize = 16 << 20;
@@ -127,9 +183,70 @@ limits! {
     close_timeout: Duration = Duration::from_secs(5);
     /// Bytes of headers that a handler may add to the answer of one handshake. Protects the peer. More are refused (`limit`).
     max_response_header_bytes: usize = 16 << 10;
+    /// Bytes that one instance prints in a second; as much may come at once after a silence. Protects the log. Lines over it are dropped and
+    /// counted in the log.
+    max_log_bytes_per_second: usize = 64 << 10;
     /// Bytes in one line of a guest's stdout or stderr. Protects the log. Longer lines are cut, and say so.
     max_log_line_bytes: usize = 8 << 10;
 }
+
+limits! {
+    /// What all routes of one tenant together may use. Fields say what each bound protects; the defaults are
+    /// [`TenantLimits::default`].
+    TenantLimits, in a file TenantLimitsTable;
+
+    /// WebSocket connections of the tenant's routes. Protects the other tenants' part of the server's `max-connections`. One more is refused
+    /// (503).
+    max_connections: u32 = 5_000;
+    /// Live instances of the tenant's routes. Protects the other tenants' part of the server's `max-instances`. A handshake that would need one
+    /// more is refused (503).
+    max_instances: u32 = 5_000;
+    /// Memory of the tenant: the linear memories and tables of its instances, whether they have touched them or not, its compressors, and for each
+    /// connection what is queued, read or kept. Protects the machine and the other tenants' part of the server's `max-memory-bytes`. A guest's
+    /// growth past it fails inside the guest, a handshake is refused (503), a write is refused (`buffer-full`), a peer's message closes its
+    /// connection (1013).
+    max_memory_bytes: usize = 2 << 30;
+    /// The tenant's part of the processors: its share divided by the sum of all tenants' shares. Protects the other tenants' latency. Past its part
+    /// the tenant's events wait for processors that nobody else wants.
+    cpu_share: u32 = 100;
+    /// Bytes that the tenant's handlers print in a second, all instances together; as much may come at once after a silence. Protects the log. What
+    /// is over it is dropped and counted in the log.
+    max_log_bytes_per_second: usize = 256 << 10;
+}
+
+impl TenantLimits {
+    /// What the one tenant has who is alone on a server: no less than the server.
+    pub fn whole_server() -> Self {
+        Self {
+            max_connections: u32::unlimited(),
+            max_instances: u32::unlimited(),
+            max_memory_bytes: usize::unlimited(),
+            ..Self::default()
+        }
+    }
+
+    /// What is wrong with these limits: the key, and why.
+    pub(crate) fn contradiction(&self) -> Option<(&'static str, String)> {
+        let counts = [
+            ("max-connections", self.max_connections),
+            ("max-instances", self.max_instances),
+            ("cpu-share", self.cpu_share),
+        ];
+        if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Some((key, format!("`{key}` must be at least 1")));
+        }
+        if self.cpu_share > MAX_CPU_SHARE {
+            return Some((
+                "cpu-share",
+                format!("`cpu-share` must be at most {MAX_CPU_SHARE}: it is a part beside others' parts"),
+            ));
+        }
+        None
+    }
+}
+
+/// One tenant may weigh so much more than another.
+const MAX_CPU_SHARE: u32 = 10_000;
 
 /// What becomes of a subscriber whose queue has no room for what is published.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -198,8 +315,12 @@ impl Limits {
             ("idle-timeout", self.idle_timeout.unwrap_or_default()),
             ("life-time", self.life_time.unwrap_or_default()),
         ];
-        if let Some((key, _)) = durations.into_iter().find(|(_, duration)| *duration > MAX_DURATION) {
-            return Some((key, format!("`{key}` must be at most {}", MAX_DURATION.show())));
+        if let Some((key, _)) = durations.into_iter().find(|(_, duration)| *duration > Duration::unlimited())
+        {
+            return Some((
+                key,
+                format!("`{key}` must be at most {}", humantime::format_duration(Duration::unlimited())),
+            ));
         }
         let sizes = [
             ("max-message-bytes", self.max_message_bytes),
@@ -209,10 +330,20 @@ impl Limits {
             ("max-log-line-bytes", self.max_log_line_bytes),
             ("max-compression-bytes", self.max_compression_bytes),
         ];
-        if let Some((key, _)) = sizes.into_iter().find(|(_, size)| *size > MAX_SIZE) {
+        if let Some((key, _)) =
+            sizes.into_iter().find(|(_, size)| *size > MAX_SIZE && *size != usize::unlimited())
+        {
             return Some((key, format!("`{key}` must be at most {}", MAX_SIZE.show())));
         }
-        if self.max_memory_bytes > MAX_MEMORY_BYTES {
+        if self.max_table_elements > MAX_TABLE_ELEMENTS {
+            return Some((
+                "max-table-elements",
+                format!(
+                    "`max-table-elements` must be at most {MAX_TABLE_ELEMENTS}: the room is set aside for every instance"
+                ),
+            ));
+        }
+        if self.max_memory_bytes > MAX_MEMORY_BYTES && self.max_memory_bytes != usize::unlimited() {
             return Some((
                 "max-memory-bytes",
                 "`max-memory-bytes` must be at most 4GiB, all that a 32-bit memory can be".into(),
@@ -222,10 +353,10 @@ impl Limits {
     }
 }
 
-/// Longer than any server runs, and far from where clocks overflow.
-const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// What a 32-bit guest could hold at most.
 const MAX_SIZE: usize = 2 << 30;
+/// Of one instance: 80 MB of address space.
+const MAX_TABLE_ELEMENTS: u32 = 10_000_000;
 /// A clock that runs out more often would keep the host busy.
 pub(crate) const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// With less nobody would get compression.
@@ -271,7 +402,7 @@ mod tests {
 
     #[test]
     fn every_limit_says_what_happens_at_it() {
-        for line in Limits::reference() {
+        for line in Limits::reference().into_iter().chain(TenantLimits::reference()) {
             assert!(line.meaning.contains("Protects"), "{} does not say whom it protects", line.key);
         }
     }
@@ -279,12 +410,15 @@ mod tests {
     #[test]
     fn the_documentation_has_every_limit_as_it_is() {
         let page = include_str!("../../docs/configuration.md");
-        let table = page.lines().skip_while(|line| !line.starts_with("| limit | form |")).skip(2);
-        let documented: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
-        let reference: Vec<String> = Limits::reference()
-            .iter()
-            .map(|line| format!("| `{}` | {} | {} | {} |", line.key, line.form, line.default, line.meaning))
-            .collect();
-        assert_eq!(documented, reference);
+        for (heading, reference) in
+            [("| limit | form |", Limits::reference()), ("| total | form |", TenantLimits::reference())]
+        {
+            let table = page.lines().skip_while(|line| !line.starts_with(heading)).skip(2);
+            let documented: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
+            let shown = |line: &LimitReference| {
+                format!("| `{}` | {} | {} | {} |", line.key, line.form, line.default, line.meaning)
+            };
+            assert_eq!(documented, reference.iter().map(shown).collect::<Vec<_>>());
+        }
     }
 }

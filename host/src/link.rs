@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::close::{CloseCause, CloseRequest};
-use crate::compression::ReadyMade;
+use crate::compression::{ReadyMade, Reservation};
 use crate::limits::Limits;
 use crate::limits::SlowConsumer;
 use crate::topics::Topics;
@@ -69,6 +69,10 @@ struct State {
     /// How many messages had been handed to the network when a flush was given up.
     stalled_at: Option<u64>,
     bounds: Bounds,
+    /// Of the tenant's memory: [`CONNECTION_BYTES`] at first, and more while more is queued.
+    memory: Reservation,
+    /// The tenant had no memory for a write: until then `on-writable` would only be refused again.
+    out_of_memory_until: Option<Instant>,
 }
 
 /// Messages that are not on their way yet.
@@ -94,6 +98,15 @@ struct Bounds {
     topics: usize,
     topic_bytes: usize,
 }
+
+/// What a connection takes of its tenant's memory as long as it lasts: its task, its buffers, its subscriptions and timers, and a short queue.
+pub(crate) const CONNECTION_BYTES: usize = 32 << 10;
+/// As much of it is the queue's.
+const SHORT_QUEUE_BYTES: usize = 16 << 10;
+/// A longer queue takes memory in steps, so that not every message is a step.
+const MEMORY_STEP_BYTES: usize = 64 << 10;
+/// When a write is tried again for which the tenant had no memory.
+const MEMORY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a queued message may cost beside its payload: bounds how many empty ones fit.
 const QUEUE_ENTRY_BYTES: usize = 64;
@@ -150,7 +163,8 @@ pub(crate) struct Taken {
 }
 
 impl Link {
-    pub(crate) fn new(limits: &Limits, slow_consumer: SlowConsumer) -> Self {
+    /// `memory` is the connection's: [`CONNECTION_BYTES`].
+    pub(crate) fn new(limits: &Limits, slow_consumer: SlowConsumer, memory: Reservation) -> Self {
         let bounds = Bounds {
             message_bytes: limits.max_message_bytes,
             queue_bytes: limits.max_queue_bytes,
@@ -175,6 +189,8 @@ impl Link {
             end_waiters: Vec::new(),
             stalled_at: None,
             bounds,
+            memory,
+            out_of_memory_until: None,
         };
         Self {
             id: random_id(),
@@ -397,9 +413,14 @@ impl Link {
         if state.has_work() {
             return Errand::Write;
         }
+        let mut writable_at = None;
         if state.refused && matches!(state.ending, Ending::Open) && state.half_free() {
-            state.refused = false;
-            return Errand::Writable;
+            writable_at = state.out_of_memory_until.filter(|until| *until > Instant::now());
+            if writable_at.is_none() {
+                state.refused = false;
+                state.out_of_memory_until = None;
+                return Errand::Writable;
+            }
         }
         let next = state.timers.iter().copied().enumerate().min_by_key(|(_, timer)| timer.at);
         if let Some((index, timer)) = next
@@ -409,7 +430,7 @@ impl Link {
             return Errand::Timer(timer.token);
         }
         state.sleep(cx);
-        Errand::Sleep(next.map(|(_, timer)| timer.at))
+        Errand::Sleep(next.map(|(_, timer)| timer.at).into_iter().chain(writable_at).min())
     }
 
     /// The loop runs, and will look for itself: what guests do now need not wake it.
@@ -451,6 +472,7 @@ impl Link {
         if let Some(state) = self.lock().as_mut() {
             state.unsent.bytes = state.unsent.bytes.saturating_sub(sent.bytes);
             state.unsent.messages = state.unsent.messages.saturating_sub(sent.messages);
+            state.give_memory_back();
             state.wake_flushers();
         }
     }
@@ -478,6 +500,7 @@ impl Link {
         if let Some(state) = self.lock().as_mut() {
             state.queue.clear();
             state.unsent = Unsent::default();
+            state.give_memory_back();
         }
     }
 
@@ -543,10 +566,37 @@ impl State {
         if too_many || self.unsent.bytes + bytes > self.bounds.queue_bytes {
             return Err(LinkError::BufferFull);
         }
+        if !self.take_memory(bytes) {
+            self.out_of_memory_until = Some(Instant::now() + MEMORY_PAUSE);
+            return Err(LinkError::BufferFull);
+        }
         self.unsent.add(&message);
         self.queued_messages += 1;
         self.queue.push_back(message);
         Ok(())
+    }
+
+    /// What the queue takes of the tenant's memory with so much more in it.
+    fn memory_bytes(&self, more: usize) -> usize {
+        let queue = self.unsent.bytes + more + self.unsent.messages * QUEUE_ENTRY_BYTES;
+        match queue.checked_sub(SHORT_QUEUE_BYTES) {
+            None | Some(0) => CONNECTION_BYTES,
+            Some(long) => CONNECTION_BYTES + long.next_multiple_of(MEMORY_STEP_BYTES),
+        }
+    }
+
+    fn take_memory(&mut self, more: usize) -> bool {
+        let bytes = self.memory_bytes(more);
+        bytes <= self.memory.bytes() || self.memory.resize(bytes)
+    }
+
+    /// What a queue that comes and goes takes is kept.
+    fn give_memory_back(&mut self) {
+        let bytes = self.memory_bytes(0);
+        if self.memory.bytes() >= bytes + 2 * MEMORY_STEP_BYTES {
+            // Less is always there.
+            let _ = self.memory.resize(bytes);
+        }
     }
 
     /// The loop sleeps until something is done to the state.
@@ -591,7 +641,7 @@ mod tests {
             max_topics: 1,
             ..Limits::default()
         };
-        Link::new(&limits, SlowConsumer::Drop)
+        Link::new(&limits, SlowConsumer::Drop, Reservation::default())
     }
 
     fn asleep(link: &Link) -> Errand {

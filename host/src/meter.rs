@@ -7,23 +7,18 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::Sleep;
 use wasmtime::{Engine, EngineWeak, UpdateDeadline};
 
+use crate::clock::now;
+
 /// How often a running guest is interrupted.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
-
-/// Nanoseconds since the process first asked.
-fn now() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
-}
 
 /// Advances an engine's epoch once a tick, on a thread of its own, until the engine is gone.
 pub(crate) fn start_ticker(engine: &Engine) -> std::io::Result<()> {
@@ -190,6 +185,7 @@ impl<R, F: Future<Output = wasmtime::Result<R>>> Future for Metered<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::advance;
 
     #[test]
     fn time_between_polls_is_not_processor_time() {
@@ -199,10 +195,7 @@ mod tests {
             meter.start_poll(false);
             meter.end_poll();
         }
-        let between = now();
-        while now() - between < Duration::from_millis(25).as_nanos() as u64 {
-            std::hint::spin_loop();
-        }
+        advance(Duration::from_millis(25));
         meter.start_poll(false);
         assert!(matches!(meter.on_tick(), Ok(UpdateDeadline::Yield(1))));
     }
@@ -213,10 +206,7 @@ mod tests {
         meter.start_event();
         for _ in 0..3 {
             meter.start_poll(false);
-            let since = now();
-            while now() - since < TICK.as_nanos() as u64 {
-                std::hint::spin_loop();
-            }
+            advance(TICK);
             meter.end_poll();
         }
         meter.start_poll(false);
@@ -263,19 +253,12 @@ mod tests {
         let meter = Meter::new(Duration::from_millis(3), Duration::from_secs(5));
         meter.start_event();
         meter.start_poll(false);
-        let spin = || {
-            let since = now();
-            while now() - since < 2 * TICK.as_nanos() as u64 {
-                std::hint::spin_loop();
-            }
-        };
         for _ in 0..3 {
-            spin();
+            advance(2 * TICK);
             assert!(meter.on_tick().is_ok());
             meter.begin_again();
         }
-        spin();
-        spin();
+        advance(4 * TICK);
         assert!(meter.on_tick().is_err(), "4 ms of 3");
     }
 }

@@ -17,10 +17,11 @@ use tokio::task::AbortHandle;
 use crate::client::{self, ConnectError, ConnectOptions, Resolver};
 use crate::close::{CloseCause, CloseFrame};
 use crate::compression::Budget;
+use crate::endpoint::Endpoint;
 use crate::inbox::{Arrival, Inbox};
 use crate::limits::SlowConsumer;
-use crate::link::{Closing, Link};
-use crate::routes::Route;
+use crate::link::{CONNECTION_BYTES, Closing, Link};
+use crate::processors::Turns;
 use crate::shutdown::{OpenConnections, OpenSocket};
 
 /// What a handler asks for.
@@ -87,7 +88,7 @@ pub(crate) enum ClientEvent {
 /// Opens connections for the handlers of one route.
 #[derive(Debug)]
 pub(crate) struct Dialler {
-    route: Arc<Route>,
+    endpoint: Arc<Endpoint>,
     compression_memory: Budget,
     resolver: Option<Arc<dyn Resolver>>,
     open: Arc<OpenConnections>,
@@ -102,18 +103,19 @@ const MAX_URL_BYTES: usize = 8 << 10;
 
 impl Dialler {
     pub(crate) fn new(
-        route: Arc<Route>,
+        endpoint: Arc<Endpoint>,
         compression_memory: Budget,
         resolver: Option<Arc<dyn Resolver>>,
         open: Arc<OpenConnections>,
     ) -> Self {
-        let permits = Arc::new(Semaphore::new(route.limits.max_route_client_connections as usize));
-        Self { route, compression_memory, resolver, open, permits }
+        let permits = Arc::new(Semaphore::new(endpoint.route.limits.max_route_client_connections as usize));
+        Self { endpoint, compression_memory, resolver, open, permits }
     }
 
     /// What to ask whom for, if the route allows it.
     fn prepare(&self, dial: Dial) -> Result<(Request<()>, ConnectOptions), DialError> {
-        let limits = &self.route.limits;
+        let route = &self.endpoint.route;
+        let limits = &route.limits;
         if dial.url.len() > MAX_URL_BYTES {
             return Err(DialError::InvalidUrl(format!("a URL has at most {MAX_URL_BYTES} bytes")));
         }
@@ -136,13 +138,13 @@ impl Dialler {
             Err(error) => return Err(DialError::Protocol(format!("a header cannot be sent: {error}"))),
         };
         let (host, port) = client::target(request.uri())?;
-        if !self.route.connect.allow(&host, port) {
-            tracing::info!(route = %self.route.name, host, port, "not dialled: not on the route's list `connect`");
+        if !route.connect.allow(&host, port) {
+            tracing::info!(route = %route.name, host, port, "not dialled: not on the route's list `connect`");
             return Err(DialError::Denied);
         }
         let default = ConnectOptions::default();
         let most = limits.max_message_bytes;
-        let compression = match (dial.compression, &self.route.compression) {
+        let compression = match (dial.compression, &route.compression) {
             (Some(asked), Some(policy)) => Some(
                 policy
                     .settings(asked, limits, &self.compression_memory)
@@ -160,7 +162,7 @@ impl Dialler {
             ping_interval: dial.ping_interval,
             pong_timeout: dial.pong_timeout,
             compression,
-            ca: self.route.connect_ca.clone(),
+            ca: route.connect_ca.clone(),
             resolver: self.resolver.clone(),
         };
         Ok((request, options))
@@ -197,7 +199,7 @@ enum Life {
 
 impl Outgoings {
     pub(crate) fn new(dialler: Arc<Dialler>) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(dialler.route.limits.max_client_connections as usize));
+        let permits = Arc::new(Semaphore::new(dialler.endpoint.route.limits.max_client_connections as usize));
         Arc::new(Self { dialler, permits, used: AtomicBool::new(false), set: Mutex::default() })
     }
 
@@ -226,7 +228,9 @@ impl Outgoings {
         let of_route = self.dialler.permits.clone().try_acquire_owned();
         let of_route = of_route.map_err(|_| DialError::Limit("max-route-client-connections"))?;
         let permit = Arc::new(permit);
-        let link = Arc::new(Link::new(&options.limits(), SlowConsumer::Drop));
+        let memory = self.dialler.endpoint.memory().reserve(CONNECTION_BYTES);
+        let memory = memory.ok_or(DialError::Limit("max-memory-bytes"))?;
+        let link = Arc::new(Link::new(&options.limits(), SlowConsumer::Drop, memory));
         let outgoing = Arc::new(Outgoing {
             link,
             style,
@@ -249,7 +253,8 @@ impl Outgoings {
             _socket: self.dialler.open.enter_socket(),
             _permits: (permit, of_route),
         };
-        let driving = tokio::spawn(driving.run(request, options));
+        let tenancy = self.dialler.endpoint.tenancy.clone();
+        let driving = tokio::spawn(Turns::new(tenancy, driving.run(request, options)));
         if let Phase::Connecting(abort) = &mut outgoing.lock().phase {
             *abort = Some(driving.abort_handle());
         }
@@ -582,7 +587,7 @@ impl Drop for Driving {
 impl Driving {
     async fn run(self, request: Request<()>, options: ConnectOptions) {
         let Self { outgoing, dialler, .. } = &self;
-        let (route, link) = (&dialler.route, &outgoing.link);
+        let (route, link) = (&dialler.endpoint.route, &outgoing.link);
         let permit = {
             let route = route.clone();
             move |address| route.connect.allow_address(address)

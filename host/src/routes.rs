@@ -11,12 +11,15 @@ use crate::destinations::Destinations;
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, SlowConsumer};
 use crate::roots::Roots;
+use crate::tenants::Tenant;
 
 /// One route of the server: which requests it takes and what its handler may do. The handler itself is loaded separately.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// Names the route in logs, metrics and errors.
     pub name: String,
+    /// Whose it is.
+    pub tenant: Tenant,
     /// The paths it takes.
     pub pattern: Pattern,
     /// What its connections share.
@@ -52,6 +55,7 @@ impl Route {
     pub fn new(name: impl Into<String>, pattern: Pattern) -> Self {
         Self {
             name: name.into(),
+            tenant: Tenant::default(),
             pattern,
             policy: InstancePolicy::Connection,
             hosts: Hosts::Any,

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use crate::bindings::types::{CompressionOptions, Rejection};
-use crate::handler::Handler;
 use crate::instance::{Answer, Call, CallFailure, Instance};
-use crate::instances::{Instances, JoinError, SharedPlace};
+use crate::instances::{Instances, SharedPlace};
+use crate::limits::Reached;
 use crate::party::Party;
 use crate::request::Request;
-use crate::routes::{InstanceKey, Route};
-use crate::topics::Topics;
+use crate::routes::InstanceKey;
 
 /// See the module. Dropping it gives a shared instance its handler back.
 pub(crate) struct Seat {
@@ -26,14 +25,14 @@ enum Place {
 /// Why there is no seat.
 #[derive(Debug)]
 pub(crate) enum SeatError {
-    /// A limit of instances or of connections: try again later.
-    Full,
+    /// Try again later.
+    Full(Reached),
     Failed(CallFailure),
 }
 
-impl From<JoinError> for SeatError {
-    fn from(_: JoinError) -> Self {
-        Self::Full
+impl From<Reached> for SeatError {
+    fn from(reached: Reached) -> Self {
+        Self::Full(reached)
     }
 }
 
@@ -48,19 +47,16 @@ pub(crate) enum Verdict {
 impl Seat {
     /// An instance for one connection, or a place in the instance for `key`.
     pub(crate) async fn take(
-        handler: &Handler,
-        route: &Arc<Route>,
-        topics: &Arc<Topics>,
         instances: &Arc<Instances>,
         key: Option<&InstanceKey>,
         party: Party,
     ) -> Result<Self, SeatError> {
         let place = match key {
-            Some(key) => Place::Shared(instances.join(key, handler, route, topics, &party)?),
+            Some(key) => Place::Shared(instances.join(key, &party)?),
             None => {
-                let slot = instances.try_slot(handler).ok_or(SeatError::Full)?;
+                let slot = instances.endpoint.try_slot()?;
                 let instance =
-                    Instance::new(handler, route, topics, slot, &party).await.map_err(SeatError::Failed)?;
+                    Instance::new(&instances.endpoint, slot, &party).await.map_err(SeatError::Failed)?;
                 Place::Own(Box::new(instance))
             }
         };

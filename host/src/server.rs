@@ -11,23 +11,25 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::addresses::{AddressPermit, Peer};
 use crate::admission::{Admission, Newcomer};
 use crate::answers::{
-    HttpAnswer, failed, foreign_origin, healthz, internal_error, misdirected, refusal_answer,
+    HttpAnswer, failed, foreign_origin, full, healthz, internal_error, misdirected, refusal_answer,
     rejection_answer, switching_protocols, too_many_connections, two_peers, unavailable,
 };
 use crate::client::Resolver;
 use crate::compression::{CompressionMemory, Deflate};
+use crate::endpoint::Endpoint;
 use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
 use crate::instances::Instances;
-use crate::link::Link;
+use crate::link::{CONNECTION_BYTES, Link};
 use crate::outgoing::{Dialler, Outgoings};
 use crate::page::Page;
 use crate::party::Party;
+use crate::processors::{Processors, Turns};
 use crate::request::Request;
 use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
 use crate::shutdown::{OpenConnection, OpenConnections};
-use crate::topics::Topics;
+use crate::tenants::Tenancy;
 use crate::units::printable;
 
 /// What a server serves: routes in the order in which they are tried, each with its handler, and perhaps a page. Cheap to
@@ -39,22 +41,34 @@ pub struct Application {
 
 #[derive(Debug)]
 struct Inner {
-    endpoints: Vec<Endpoint>,
+    services: Vec<Service>,
     page: Option<Page>,
-    topics: Arc<Topics>,
     open: Arc<OpenConnections>,
     /// For those who accept by themselves.
     admission: Arc<Admission>,
 }
 
-/// One route with its handler and its live instances.
+/// One route with what its connections share.
 #[derive(Debug)]
-struct Endpoint {
-    route: Arc<Route>,
-    handler: Handler,
+struct Service {
+    endpoint: Arc<Endpoint>,
     instances: Arc<Instances>,
     compression_memory: CompressionMemory,
     dialler: Arc<Dialler>,
+}
+
+impl Service {
+    fn new(endpoint: Arc<Endpoint>, resolver: Option<Arc<dyn Resolver>>, open: Arc<OpenConnections>) -> Self {
+        let route = &endpoint.route;
+        let compression_memory = CompressionMemory::new(endpoint.memory(), &route.limits);
+        let dialler = Dialler::new(endpoint.clone(), compression_memory.budget.clone(), resolver, open);
+        Self {
+            instances: Instances::new(endpoint.clone()),
+            dialler: Arc::new(dialler),
+            compression_memory,
+            endpoint,
+        }
+    }
 }
 
 /// A handshake that was accepted.
@@ -82,13 +96,14 @@ pub(crate) struct Held {
     pub(crate) link: Arc<Link>,
     pub(crate) outgoings: Arc<Outgoings>,
     request: Arc<Request>,
-    topics: Arc<Topics>,
+    pub(crate) tenancy: Arc<Tenancy>,
     _open: OpenConnection,
     permits: Option<Permits>,
 }
 
 /// What counts one connection beside its socket.
 struct Permits {
+    _tenant: OwnedSemaphorePermit,
     _address: AddressPermit,
     _stream: Option<OwnedSemaphorePermit>,
 }
@@ -102,7 +117,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.link.end(&self.topics);
+        self.link.end(&self.tenancy.topics);
         self.outgoings.end();
         self.request.end();
     }
@@ -124,30 +139,19 @@ impl Application {
         resolver: Option<Arc<dyn Resolver>>,
     ) -> Self {
         let open = Arc::<OpenConnections>::default();
-        let endpoints = routes.into_iter().map(|(route, handler)| {
-            let route = Arc::new(route);
-            let compression_memory = CompressionMemory::new(&route.limits);
-            Endpoint {
-                instances: Arc::new(Instances::new(&route.limits)),
-                dialler: Arc::new(Dialler::new(
-                    route.clone(),
-                    compression_memory.budget.clone(),
-                    resolver.clone(),
-                    open.clone(),
-                )),
-                compression_memory,
-                route,
-                handler,
-            }
+        let processors = Arc::<Processors>::default();
+        let mut tenancies: Vec<Arc<Tenancy>> = Vec::new();
+        let services = routes.into_iter().map(|(route, handler)| {
+            let known = tenancies.iter().find(|tenancy| tenancy.name == route.tenant.name).cloned();
+            let tenancy = known.unwrap_or_else(|| {
+                let tenancy = Tenancy::new(&route.tenant, handler.memory(), &processors);
+                tenancies.push(tenancy.clone());
+                tenancy
+            });
+            Service::new(Endpoint::new(Arc::new(route), tenancy, handler), resolver.clone(), open.clone())
         });
         Self {
-            inner: Arc::new(Inner {
-                endpoints: endpoints.collect(),
-                page,
-                topics: Arc::default(),
-                open,
-                admission: Arc::default(),
-            }),
+            inner: Arc::new(Inner { services: services.collect(), page, open, admission: Arc::default() }),
         }
     }
 
@@ -177,7 +181,8 @@ impl Application {
             Ok(Reply::Upgrade(answer, accepted)) => (answer, Some(*accepted)),
             Err(refusal) => {
                 let path = path.map(|path| printable(&path.as_bytes()[..path.len().min(LOGGED_PATH_BYTES)]));
-                tracing::debug!(%peer, path, status = refusal.status.as_u16(), "refused");
+                let limit = refusal.reached.map(tracing::field::display);
+                tracing::debug!(%peer, path, status = refusal.status.as_u16(), limit, "refused");
                 (refusal_answer(refusal), None)
             }
         }
@@ -201,9 +206,9 @@ impl Application {
         if let Some(page) = self.page_for(&http, &host)? {
             return Ok(Reply::Answer(page));
         }
-        let (endpoint, captures) = self.find(&host, path)?;
+        let (service, captures) = self.find(&host, path)?;
         let upgrade = Upgrade::parse(&http)?;
-        let route = &endpoint.route;
+        let Endpoint { route, tenancy, .. } = &*service.endpoint;
         if upgrade.origin.as_deref().is_some_and(|origin| route.origins.forbid(origin, &host)) {
             return Err(foreign_origin());
         }
@@ -212,26 +217,26 @@ impl Application {
         }
         let permits = Permits {
             _stream: match http.version() {
-                Version::HTTP_2 => {
-                    newcomer.stream_permit().map_err(|_| unavailable("The server is full."))?
-                }
+                Version::HTTP_2 => newcomer.stream_permit().map_err(full)?,
                 // The socket has its own.
                 _ => None,
             },
             _address: newcomer.address_permit(client).map_err(|_| too_many_connections())?,
+            _tenant: tenancy.try_connection().map_err(full)?,
         };
-        self.shake_hands(http, Asked { client, captures, host, upgrade, permits }, endpoint).await
+        let asked = Asked { client, captures, host, upgrade, permits };
+        Turns::new(tenancy.clone(), self.shake_hands(http, asked, service)).await
     }
 
     /// The first route that takes the path on this host.
-    fn find(&self, host: &Host, path: &str) -> Result<(&Endpoint, Captures), Refusal> {
-        let mut on_host =
-            self.inner.endpoints.iter().filter(|endpoint| endpoint.route.hosts.allow(&host.name)).peekable();
+    fn find(&self, host: &Host, path: &str) -> Result<(&Service, Captures), Refusal> {
+        let answers = |service: &&Service| service.endpoint.route.hosts.allow(&host.name);
+        let mut on_host = self.inner.services.iter().filter(answers).peekable();
         if on_host.peek().is_none() {
             return Err(misdirected(&host.name));
         }
         on_host
-            .find_map(|endpoint| Some((endpoint, endpoint.route.pattern.captures(path)?)))
+            .find_map(|service| Some((service, service.endpoint.route.pattern.captures(path)?)))
             .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))
     }
 
@@ -242,7 +247,7 @@ impl Application {
         if http.uri().path() != "/" || is_handshake {
             return Ok(None);
         }
-        if !self.inner.endpoints.iter().any(|endpoint| endpoint.route.hosts.allow(&host.name)) {
+        if !self.inner.services.iter().any(|service| service.endpoint.route.hosts.allow(&host.name)) {
             return Err(misdirected(&host.name));
         }
         if !matches!(*http.method(), Method::GET | Method::HEAD) {
@@ -257,16 +262,18 @@ impl Application {
         &self,
         mut http: HttpRequest<Incoming>,
         asked: Asked,
-        endpoint: &Endpoint,
+        service: &Service,
     ) -> Result<Reply, Refusal> {
         let Asked { client, captures, host, upgrade, permits } = asked;
-        let Endpoint { route, handler, instances, compression_memory, dialler } = endpoint;
+        let Service { endpoint, instances, compression_memory, dialler } = service;
+        let Endpoint { route, tenancy, .. } = &**endpoint;
         let key =
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
         let on_upgrade = hyper::upgrade::on(&mut http);
         let (mut head, _) = http.into_parts();
         handshake::as_over_http1(&mut head);
-        let link = Arc::new(Link::new(&route.limits, route.slow_consumer));
+        let memory = tenancy.memory.reserve(CONNECTION_BYTES).ok_or_else(|| full(tenancy.out_of_memory()))?;
+        let link = Arc::new(Link::new(&route.limits, route.slow_consumer, memory));
         let request = Arc::new(Request::new(&head, captures, client.address(), host, route.clone()));
         let outgoings = Outgoings::new(dialler.clone());
         let held = Held {
@@ -274,16 +281,15 @@ impl Application {
             link: link.clone(),
             outgoings: outgoings.clone(),
             request: request.clone(),
-            topics: self.inner.topics.clone(),
+            tenancy: tenancy.clone(),
             permits: Some(permits),
         };
         let party = Party { link: link.clone(), outgoings, handler: None };
-        let mut seat = Seat::take(handler, route, &self.inner.topics, instances, key.as_ref(), party)
-            .await
-            .map_err(|error| match error {
-            SeatError::Full => {
-                tracing::warn!(route = %route.name, "no room for another instance or connection");
-                unavailable("The server is full.")
+        let seat = Seat::take(instances, key.as_ref(), party).await;
+        let mut seat = seat.map_err(|error| match error {
+            SeatError::Full(reached) => {
+                tracing::warn!(route = %route.name, limit = %reached, "no room for another instance or connection");
+                full(reached)
             }
             SeatError::Failed(failure) => failed(failure),
         })?;

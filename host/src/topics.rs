@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use crate::compression::{Published, WindowBits};
 use crate::link::{Link, LinkError};
 
-/// The topics of one application: all its routes share them.
+/// The topics of one tenant: all its routes share them.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     /// Subscribers by topic and by the address of their [`Link`], which stays the same as long as this holds it.
@@ -99,13 +99,13 @@ mod tests {
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
-    use crate::compression::{CompressionMemory, CompressionPolicy, Deflate};
+    use crate::compression::{Budget, CompressionMemory, CompressionPolicy, Deflate, Reservation};
     use crate::limits::Limits;
     use crate::limits::SlowConsumer;
 
     fn link() -> Arc<Link> {
         let limits = Limits { max_topics: 2, max_topic_bytes: 8, ..Limits::default() };
-        Arc::new(Link::new(&limits, SlowConsumer::Drop))
+        Arc::new(Link::new(&limits, SlowConsumer::Drop, Reservation::default()))
     }
 
     #[tokio::test]
@@ -123,7 +123,7 @@ mod tests {
     fn ready_made_link(bits: u8) -> Arc<Link> {
         let offer = format!("permessage-deflate; server_no_context_takeover; server_max_window_bits={bits}");
         let limits = Limits::default();
-        let memory = CompressionMemory::new(&limits);
+        let memory = CompressionMemory::new(&Budget::unlimited(), &limits);
         let policy = CompressionPolicy::default();
         let settings = policy.settings((None, None), &limits, &memory.budget).expect("defaults");
         let offers = [HeaderValue::from_str(&offer).expect("a header")];

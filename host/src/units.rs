@@ -2,9 +2,9 @@
 //! configuration file; a stranger's text in a log.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::de::value::StringDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, Visitor};
 
 /// A value of a limit: how it is read from a configuration file and how it is shown to a person.
@@ -13,6 +13,8 @@ pub(crate) trait Unit: Sized {
     const FORM: &'static str;
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
     fn show(&self) -> String;
+    /// What `"unlimited"` stands for.
+    fn unlimited() -> Self;
 }
 
 /// Bytes.
@@ -27,10 +29,15 @@ impl Unit for usize {
 
     fn show(&self) -> String {
         match *self {
+            usize::MAX => UNLIMITED.into(),
             n if n >= 1 << 20 && n % (1 << 20) == 0 => format!("{}MiB", n >> 20),
             n if n >= 1 << 10 && n % (1 << 10) == 0 => format!("{}KiB", n >> 10),
             n => n.to_string(),
         }
+    }
+
+    fn unlimited() -> Self {
+        Self::MAX
     }
 }
 
@@ -39,11 +46,17 @@ impl Unit for u32 {
     const FORM: &'static str = "count";
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u32::deserialize(deserializer)
+        let count = u64::deserialize(deserializer)
+            .map_err(|_| D::Error::custom("a count is a whole number such as 100"))?;
+        u32::try_from(count).map_err(|_| D::Error::custom(format!("a count is at most {}", u32::MAX - 1)))
     }
 
     fn show(&self) -> String {
-        self.to_string()
+        if *self == Self::MAX { UNLIMITED.into() } else { self.to_string() }
+    }
+
+    fn unlimited() -> Self {
+        Self::MAX
     }
 }
 
@@ -69,31 +82,37 @@ impl Unit for Duration {
     }
 
     fn show(&self) -> String {
-        humantime::format_duration(*self).to_string()
+        if *self == Self::unlimited() {
+            UNLIMITED.into()
+        } else {
+            humantime::format_duration(*self).to_string()
+        }
+    }
+
+    /// Longer than any server runs, and far from where clocks overflow.
+    fn unlimited() -> Self {
+        Self::from_secs(10 * 365 * 24 * 3600)
     }
 }
 
 /// None has no end.
 impl Unit for Option<Duration> {
-    const FORM: &'static str = "duration or `unlimited`";
+    const FORM: &'static str = Duration::FORM;
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == UNLIMITED {
-            Ok(None)
-        } else {
-            {
-                let text: StringDeserializer<D::Error> = text.into_deserializer();
-                Duration::read(text).map(Some)
-            }
-        }
+        Duration::read(deserializer).map(Some)
     }
 
     fn show(&self) -> String {
         self.as_ref().map_or_else(|| UNLIMITED.into(), Unit::show)
     }
+
+    fn unlimited() -> Self {
+        None
+    }
 }
 
+/// What an operator writes who wants no bound.
 const UNLIMITED: &str = "unlimited";
 
 /// How long a pong may take.
@@ -128,6 +147,10 @@ impl Unit for PongTimeout {
             Self::Of(timeout) => timeout.show(),
         }
     }
+
+    fn unlimited() -> Self {
+        Self::Of(Duration::unlimited())
+    }
 }
 
 /// Reads any [`Unit`]; what `serde` derives see.
@@ -136,6 +159,40 @@ pub(crate) struct Written<T>(pub(crate) T);
 impl<'de, T: Unit> Deserialize<'de> for Written<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::read(deserializer).map(Written)
+    }
+}
+
+/// The same for a limit, which may also be `"unlimited"`.
+pub(crate) struct Limit<T>(pub(crate) T);
+
+impl<'de, T: Unit> Deserialize<'de> for Limit<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrNumber<T>(PhantomData<T>);
+        impl<T: Unit> Visitor<'_> for TextOrNumber<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a {} or \"{UNLIMITED}\"", T::FORM)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+                if text == UNLIMITED {
+                    return Ok(T::unlimited());
+                }
+                T::read(text.into_deserializer()).map_err(|error: E| {
+                    E::custom(format!("{}; or \"{UNLIMITED}\"", error.to_string().trim_end()))
+                })
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+                T::read(number.into_deserializer())
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+                T::read(number.into_deserializer())
+            }
+        }
+        deserializer.deserialize_any(TextOrNumber(PhantomData)).map(Limit)
     }
 }
 

@@ -248,6 +248,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+    use crate::compression::Reservation;
     use crate::limits::SlowConsumer;
     use crate::socket::Counted;
 
@@ -277,7 +278,7 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(buffer);
         let limits = Limits::default();
         let wire = Wire::new(Counted::new(ours), &[], Role::Server, &limits).await;
-        let link = Link::new(&limits, SlowConsumer::Drop);
+        let link = Link::new(&limits, SlowConsumer::Drop, Reservation::default());
         (Driven { wire, link, watch: Watch::new(timeouts), began: Instant::now() }, theirs)
     }
 

@@ -24,7 +24,7 @@ impl Check {
         super::say(inspection.to_string().trim_end());
         let limits = Limits::default();
         // One instance: nothing is run here.
-        let options = RuntimeOptions { max_instances: 1, cache: None };
+        let options = RuntimeOptions { max_instances: 1, ..RuntimeOptions::default() };
         let runtime =
             Runtime::new(&options, [&limits]).map_err(|error| super::Internal(format!("{error:#}")))?;
         with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;

@@ -39,6 +39,7 @@ pub(crate) use self::opening::{Opened, dial, in_time, shake_hands};
 pub use self::options::ConnectOptions;
 pub use self::tls::TlsError;
 pub(crate) use self::transport::ClientTransport;
+use crate::compression::Reservation;
 use crate::limits::SlowConsumer;
 use crate::link::Link;
 pub use crate::roots::{Roots, RootsError};
@@ -51,7 +52,7 @@ pub async fn connect(
     request: Request<()>,
     options: ConnectOptions,
 ) -> Result<ClientConnection, ConnectError> {
-    let link = Link::new(&options.limits(), SlowConsumer::default());
+    let link = Link::new(&options.limits(), SlowConsumer::default(), Reservation::default());
     connect_for(request, options, Arc::new(link), |_| true).await
 }
 

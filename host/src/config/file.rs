@@ -9,10 +9,11 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 
 use super::route::RouteTable;
+use super::tenant::TenantTable;
 use crate::limits::LimitsTable;
 use crate::listener::ListenAddress;
 use crate::proxies::{TrustedProxies, TrustedProxyError};
-use crate::units::Written;
+use crate::units::{Limit, Written};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -29,11 +30,14 @@ pub(super) struct FileTable {
     pub(super) max_connections: Option<u32>,
     pub(super) max_connections_per_address: Option<u32>,
     pub(super) max_instances: Option<u32>,
+    pub(super) max_memory_bytes: Option<Limit<usize>>,
     pub(super) cache: Option<CacheValue>,
     #[serde(default)]
     pub(super) limits: LimitsTable,
     #[serde(default)]
     pub(super) route: IndexMap<String, RouteTable>,
+    #[serde(default)]
+    pub(super) tenant: IndexMap<String, TenantTable>,
 }
 
 #[derive(Deserialize)]

@@ -28,9 +28,9 @@ pub(super) fn line_of_top_key(text: &str, key: &str) -> Option<usize> {
     text.lines().position(stands).map(|at| at + 1)
 }
 
-/// The line on which a route's key stands; none if it was set elsewhere.
-pub(super) fn line_of_key(text: &str, route: &str, key: &str) -> Option<usize> {
-    let header = format!("[route.{route}");
+/// The line on which a key stands within a table such as `route.chat`, or below it; none if it was set elsewhere.
+pub(super) fn line_of_key(text: &str, table: &str, key: &str) -> Option<usize> {
+    let header = format!("[{table}");
     let mut within = false;
     text.lines().enumerate().find_map(|(at, line)| {
         let line = line.trim_start();

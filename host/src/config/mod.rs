@@ -6,6 +6,7 @@ mod compression;
 mod file;
 mod mistake;
 mod route;
+mod tenant;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,16 +15,21 @@ use std::time::Duration;
 use self::file::{
     CacheValue, CertificateTable, FileTable, ListenerTable, Mode, PageValue, Parsed, ProxiesValue,
 };
+use indexmap::IndexMap;
+
 use self::mistake::{Mistake, explain, line_of, line_of_key, line_of_top_key};
+use self::route::{RouteDefaults, RouteTable};
 use crate::admission::ServerOptions;
 use crate::cache::CacheFolders;
+use crate::destinations::Destinations;
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::handshake::Hosts;
 use crate::limits::Limits;
 use crate::listener::ListenAddress;
 use crate::routes::Route;
+use crate::tenants::Tenant;
 use crate::tls::CertificateFiles;
-use crate::units::Written;
+use crate::units::{Limit, Written};
 
 /// Everything that a configuration file says.
 #[derive(Debug, Clone)]
@@ -201,20 +207,47 @@ impl Config {
         let hosts = Hosts::default_for(listeners.iter().all(|listener| listener.address.is_local()));
         let mut limits = Limits::default();
         table.limits.apply_to(&mut limits);
-        if table.route.is_empty() {
+        let defaults =
+            RouteDefaults { tenant: Tenant::default(), hosts, connect: Destinations::default(), limits };
+        let mut routes: Vec<(Route, HandlerSource)> = Vec::new();
+        let mut add = |tables: IndexMap<String, RouteTable>, below: &str, defaults: &RouteDefaults| {
+            for (name, route) in tables {
+                let at = format!("{below}route.{name}");
+                let in_route = |Mistake { key, message }| {
+                    wrong(line_of_key(text, &at, key), format!("in route `{name}`: {message}"))
+                };
+                if routes.iter().any(|(other, _)| other.name == name) {
+                    let message =
+                        "another route has this name: the names stand in logs and metrics".to_owned();
+                    return Err(in_route(Mistake { key: "path", message }));
+                }
+                let handler = HandlerSource::File(folder.join(&route.handler));
+                routes.push((route.into_route(&name, defaults, folder).map_err(in_route)?, handler));
+            }
+            Ok(())
+        };
+        add(table.route, "", &defaults)?;
+        for (name, mut tenant) in table.tenant {
+            let at = format!("tenant.{name}");
+            let defaults = tenant.defaults(&name, &defaults).map_err(|Mistake { key, message }| {
+                wrong(line_of_key(text, &at, key), format!("in tenant `{name}`: {message}"))
+            })?;
+            add(tenant.route, &format!("{at}."), &defaults)?;
+        }
+        if routes.is_empty() {
             return Err(wrong(
                 None,
                 "there is no route: add a table such as `[route.chat]` with `path` and `handler`".into(),
             ));
         }
-        let mut routes = Vec::new();
-        for (name, route) in table.route {
-            let handler = HandlerSource::File(folder.join(&route.handler));
-            let route =
-                route.into_route(&name, &limits, &hosts, folder).map_err(|Mistake { key, message }| {
-                    wrong(line_of_key(text, &name, key), format!("in route `{name}`: {message}"))
-                })?;
-            routes.push((route, handler));
+        if let Some((route, message)) = tenant::shared_hosts(routes.iter().map(|(route, _)| route)) {
+            let line = [
+                format!("tenant.{}.route.{}", route.tenant.name, route.name),
+                format!("tenant.{}", route.tenant.name),
+            ]
+            .iter()
+            .find_map(|at| line_of_key(text, at, "hosts"));
+            return Err(wrong(line, format!("in route `{}`: {message}", route.name)));
         }
         let defaults = ServerOptions::default();
         Ok(Self {
@@ -227,6 +260,9 @@ impl Config {
             },
             runtime: RuntimeOptions {
                 max_instances: table.max_instances.unwrap_or(RuntimeOptions::default().max_instances),
+                max_memory_bytes: table
+                    .max_memory_bytes
+                    .map_or_else(|| RuntimeOptions::default().max_memory_bytes, |Limit(bytes)| bytes),
                 cache: match table.cache {
                     None | Some(CacheValue::OnOff(true)) => CacheFolders::of_user(),
                     Some(CacheValue::OnOff(false)) => None,

@@ -14,6 +14,7 @@ use crate::destinations::Destinations;
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, LimitsTable, SlowConsumer};
 use crate::routes::{InstancePolicy, Pattern, Route};
+use crate::tenants::Tenant;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -41,12 +42,21 @@ pub(super) struct RouteTable {
     pub(super) limits: LimitsTable,
 }
 
+/// What a route has that does not say otherwise.
+#[derive(Clone)]
+pub(super) struct RouteDefaults {
+    pub(super) tenant: Tenant,
+    pub(super) hosts: Hosts,
+    pub(super) connect: Destinations,
+    pub(super) limits: Limits,
+}
+
 impl RouteTable {
+    /// `folder` is the file's.
     pub(super) fn into_route(
         self,
         name: &str,
-        limits: &Limits,
-        default_hosts: &Hosts,
+        defaults: &RouteDefaults,
         folder: &Path,
     ) -> Result<Route, Mistake> {
         let pattern = Pattern::new(&self.path).map_err(|error| Mistake::new("path", &self.path, error))?;
@@ -56,7 +66,7 @@ impl RouteTable {
                 InstancePolicy::new(text, &pattern).map_err(|error| Mistake::new("instance", text, error))?
             }
         };
-        let mut limits = limits.clone();
+        let mut limits = defaults.limits.clone();
         self.limits.apply_to(&mut limits);
         if let Some((key, message)) = limits.contradiction() {
             return Err(Mistake { key, message });
@@ -66,7 +76,7 @@ impl RouteTable {
             Some(origins) => Origins::listed(&origins).map_err(|error| Mistake::among("origins", error))?,
         };
         let hosts = match self.hosts {
-            None => default_hosts.clone(),
+            None => defaults.hosts.clone(),
             Some(hosts) => Hosts::listed(&hosts).map_err(|error| Mistake::among("hosts", error))?,
         };
         let compression = match self.compression {
@@ -74,8 +84,12 @@ impl RouteTable {
             Some(CompressionValue::OnOff(false)) => None,
             Some(CompressionValue::Table(table)) => Some(table.into_policy()?),
         };
-        let connect = Destinations::listed(&self.connect.unwrap_or_default())
-            .map_err(|error| Mistake::among("connect", error))?;
+        let connect = match self.connect {
+            None => defaults.connect.clone(),
+            Some(listed) => {
+                Destinations::listed(&listed).map_err(|error| Mistake::among("connect", error))?
+            }
+        };
         let connect_ca = match &self.connect_ca {
             None => None,
             Some(file) => {
@@ -111,6 +125,7 @@ impl RouteTable {
             connect_ca,
             slow_consumer: self.slow_consumer,
             limits,
+            tenant: defaults.tenant.clone(),
             config: self.config,
             environment: self.environment,
             html: self.html,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::compression::{CompressionPolicy, Level, WindowBits};
+use crate::limits::TenantLimits;
 use crate::routes::InstancePolicy;
 
 fn read(text: &str) -> Result<Config, String> {
@@ -209,7 +210,9 @@ fn the_documentation_has_every_key() {
     let compression = format!("{ROUTE}[route.chat.compression]\nnonsense = 1\n");
     let listener = format!("[[listener]]\naddress = 'systemd'\nnonsense = 1\n{ROUTE}");
     let certificate = format!("[[certificate]]\ncertificate = 'x'\nkey = 'x'\nnonsense = 1\n{ROUTE}");
-    let tables = [compression, listener, certificate];
+    let tenant = format!("[tenant.acme]\nnonsense = 1\n{ROUTE}");
+    let total = format!("[tenant.acme.total]\nnonsense = 1\n{ROUTE}");
+    let tables = [compression, listener, certificate, tenant, total];
     for text in ["nonsense = 1\n".to_owned(), format!("{ROUTE}nonsense = 1\n")].into_iter().chain(tables) {
         let error = mistake(&text);
         let (_, keys) = error.split_once("(there are: ").expect("the known keys");
@@ -217,4 +220,92 @@ fn the_documentation_has_every_key() {
             assert!(page.contains(&format!("| `{key}` |")), "docs/configuration.md lacks `{key}`");
         }
     }
+}
+
+const TENANTS: &str = "[tenant.acme]\nhosts = ['acme.example']\nconnect = ['api.acme.example:443']\n\
+    [tenant.acme.total]\nmax-connections = 7\ncpu-share = 'unlimited'\n\
+    [tenant.acme.limits]\nmax-timers = 3\n\
+    [tenant.acme.route.chat]\npath = '/chat'\nhandler = 'chat.wasm'\n\
+    [tenant.umbrella]\nhosts = ['umbrella.example']\n\
+    [tenant.umbrella.route.gate]\npath = '/gate'\nhandler = 'gate.wasm'\nconnect = []\n";
+
+#[test]
+fn a_tenants_routes_have_his_hosts_limits_and_destinations() {
+    let text = TENANTS.replace("cpu-share = 'unlimited'", "max-memory-bytes = '1GiB'");
+    let config = read(&format!("[limits]\nmax-topics = 5\n{text}")).expect("valid");
+    let (chat, gate) = (&config.routes[0].0, &config.routes[1].0);
+    assert_eq!((chat.tenant.name.as_str(), gate.tenant.name.as_str()), ("acme", "umbrella"));
+    assert_eq!((chat.tenant.total.max_connections, chat.tenant.total.max_memory_bytes), (7, 1 << 30));
+    assert_eq!(gate.tenant.total, TenantLimits::default());
+    assert_eq!((chat.limits.max_timers, chat.limits.max_topics), (3, 5));
+    assert_eq!(gate.limits.max_timers, Limits::default().max_timers);
+    assert!(chat.hosts.allow("acme.example") && !chat.hosts.allow("umbrella.example"));
+    assert!(chat.connect.allow("api.acme.example", 443) && !gate.connect.allow("api.acme.example", 443));
+}
+
+#[test]
+fn routes_without_a_tenant_are_bounded_by_the_server_alone() {
+    let config = read(ROUTE).expect("valid");
+    assert_eq!(config.routes[0].0.tenant, Tenant::default());
+    assert_eq!(Tenant::default().total.max_connections, u32::MAX);
+}
+
+#[test]
+fn a_mistake_in_a_tenant_is_named() {
+    let valid = TENANTS.replace("cpu-share = 'unlimited'\n", "");
+    assert!(read(&valid).is_ok(), "{}", mistake(&valid));
+    for (text, line, why) in [
+        (TENANTS.to_owned(), ":6:", "`cpu-share` must be at most 10000"),
+        (
+            valid.replace("max-connections = 7", "max-connections = 0"),
+            ":5:",
+            "in tenant `acme`: `max-connections` must be at least 1",
+        ),
+        (valid.replace("tenant.acme", "tenant.default"), ":", "`default` are the routes without a tenant"),
+        (
+            valid.replace("umbrella.example", "acme.example"),
+            ":12:",
+            "`hosts`: acme.example would be answered for tenant `acme`",
+        ),
+        (valid.replace("'umbrella.example'", "'*.example'"), ":12:", "acme.example"),
+        (valid.replace("hosts = [", "hosts = ['both.example', "), ":12:", "both.example would be answered"),
+        (valid.replace("route.gate", "route.chat"), ":", "another route has this name"),
+        (valid.replace("[tenant.acme.total]", "[tenant.acme.totl]"), ":4:", "did you mean `total`?"),
+        (
+            valid.replace("[tenant.umbrella]\n", "[tenant.umbrella]\nmax-connections = 1\n"),
+            ":12:",
+            "unknown key `max-connections`",
+        ),
+    ] {
+        let error = mistake(&text);
+        assert!(error.contains(line) && error.contains(why), "{error}");
+    }
+    let anybody = format!("listen = '0.0.0.0:80'\n{valid}").replace("hosts = ['umbrella.example']\n", "");
+    assert!(
+        mistake(&anybody).contains("acme.example would be answered for tenant `acme`"),
+        "{}",
+        mistake(&anybody)
+    );
+}
+
+#[test]
+fn unlimited_is_what_a_file_says_and_not_a_large_number() {
+    let limits = |text: &str| {
+        read(&format!("{ROUTE}[route.chat.limits]\n{text}\n")).map(|config| config.routes[0].0.limits.clone())
+    };
+    for key in [
+        "max-message-bytes",
+        "max-queue-bytes",
+        "max-memory-bytes",
+        "cpu-per-event",
+        "max-timers",
+        "life-time",
+    ] {
+        let limits = limits(&format!("{key} = 'unlimited'")).expect("valid");
+        assert!(limits.shown().contains(&(key.to_owned(), "unlimited".to_owned())), "{key}");
+    }
+    let error = limits("max-table-elements = 'unlimited'").expect_err("room is set aside for them");
+    assert!(error.contains("at most 10000000"), "{error}");
+    let error = limits("max-timers = 'many'").expect_err("no number");
+    assert!(error.contains("unlimited"), "{error}");
 }

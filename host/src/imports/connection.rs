@@ -94,11 +94,11 @@ impl connection::HostConnection for GuestState {
     }
 
     fn subscribe(&mut self, connection: Resource<ConnectionHandle>, topic: String) -> Answer {
-        answer(self.topics.subscribe(self.link(&connection)?, &topic))
+        answer(self.tenancy.topics.subscribe(self.link(&connection)?, &topic))
     }
 
     fn unsubscribe(&mut self, connection: Resource<ConnectionHandle>, topic: String) -> wasmtime::Result<()> {
-        self.topics.unsubscribe(self.link(&connection)?, &topic);
+        self.tenancy.topics.unsubscribe(self.link(&connection)?, &topic);
         Ok(())
     }
 

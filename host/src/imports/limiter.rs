@@ -2,16 +2,22 @@
 
 use wasmtime::ResourceLimiter;
 
+use crate::compression::Reservation;
 use crate::limits::Limits;
 
-/// Sums the linear memories and tables of an instance. A refused growth fails inside the guest.
+/// What an element of a table takes in the host.
+pub(crate) const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
+
+/// Sums the linear memories and tables of an instance, and takes them from its tenant's memory. A refused growth fails inside the guest.
 #[derive(Debug)]
 pub(crate) struct InstanceLimiter {
     memory: Allowance,
     table: Allowance,
+    /// Of the tenant's memory; at first what the component may begin with.
+    reserved: Reservation,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Allowance {
     used: usize,
     limit: usize,
@@ -19,23 +25,40 @@ struct Allowance {
 
 impl Allowance {
     /// `maximum` is the component's own: growth past it fails in any case, and is not charged.
-    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+    fn grown(self, current: usize, desired: usize, maximum: Option<usize>) -> Option<Self> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
         let allowed = used <= self.limit && maximum.is_none_or(|maximum| desired <= maximum);
-        if allowed {
-            self.used = used;
-        }
-        allowed
+        allowed.then_some(Self { used, ..self })
     }
 }
 
 impl InstanceLimiter {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, reserved: Reservation) -> Self {
         Self {
             memory: Allowance { used: 0, limit: limits.max_memory_bytes },
             table: Allowance { used: 0, limit: limits.max_table_elements as usize },
+            reserved,
         }
     }
+
+    /// The instance has begun: what it did not need is given back.
+    pub(crate) fn settle(&mut self) {
+        // Less is always there.
+        let _ = self.reserved.resize(bytes(self.memory, self.table));
+    }
+
+    fn reserve(&mut self, memory: Allowance, table: Allowance) -> bool {
+        let bytes = bytes(memory, table);
+        let reserved = bytes <= self.reserved.bytes() || self.reserved.resize(bytes);
+        if reserved {
+            (self.memory, self.table) = (memory, table);
+        }
+        reserved
+    }
+}
+
+fn bytes(memory: Allowance, table: Allowance) -> usize {
+    memory.used.saturating_add(table.used.saturating_mul(TABLE_ELEMENT_BYTES))
 }
 
 impl ResourceLimiter for InstanceLimiter {
@@ -45,7 +68,8 @@ impl ResourceLimiter for InstanceLimiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.memory.grow(current, desired, maximum))
+        let grown = self.memory.grown(current, desired, maximum);
+        Ok(grown.is_some_and(|memory| self.reserve(memory, self.table)))
     }
 
     fn table_growing(
@@ -54,25 +78,57 @@ impl ResourceLimiter for InstanceLimiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.table.grow(current, desired, maximum))
+        let grown = self.table.grown(current, desired, maximum);
+        Ok(grown.is_some_and(|table| self.reserve(self.memory, table)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compression::Budget;
+
+    fn limiter(max_memory_bytes: usize, budget: &Budget) -> InstanceLimiter {
+        let limits = Limits { max_memory_bytes, ..Limits::default() };
+        InstanceLimiter::new(&limits, budget.reserve(0).expect("nothing always fits"))
+    }
 
     #[test]
     fn several_memories_share_one_allowance() {
-        let limits = Limits { max_memory_bytes: 100, ..Limits::default() };
-        let mut limiter = InstanceLimiter::new(&limits);
+        let mut limiter = limiter(100, &Budget::unlimited());
         let mut grow = |current, desired| limiter.memory_growing(current, desired, None).expect("no trap");
         assert!(grow(0, 60));
         assert!(!grow(0, 41));
         assert!(grow(0, 40));
         assert!(!grow(60, 61));
-        let mut limiter = InstanceLimiter::new(&limits);
+    }
+
+    #[test]
+    fn what_failed_is_not_charged() {
+        let mut limiter = limiter(100, &Budget::unlimited());
         assert!(!limiter.memory_growing(0, 60, Some(50)).expect("no trap"));
-        assert!(limiter.memory_growing(0, 100, None).expect("what failed was not charged"));
+        assert!(limiter.memory_growing(0, 100, None).expect("no trap"));
+    }
+
+    #[test]
+    fn memories_and_tables_are_taken_from_the_tenants_memory_and_given_back() {
+        let budget = Budget::of(100);
+        let mut limiter = limiter(1 << 20, &budget);
+        assert!(limiter.memory_growing(0, 60, None).expect("no trap"));
+        assert!(!limiter.table_growing(0, 6, None).expect("no trap"), "six elements of 8 bytes are 48");
+        assert!(limiter.table_growing(0, 5, None).expect("no trap"));
+        assert!(!limiter.memory_growing(60, 61, None).expect("no trap"));
+        assert_eq!(budget.used(), 100);
+        drop(limiter);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_an_instance_may_begin_with_is_reserved_before_and_settled_after() {
+        let budget = Budget::of(100);
+        let mut limiter = InstanceLimiter::new(&Limits::default(), budget.reserve(100).expect("room"));
+        assert!(limiter.memory_growing(0, 60, None).expect("no trap"));
+        limiter.settle();
+        assert_eq!(budget.used(), 60);
     }
 }

@@ -16,12 +16,14 @@ use tokio::time::Instant;
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 
 use crate::bindings;
+use crate::compression::Reservation;
+use crate::endpoint::Endpoint;
 use crate::limits::WAIT_MARGIN;
 use crate::link::LinkError;
 use crate::meter::Meter;
 use crate::party::Party;
 use crate::routes::{InstancePolicy, Route};
-use crate::topics::Topics;
+use crate::tenants::Tenancy;
 
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub use connection::ConnectionHandle;
@@ -29,6 +31,7 @@ pub use connection::ConnectionHandle;
 pub use request::RequestHandle;
 
 use limiter::InstanceLimiter;
+pub(crate) use limiter::TABLE_ELEMENT_BYTES;
 use output::Speaker;
 use wasi::Wasi;
 
@@ -38,7 +41,7 @@ pub(crate) struct GuestState {
     pub(crate) limiter: InstanceLimiter,
     pub(crate) meter: Arc<Meter>,
     route: Arc<Route>,
-    topics: Arc<Topics>,
+    tenancy: Arc<Tenancy>,
     /// Whose event is running, for what the guest prints.
     speaker: Arc<Speaker>,
     /// Whose event is running, for what belongs to it.
@@ -47,16 +50,18 @@ pub(crate) struct GuestState {
 }
 
 impl GuestState {
-    pub(crate) fn new(route: Arc<Route>, topics: Arc<Topics>, meter: Arc<Meter>) -> Self {
+    /// `memory` is what the instance may begin with.
+    pub(crate) fn new(endpoint: &Endpoint, memory: Reservation, meter: Arc<Meter>) -> Self {
+        let (route, tenancy) = (endpoint.route.clone(), endpoint.tenancy.clone());
         let speaker = Arc::new(Speaker::new(route.clone()));
         let mut table = ResourceTable::new();
         // WASI keeps up to a few entries behind one handle; handles themselves are counted by wasmtime.
         table.set_max_capacity(4 * route.limits.max_handles as usize);
         Self {
             table,
-            limiter: InstanceLimiter::new(&route.limits),
+            limiter: InstanceLimiter::new(&route.limits, memory),
             meter,
-            topics,
+            tenancy,
             wasi: Wasi::new(route.clone(), speaker.clone()),
             speaker,
             serving: None,

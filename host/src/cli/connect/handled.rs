@@ -21,7 +21,8 @@ pub(super) async fn run(
     options: ConnectOptions,
 ) -> anyhow::Result<Option<HandledEnd>> {
     let route = route(&file, &options);
-    let runtime = RuntimeOptions { max_instances: 1, cache: CacheFolders::of_user() };
+    let runtime =
+        RuntimeOptions { max_instances: 1, cache: CacheFolders::of_user(), ..RuntimeOptions::default() };
     let runtime = Runtime::new(&runtime, [&route.limits]).map_err(|error| Internal(format!("{error:#}")))?;
     let source = HandlerSource::File(file);
     let handler = with_progress(&source.to_string(), || runtime.load(&source, &route.limits))

@@ -1,0 +1,73 @@
+//! Whose routes they are. Tenants do not trust each other: what one uses up is its own, and what one does another does not notice.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::compression::Budget;
+use crate::limits::{Reached, Scope, TenantLimits};
+use crate::processors::{Account, Processors};
+use crate::topics::Topics;
+
+/// A tenant, as an operator writes him down. Routes with the same name are the same tenant's; the first one's limits count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tenant {
+    /// Names the tenant in logs and metrics.
+    pub name: String,
+    /// What all its routes together may use.
+    pub total: TenantLimits,
+}
+
+/// The tenant of routes that name none.
+pub const DEFAULT_TENANT: &str = "default";
+
+impl Default for Tenant {
+    /// [`DEFAULT_TENANT`], bounded by nothing but the server.
+    fn default() -> Self {
+        Self { name: DEFAULT_TENANT.into(), total: TenantLimits::whole_server() }
+    }
+}
+
+/// What a tenant uses of a running server. Each bound's permit lives inside what it counts.
+#[derive(Debug)]
+pub(crate) struct Tenancy {
+    pub(crate) name: String,
+    connections: Arc<Semaphore>,
+    instances: Arc<Semaphore>,
+    pub(crate) memory: Budget,
+    pub(crate) account: Account,
+    /// Its topics are nobody else's.
+    pub(crate) topics: Arc<Topics>,
+}
+
+impl Tenancy {
+    /// `memory` is the server's.
+    pub(crate) fn new(tenant: &Tenant, memory: &Budget, processors: &Arc<Processors>) -> Arc<Self> {
+        let Tenant { name, total } = tenant;
+        Arc::new(Self {
+            name: name.clone(),
+            connections: Arc::new(Semaphore::new(total.max_connections as usize)),
+            instances: Arc::new(Semaphore::new(total.max_instances as usize)),
+            memory: memory.part(total.max_memory_bytes),
+            account: processors.open_account(total.cpu_share),
+            topics: Arc::default(),
+        })
+    }
+
+    /// The right to one more connection.
+    pub(crate) fn try_connection(&self) -> Result<OwnedSemaphorePermit, Reached> {
+        let reached = Reached { scope: Scope::Tenant, limit: "max-connections" };
+        self.connections.clone().try_acquire_owned().map_err(|_| reached)
+    }
+
+    /// The right to one more live instance.
+    pub(crate) fn try_instance(&self) -> Result<OwnedSemaphorePermit, Reached> {
+        let reached = Reached { scope: Scope::Tenant, limit: "max-instances" };
+        self.instances.clone().try_acquire_owned().map_err(|_| reached)
+    }
+
+    /// What is told where `memory` has no room: the server's is full, or the tenant's.
+    pub(crate) fn out_of_memory(&self) -> Reached {
+        Reached { scope: Scope::Tenant, limit: "max-memory-bytes" }
+    }
+}
