@@ -4,12 +4,15 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::task::{Context, Poll, ready};
 
 use listenfd::ListenFd;
+use rustix::io::Errno;
+use rustix::net;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
 
 use crate::tls::Certificates;
@@ -117,6 +120,7 @@ impl InheritedSockets {
         })?;
         self.taken[at] = true;
         if let Ok(Some(listener)) = self.sockets.take_unix_listener(at) {
+            check_listens(&listener)?;
             listener.set_nonblocking(true)?;
             return Ok(Bound::Unix { listener: UnixListener::from_std(listener)?, _file: None });
         }
@@ -127,9 +131,22 @@ impl InheritedSockets {
             )
         };
         let listener = self.sockets.take_tcp_listener(at).ok().flatten().ok_or_else(not_ours)?;
+        check_listens(&listener)?;
         listener.set_nonblocking(true)?;
         Ok(Bound::Tcp(TcpListener::from_std(listener)?))
     }
+}
+
+/// A socket that is connected, or bound and no more, would never have a newcomer.
+fn check_listens(socket: impl AsFd) -> io::Result<()> {
+    // Where the system cannot tell, accepting will.
+    if net::sockopt::socket_acceptconn(socket).unwrap_or(true) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "systemd's socket does not listen: use `ListenStream=`, and `Accept=no`",
+    ))
 }
 
 /// A socket that is listened on, and what is expected on it.
@@ -282,11 +299,21 @@ fn make_way(path: &Path) -> io::Result<()> {
         }
         Ok(_) => {}
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => in_use("another program answers on this socket: end it, or choose another path"),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        Err(error) => Err(error),
+    match knock(path) {
+        // Whose backlog is full is there, too.
+        Ok(()) | Err(Errno::AGAIN) => {
+            in_use("another program answers on this socket: end it, or choose another path")
+        }
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Connects to a Unix socket without waiting for whoever should accept.
+fn knock(path: &Path) -> rustix::io::Result<()> {
+    let socket = net::socket(net::AddressFamily::UNIX, net::SocketType::STREAM, None)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    net::connect(&socket, &net::SocketAddrUnix::new(path)?)
 }
 
 #[cfg(test)]
@@ -309,6 +336,19 @@ mod tests {
         let local = |text: &str| text.parse::<ListenAddress>().expect("an address").is_local();
         assert!(local("127.0.0.1:1") && local("[::1]:1") && local("unix:/x"));
         assert!(!local("0.0.0.0:1") && !local("[::]:1") && !local("systemd"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_owner_is_slow_to_accept_is_in_use_all_the_same() {
+        let path = std::env::temp_dir().join(format!("waterspout-slow-{}.sock", std::process::id()));
+        let socket = UnixSocket::new_stream().expect("a socket");
+        socket.bind(&path).expect("bound");
+        let _listener = socket.listen(1).expect("listening");
+        // Until its backlog is full, and one more.
+        let answers: Vec<String> =
+            (0..4).map(|_| make_way(&path).expect_err("it is in use").to_string()).collect();
+        std::fs::remove_file(&path).expect("it is still there");
+        assert!(answers.iter().all(|answer| answer.contains("another program answers")), "{answers:?}");
     }
 
     #[test]

@@ -103,9 +103,10 @@ impl TrustedProxies {
         parse: fn(&str) -> Option<IpAddr>,
     ) -> Peer {
         let mut good = peer;
-        let lines: Vec<&str> =
-            headers.get_all(name).iter().map(|line| line.to_str().unwrap_or("\0")).collect();
-        for element in lines.into_iter().rev().flat_map(ElementsFromRight) {
+        // A byte that is no text spoils the element that it is in, not those that a proxy has added behind it.
+        let lines: Vec<_> =
+            headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+        for element in lines.iter().rev().flat_map(|line| ElementsFromRight(line)) {
             let Some(address) = parse(element) else { break };
             good = Peer::from(address);
             if !self.trust(good) {
@@ -267,6 +268,20 @@ mod tests {
         assert_eq!(client("10.1.2.3", &both("for=203.0.113.9", "203.0.113.9")), "203.0.113.9");
         assert_eq!(client("10.1.2.3", &both("for=203.0.113.9", "6.6.6.6")), "contradiction");
         assert_eq!(client("192.0.2.8", &both("for=203.0.113.9", "6.6.6.6")), "192.0.2.8");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_nothing_that_a_proxy_has_added_behind_them() {
+        for (name, value) in [
+            ("x-forwarded-for", &b"\xe9, 203.0.113.9"[..]),
+            ("forwarded", b"for=\xe9, for=203.0.113.9"),
+            ("forwarded", b"for=x;by=\x80, for=203.0.113.9"),
+        ] {
+            let value = http::HeaderValue::from_bytes(value).expect("a value");
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value)]);
+            let client = proxies().client(peer("10.0.0.1"), &headers);
+            assert_eq!(client.expect("one address").to_string(), "203.0.113.9");
+        }
     }
 
     #[test]

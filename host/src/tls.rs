@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -199,14 +200,22 @@ impl ResolvesServerCert for Resolver {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {
-    std::fs::read(file).map_err(|error| CertificateError::Read { file: file.into(), error })
+    regular_file(file).map_err(|error| CertificateError::Read { file: file.into(), error })
+}
+
+/// A pipe would be waited for without end.
+fn regular_file(file: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    std::fs::read(file)
 }
 
 fn fingerprint(files: &[CertificateFiles]) -> Fingerprint {
     let mut hasher = blake3::Hasher::new();
     for file in files.iter().flat_map(|files| [&files.certificate, &files.key]) {
         // A file that is missing is a content, too.
-        let hash = std::fs::read(file).map_or([0; 32], |content| *blake3::hash(&content).as_bytes());
+        let hash = regular_file(file).map_or([0; 32], |content| *blake3::hash(&content).as_bytes());
         hasher.update(&hash);
     }
     hasher.finalize()
@@ -297,6 +306,12 @@ mod tests {
 
     fn hash(text: &str) -> Fingerprint {
         blake3::hash(text.as_bytes())
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_waited_for() {
+        let error = read(Path::new("/dev/zero")).expect_err("it has no end").to_string();
+        assert!(error.contains("/dev/zero") && error.contains("no regular file"), "{error}");
     }
 
     #[test]

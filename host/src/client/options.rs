@@ -70,9 +70,9 @@ impl ConnectOptions {
         Limits {
             max_message_bytes: self.max_message_bytes,
             max_queue_bytes: self.max_queue_bytes,
-            close_timeout: self.close_timeout,
-            write_timeout: self.write_timeout,
-            ping_interval: self.ping_interval.unwrap_or_default(),
+            close_timeout: self.close_timeout.min(LONGEST),
+            write_timeout: self.write_timeout.min(LONGEST),
+            ping_interval: self.ping_interval.unwrap_or_default().min(LONGEST),
             pong_timeout: self.pong_timeout.map_or(PongTimeout::Interval, PongTimeout::Of),
             idle_timeout: None,
             life_time: None,
@@ -80,3 +80,6 @@ impl ConnectOptions {
         }
     }
 }
+
+/// As good as for ever, and far from where clocks overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -257,6 +257,7 @@ fn why_there_is_no_connection_is_one_sentence() {
         ("http://127.0.0.1/".into(), &[], "begins with ws:// or wss://"),
         ("no url".into(), &[], "a WebSocket's URL is like ws://"),
         (url.clone(), &["-H", "nonsense"], "--header: one has no colon"),
+        (format!("ws://{nobody}/"), &["--ping-interval", "500000000000y"], "nobody listens at"),
         (url.clone(), &["-H", "Host: a"], "the header `host` is the handshake's own"),
         (url.clone(), &["--subprotocol", "a b"], "`a b` is no subprotocol"),
         (url.clone(), &["--ca", "nowhere.pem"], "--ca nowhere.pem: No such file"),
@@ -327,6 +328,25 @@ fn whoever_reads_the_messages_may_go_away() {
     let (stdin, _open) = std::io::pipe().expect("a pipe");
     let ended = run_for(connect(&folder, &url).stdin(stdin), 1);
     assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, "tick\n", ""));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        return eprintln!("skipped: there is no /dev/full");
+    };
+    let folder = Folder::new();
+    let url = peer(|mut socket| {
+        let _ = socket.send(Message::text("lost"));
+        until_closed(socket);
+    });
+    let (stdin, _open) = std::io::pipe().expect("a pipe");
+    let mut command = connect(&folder, &url);
+    let output =
+        command.stdin(stdin).stdout(full).stderr(std::process::Stdio::piped()).output().expect("run");
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("stdout cannot be written") && told.contains("messages are lost"), "{told}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod session;
 mod show;
 mod terminal;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -114,12 +114,19 @@ impl Connect {
             }
             None => (input::of_pipe(max_message_bytes), Output::to_pipe()),
         };
+        let failure = output.failure.clone();
         let mut session = Session::new(connection, lines, output, style, found, self.verbose, signals);
         session.greet(&self.url);
         let ended = session.run().await;
         let Some(connection) = session.end(ended).await else {
             std::process::exit(INTERRUPTED);
         };
+        if let Some(error) = failure.get().filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            return Err(crate::cli::Internal(format!(
+                "stdout cannot be written: {error}: messages are lost"
+            ))
+            .into());
+        }
         match connection {
             Some(connection) => {
                 verdict(connection.close_frame(), connection.close_cause(), max_message_bytes)

@@ -1,6 +1,7 @@
 //! What is shown, by a thread of its own: a pipe that nobody reads, or a terminal that somebody types on, may keep it waiting.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,12 +25,14 @@ pub(super) struct Output {
     pub(super) sender: mpsc::Sender<Shown>,
     /// Ends when everything is shown that can be.
     pub(super) done: oneshot::Receiver<()>,
+    /// Why stdout took no more.
+    pub(super) failure: Arc<OnceLock<io::Error>>,
 }
 
 impl Output {
     /// Messages to stdout, notes to stderr. The sender closes when whoever reads stdout has gone.
     pub(super) fn to_pipe() -> Self {
-        Self::run(|mut receiver| {
+        Self::run(|mut receiver, failed| {
             let mut stdout = BufWriter::new(io::stdout().lock());
             while let Some(first) = receiver.blocking_recv() {
                 let mut next = Some(first);
@@ -42,14 +45,16 @@ impl Output {
                             Ok(())
                         }
                     };
-                    if written.is_err() {
+                    if let Err(error) = written {
+                        failed(error);
                         // What is in the buffer is for nobody.
                         drop(stdout.into_parts());
                         return;
                     }
                     next = receiver.try_recv().ok();
                 }
-                if stdout.flush().is_err() {
+                if let Err(error) = stdout.flush() {
+                    failed(error);
                     drop(stdout.into_parts());
                     return;
                 }
@@ -59,7 +64,7 @@ impl Output {
 
     /// Everything to the terminal, above the line that is edited.
     pub(super) fn to_terminal(mut printer: Printer) -> Self {
-        Self::run(move |mut receiver| {
+        Self::run(move |mut receiver, _| {
             while let Some(Shown::Message(text) | Shown::Note(text)) = receiver.blocking_recv() {
                 if printer.print(text).is_err() {
                     return;
@@ -69,13 +74,15 @@ impl Output {
         })
     }
 
-    fn run(show: impl FnOnce(mpsc::Receiver<Shown>) + Send + 'static) -> Self {
+    fn run(show: impl FnOnce(mpsc::Receiver<Shown>, &dyn Fn(io::Error)) + Send + 'static) -> Self {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (tell, done) = oneshot::channel();
+        let failure = Arc::<OnceLock<io::Error>>::default();
+        let failed = failure.clone();
         std::thread::spawn(move || {
-            show(receiver);
+            show(receiver, &|error| drop(failed.set(error)));
             let _ = tell.send(());
         });
-        Self { sender, done }
+        Self { sender, done, failure }
     }
 }

@@ -138,7 +138,7 @@ impl Session {
     }
 
     async fn woken(&mut self) -> Woken {
-        let Self { connection, lines, output, waiting, signals, .. } = self;
+        let Self { connection, lines, output, waiting, signals, deaf, .. } = self;
         let [interrupt, terminate] = signals;
         // What a person types is taken at once. The line's thread must never wait for the one that shows, which waits for it.
         let takes_lines = !self.silent && (self.interactive || (!self.sending && waiting.is_empty()));
@@ -153,6 +153,7 @@ impl Session {
                 }
                 _ => Woken::Shown(false),
             },
+            () = output.sender.closed(), if !*deaf => Woken::Shown(false),
             input = lines.recv(), if takes_lines => Woken::Input(input),
             step = step(connection, self.sending), if waiting.is_empty() => Woken::Step(step),
         }
