@@ -1,8 +1,8 @@
 //! Compiled handlers, kept on disk between starts.
 //!
 //! Compiled code is trusted like the program itself, so only what this program wrote for this user is ever loaded: the
-//! folder is ours alone (mode 0700), a file's name is the hash of component, wasmtime version and engine class, and its
-//! content carries a MAC under a key that is kept in another folder. What does not verify is compiled again.
+//! folder is ours alone (mode 0700), a file's name is the hash of the handler as it was given, wasmtime version and engine
+//! class, and its content carries a MAC under a key that is kept in another folder. A handler that is found here is not looked into. What does not verify is compiled again.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -59,6 +59,8 @@ fn is_ours(name: &OsStr) -> bool {
     })
 }
 
+/// What the files hold. A program that holds something else in them has another text, and so other names.
+const CONTENT: &str = "waterspout 2026-11 compiled handler: core instances, artefact";
 const MAC_BYTES: usize = blake3::OUT_LEN;
 
 impl Cache {
@@ -72,9 +74,9 @@ impl Cache {
         Ok(Self { folder: folders.cache.clone(), key: read_or_make_key(&folders.state.join("cache.key"))? })
     }
 
-    /// The compiled form of `component` for `engine`, if it is here and was written by us.
-    pub(crate) fn load(&self, engine: &Engine, component: &[u8]) -> Option<Vec<u8>> {
-        let path = self.path(engine, component);
+    /// The compiled form of `handler` for `engine`, if it is here and was written by us.
+    pub(crate) fn load(&self, engine: &Engine, handler: &[u8]) -> Option<Vec<u8>> {
+        let path = self.path(engine, handler);
         let mut bytes = Vec::new();
         File::open(&path).ok()?.read_to_end(&mut bytes).ok()?;
         let (mac, artefact) = bytes.split_at_checked(MAC_BYTES)?;
@@ -92,8 +94,8 @@ impl Cache {
     }
 
     /// Keeps an artefact for the next start. A cache that cannot be written costs only time.
-    pub(crate) fn store(&self, engine: &Engine, component: &[u8], artefact: &[u8]) {
-        let path = self.path(engine, component);
+    pub(crate) fn store(&self, engine: &Engine, handler: &[u8], artefact: &[u8]) {
+        let path = self.path(engine, handler);
         if let Err(error) = self.write(&path, artefact) {
             tracing::warn!(file = %path.display(), %error, "a compiled handler could not be cached");
         }
@@ -126,7 +128,7 @@ impl Cache {
         written
     }
 
-    fn path(&self, engine: &Engine, component: &[u8]) -> PathBuf {
+    fn path(&self, engine: &Engine, handler: &[u8]) -> PathBuf {
         struct Fingerprint(blake3::Hasher);
         impl Hasher for Fingerprint {
             fn finish(&self) -> u64 {
@@ -136,10 +138,10 @@ impl Cache {
                 self.0.update(bytes);
             }
         }
-        let mut fingerprint = Fingerprint(blake3::Hasher::new());
+        let mut fingerprint = Fingerprint(blake3::Hasher::new_derive_key(CONTENT));
         // wasmtime's version and every setting of the engine that its code depends on.
         engine.precompile_compatibility_hash().hash(&mut fingerprint);
-        fingerprint.0.update(blake3::hash(component).as_bytes());
+        fingerprint.0.update(blake3::hash(handler).as_bytes());
         self.folder.join(format!("{}.compiled", fingerprint.0.finalize().to_hex()))
     }
 

@@ -40,7 +40,7 @@ fn encode() -> anyhow::Result<Vec<u8>> {
 mod tests {
     #[test]
     fn the_embedded_handler_is_a_component_of_the_world() {
-        let exports = crate::handler::exports(&super::component()).expect("a component");
-        assert!(exports.iter().any(|name| name == crate::handler::HANDLER_INTERFACE), "{exports:?}");
+        let exports = crate::compiler::component::exports(&super::component()).expect("a component");
+        assert!(exports.iter().any(|name| name == crate::load_error::HANDLER_INTERFACE), "{exports:?}");
     }
 }

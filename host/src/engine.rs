@@ -29,7 +29,8 @@ pub(crate) enum MemoryClass {
 }
 
 impl MemoryClass {
-    const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
+    /// From small to large.
+    pub(crate) const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
 
     pub(crate) fn max_memory_bytes(self) -> usize {
         match self {
@@ -45,6 +46,32 @@ impl MemoryClass {
             .into_iter()
             .find(|class| limits.max_memory_bytes <= class.max_memory_bytes())
             .unwrap_or(Self::Large)
+    }
+
+    /// All that compiled code depends on, the same wherever it is compiled; without a pool.
+    pub(crate) fn code_config(self) -> Config {
+        let mut config = Config::new();
+        config
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            .cranelift_opt_level(OptLevel::Speed)
+            .memory_reservation(self.max_memory_bytes() as u64)
+            .max_wasm_stack(MAX_WASM_STACK)
+            .async_stack_size(FIBER_STACK);
+        config
+    }
+
+    /// An engine that runs such code, with room for so many instances. Reserves address space.
+    pub(crate) fn pooling_engine(self, slots: u32, table_elements: u32) -> wasmtime::Result<Engine> {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(slots)
+            .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT))
+            .total_memories(slots)
+            .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
+            .total_stacks(slots)
+            .table_elements(table_elements as usize)
+            .max_memory_size(self.max_memory_bytes());
+        Engine::new(self.code_config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
     }
 }
 
@@ -96,24 +123,7 @@ impl Slot {
 
 impl EngineClass {
     fn new(memory: MemoryClass, slots: u32, table_elements: u32) -> wasmtime::Result<Self> {
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(slots)
-            .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT))
-            .total_memories(slots)
-            .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
-            .total_stacks(slots)
-            .table_elements(table_elements as usize)
-            .max_memory_size(memory.max_memory_bytes());
-        let mut config = Config::new();
-        config
-            .concurrency_support(false)
-            .epoch_interruption(true)
-            .cranelift_opt_level(OptLevel::Speed)
-            .memory_reservation(memory.max_memory_bytes() as u64)
-            .max_wasm_stack(MAX_WASM_STACK)
-            .async_stack_size(FIBER_STACK)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let engine = Engine::new(&config)?;
+        let engine = memory.pooling_engine(slots, table_elements)?;
         meter::start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker)?;

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use wit_component::DecodedWasm;
-use wit_parser::{Resolve, WorldItem, WorldKey};
-
-use crate::handler::{HANDLER_INTERFACE, HandlerSource, LoadError, componentize};
+use crate::compiler::{Compiler, Form};
+use crate::handler::{HandlerSource, LoadError};
+use crate::load_error::HANDLER_INTERFACE;
 
 /// See the module. Its `Display` is what `waterspout check` prints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,38 +51,21 @@ const OFFERS: [(&str, Offer); 16] = [
 ];
 
 impl Inspection {
-    /// Looks at a handler without compiling it.
+    /// Looks at a handler without compiling it, in the compiler's process. Blocks.
     ///
     /// # Errors
     /// It is no WebAssembly, or cannot be made a component; see [`LoadError`].
-    pub fn of(source: &HandlerSource) -> Result<Self, LoadError> {
-        let bytes = source.read()?;
-        let component = componentize(&bytes)?;
-        let form = match bytes.get(..8) {
-            Some([b'\0', b'a', b's', b'm', 1, 0, 0, 0]) => "core module",
-            Some([b'\0', b'a', b's', b'm', ..]) => "component",
-            _ => "WebAssembly text",
-        };
-        let decoded =
-            wit_component::decode(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let DecodedWasm::Component(resolve, world) = decoded else {
-            return Err(LoadError::NotWasm(" (it is a WIT package in binary form)"));
-        };
-        let world = &resolve.worlds[world];
-        let names = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| -> Vec<String> {
-            items
-                .filter(|(_, item)| !matches!(item, WorldItem::Type { .. }))
-                .map(|(key, _)| name(&resolve, key))
-                .collect()
-        };
+    pub fn of(source: &HandlerSource, compiler: &Compiler) -> Result<Self, LoadError> {
+        let described = compiler.describe(&source.read(compiler.max_component_bytes())?)?;
         Ok(Self {
-            form,
-            bytes: component.len(),
-            exports: names(&mut world.exports.iter()),
-            imports: names(&mut world.imports.iter())
-                .into_iter()
-                .map(|name| (name.clone(), offer(&name)))
-                .collect(),
+            form: match described.form {
+                Form::Component => "component",
+                Form::CoreModule => "core module",
+                Form::Text => "WebAssembly text",
+            },
+            bytes: usize::try_from(described.bytes).unwrap_or(usize::MAX),
+            exports: described.exports,
+            imports: described.imports.into_iter().map(|name| (name.clone(), offer(&name))).collect(),
         })
     }
 
@@ -96,10 +78,6 @@ impl Inspection {
             (false, _) => None,
         }
     }
-}
-
-fn name(resolve: &Resolve, key: &WorldKey) -> String {
-    resolve.name_world_key(key)
 }
 
 fn offer(import: &str) -> Offer {
@@ -138,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_embedded_echo_is_of_the_plain_world_and_misses_nothing() {
-        let inspection = Inspection::of(&HandlerSource::Echo).expect("a component");
+        let inspection = Inspection::of(&HandlerSource::Echo, &Compiler::InProcess).expect("a component");
         assert_eq!(inspection.world(), Some("waterspout:websocket/websocket-app@0.1.0"));
         assert!(inspection.imports.iter().all(|(_, offer)| *offer != Offer::Missing), "{inspection}");
     }
@@ -146,7 +124,8 @@ mod tests {
     #[test]
     fn an_import_of_nobodys_is_shown_as_missing() {
         let text = r#"(component (import "acme:db/store@1.0.0" (instance)))"#;
-        let inspection = Inspection::of(&HandlerSource::Bytes(text.into())).expect("a component");
+        let inspection =
+            Inspection::of(&HandlerSource::Bytes(text.into()), &Compiler::InProcess).expect("a component");
         assert_eq!(inspection.world(), None);
         assert_eq!(inspection.imports, [("acme:db/store@1.0.0".to_owned(), Offer::Missing)]);
         assert!(inspection.to_string().contains("MISSING"));

@@ -15,7 +15,7 @@
 //! - data: `units`, `clock`, `machine`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
-//! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
+//! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`]: who is let in, and HTTP
 //! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
@@ -29,6 +29,7 @@ pub mod client;
 pub mod client_handler;
 mod clock;
 pub mod close;
+pub mod compiler;
 pub mod compression;
 pub mod config;
 mod connection;
@@ -49,6 +50,7 @@ pub mod limits;
 mod link;
 pub mod listener;
 pub mod listening;
+mod load_error;
 mod machine;
 mod meter;
 mod outgoing;
@@ -73,6 +75,7 @@ mod wire;
 
 pub use admission::ServerOptions;
 pub use cache::CacheFolders;
+pub use compiler::{ChildCompiler, CompileLimits, Compiler};
 pub use config::Config;
 pub use destinations::Destinations;
 pub use engine::Shortage;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use waterspout::inspect::Inspection;
-use waterspout::{HandlerSource, Limits, Runtime, RuntimeOptions};
+use waterspout::{CompileLimits, HandlerSource, Limits, Runtime, RuntimeOptions};
 
 use super::progress::with_progress;
 
@@ -19,12 +19,14 @@ impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let source = HandlerSource::File(self.handler);
         let named = |error| anyhow::anyhow!("{source} {error}");
-        let inspection = Inspection::of(&source).map_err(named)?;
+        let compiler = super::compiler(CompileLimits::default())?;
+        let inspection =
+            with_progress(&source.to_string(), || Inspection::of(&source, &compiler)).map_err(named)?;
         super::say(&source);
         super::say(inspection.to_string().trim_end());
         let limits = Limits::default();
         // One instance: nothing is run here.
-        let options = RuntimeOptions { max_instances: 1, ..RuntimeOptions::default() };
+        let options = RuntimeOptions { max_instances: 1, compiler, ..RuntimeOptions::default() };
         let runtime =
             Runtime::new(&options, [&limits]).map_err(|error| super::Internal(format!("{error:#}")))?;
         with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;

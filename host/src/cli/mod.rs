@@ -5,11 +5,14 @@ mod connect;
 mod progress;
 mod serve;
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use waterspout::compiler::{WORKER_COMMAND, worker_main};
+use waterspout::{ChildCompiler, CompileLimits, Compiler};
 
 /// Runs WebSocket handlers that are WebAssembly components.
 ///
@@ -44,6 +47,12 @@ enum Command {
     Check(check::Check),
     /// Talk to a WebSocket server: lines in, messages out
     Connect(connect::Connect),
+    /// Compile one handler: the host's own use
+    #[command(name = WORKER_COMMAND, hide = true)]
+    CompileWorker {
+        #[arg(trailing_var_arg = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// An error whose cause is ours rather than the user's.
@@ -62,7 +71,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("waterspout: {error:#}");
             ExitCode::from(if error.is::<Internal>() { 2 } else { 1 })
@@ -70,14 +79,27 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
-    start_logging(&arguments)?;
-    match arguments.command {
-        Some(Command::Serve(serve)) => serve.run(),
-        Some(Command::Check(check)) => check.run(),
-        Some(Command::Connect(connect)) => connect.run(),
-        None => serve::Serve::default().run(),
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    // A compiler confines itself before it does anything else; its log is the host's.
+    if !matches!(arguments.command, Some(Command::CompileWorker { .. })) {
+        start_logging(&arguments)?;
     }
+    match arguments.command {
+        Some(Command::Serve(serve)) => serve.run()?,
+        Some(Command::Check(check)) => check.run()?,
+        Some(Command::Connect(connect)) => connect.run()?,
+        Some(Command::CompileWorker { arguments }) => return Ok(worker_main(arguments)),
+        None => serve::Serve::default().run()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// This program, started again for each handler.
+fn compiler(limits: CompileLimits) -> anyhow::Result<Compiler> {
+    ChildCompiler::of_this_program(limits).map(Compiler::Child).map_err(|error| {
+        Internal(format!("the system does not say which program this is, to start it for compiling: {error}"))
+            .into()
+    })
 }
 
 /// Writes a line for the user. Whoever closed the pipe does not want it: that is no error.

@@ -98,6 +98,7 @@ impl Serve {
         if self.no_cache {
             config.runtime.cache = None;
         }
+        config.runtime.compiler = super::compiler(config.compile.clone())?;
         Ok(config)
     }
 

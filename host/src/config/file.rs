@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::route::RouteTable;
 use super::tenant::TenantTable;
+use crate::compiler::CompileTable;
 use crate::limits::LimitsTable;
 use crate::listener::ListenAddress;
 use crate::proxies::{TrustedProxies, TrustedProxyError};
@@ -32,6 +33,8 @@ pub(super) struct FileTable {
     pub(super) max_instances: Option<u32>,
     pub(super) max_memory_bytes: Option<Limit<usize>>,
     pub(super) cache: Option<CacheValue>,
+    #[serde(default)]
+    pub(super) compile: CompileTable,
     #[serde(default)]
     pub(super) limits: LimitsTable,
     #[serde(default)]

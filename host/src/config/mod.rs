@@ -21,6 +21,7 @@ use self::mistake::{Mistake, explain, line_of, line_of_key, line_of_top_key};
 use self::route::{RouteDefaults, RouteTable};
 use crate::admission::ServerOptions;
 use crate::cache::CacheFolders;
+use crate::compiler::{CompileLimits, Compiler};
 use crate::destinations::Destinations;
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::handshake::Hosts;
@@ -42,6 +43,8 @@ pub struct Config {
     pub page: PageChoice,
     /// Engines and cache.
     pub runtime: RuntimeOptions,
+    /// What compiling one handler may use, for a program that has a [`ChildCompiler`](crate::ChildCompiler).
+    pub compile: CompileLimits,
     /// Accepting and ending.
     pub server: ServerOptions,
     /// The routes in the order in which they are tried, with their handlers.
@@ -117,6 +120,7 @@ impl Config {
             certificates: Vec::new(),
             page: PageChoice::Own,
             runtime: RuntimeOptions { cache: CacheFolders::of_user(), ..RuntimeOptions::default() },
+            compile: CompileLimits::default(),
             server: ServerOptions::default(),
             routes: vec![(Route { hosts, ..route }, handler)],
         }
@@ -249,6 +253,7 @@ impl Config {
             .find_map(|at| line_of_key(text, at, "hosts"));
             return Err(wrong(line, format!("in route `{}`: {message}", route.name)));
         }
+        let compile = table.compile.into_limits().map_err(|why| wrong(None, why.into()))?;
         let defaults = ServerOptions::default();
         Ok(Self {
             listeners,
@@ -273,7 +278,9 @@ impl Config {
                         Some(CacheFolders { cache, state })
                     }
                 },
+                compiler: Compiler::default(),
             },
+            compile,
             server: ServerOptions {
                 max_connections: table.max_connections.unwrap_or(defaults.max_connections),
                 max_connections_per_address: table

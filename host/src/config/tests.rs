@@ -212,7 +212,8 @@ fn the_documentation_has_every_key() {
     let certificate = format!("[[certificate]]\ncertificate = 'x'\nkey = 'x'\nnonsense = 1\n{ROUTE}");
     let tenant = format!("[tenant.acme]\nnonsense = 1\n{ROUTE}");
     let total = format!("[tenant.acme.total]\nnonsense = 1\n{ROUTE}");
-    let tables = [compression, listener, certificate, tenant, total];
+    let compile = format!("[compile]\nnonsense = 1\n{ROUTE}");
+    let tables = [compression, listener, certificate, tenant, total, compile];
     for text in ["nonsense = 1\n".to_owned(), format!("{ROUTE}nonsense = 1\n")].into_iter().chain(tables) {
         let error = mistake(&text);
         let (_, keys) = error.split_once("(there are: ").expect("the known keys");

@@ -8,7 +8,9 @@ use http::Request;
 use waterspout::client::ConnectOptions;
 use waterspout::client_handler::{HandledEnd, HandledError, connect_handler};
 use waterspout::limits::PongTimeout;
-use waterspout::{CacheFolders, HandlerSource, Limits, Pattern, Route, Runtime, RuntimeOptions};
+use waterspout::{
+    CacheFolders, CompileLimits, HandlerSource, Limits, Pattern, Route, Runtime, RuntimeOptions,
+};
 
 use super::super::Internal;
 use super::super::progress::with_progress;
@@ -21,8 +23,12 @@ pub(super) async fn run(
     options: ConnectOptions,
 ) -> anyhow::Result<Option<HandledEnd>> {
     let route = route(&file, &options);
-    let runtime =
-        RuntimeOptions { max_instances: 1, cache: CacheFolders::of_user(), ..RuntimeOptions::default() };
+    let runtime = RuntimeOptions {
+        max_instances: 1,
+        cache: CacheFolders::of_user(),
+        compiler: super::super::compiler(CompileLimits::default())?,
+        ..RuntimeOptions::default()
+    };
     let runtime = Runtime::new(&runtime, [&route.limits]).map_err(|error| Internal(format!("{error:#}")))?;
     let source = HandlerSource::File(file);
     let handler = with_progress(&source.to_string(), || runtime.load(&source, &route.limits))

@@ -1,0 +1,121 @@
+//! The compiler: whatever looks into a handler's bytes does so here, and, in the `waterspout` program, in a process of its own.
+//!
+//! Parsers and a code generator are large, and wasmtime's promises begin only when a guest runs: a component that a stranger has
+//! written may take them minutes, gigabytes, or over. So the bytes go by pipe to a child: the same program, started again, which
+//! has first given up files, network and all but the system calls of a computation, under bounds of time, memory and output.
+//! What comes back is compiled code and a few facts about it, or a refusal, read as a stranger's words.
+//!
+//! It refuses to be a judge of what the child compiled: code that it hands back runs with the host's rights once it is loaded. A
+//! child that was taken over could hand back bad code; what it cannot do is reach anything else by itself.
+//!
+//! - `component`: from bytes to a binary component, and what can be read off one
+//! - `limits`: [`CompileLimits`], and `[compile]` in a configuration file
+//! - `job`: what is asked and what is answered, and the work itself, in whichever process
+//! - `protocol`: both as bytes
+//! - `confinement`: what a child gives up before it reads
+//! - `process`: the host's side: start, pipes, bounds, refusals
+//! - `worker`: the child's side
+
+pub(crate) mod component;
+mod confinement;
+mod job;
+mod limits;
+mod process;
+mod protocol;
+#[cfg(target_os = "linux")]
+mod system_calls;
+mod worker;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub use limits::CompileLimits;
+pub(crate) use limits::CompileTable;
+pub use worker::{WORKER_COMMAND, worker_main};
+
+use self::job::{Answer, Job};
+pub(crate) use self::job::{Compiled, Description, Form};
+use crate::engine::MemoryClass;
+use crate::load_error::LoadError;
+
+/// Where handlers are compiled.
+#[derive(Debug, Clone, Default)]
+pub enum Compiler {
+    /// In this process, without bounds: for handlers that are trusted like the program itself. The library's default.
+    #[default]
+    InProcess,
+    /// In a child process for each handler, under bounds.
+    Child(ChildCompiler),
+}
+
+/// How a child is started that compiles one handler and ends.
+#[derive(Debug, Clone)]
+pub struct ChildCompiler {
+    /// A program that calls [`worker_main`] when its first arguments are `arguments`; of exactly this version of Waterspout.
+    pub program: PathBuf,
+    /// The arguments after which the worker's own come.
+    pub arguments: Vec<OsString>,
+    /// What it may use.
+    pub limits: CompileLimits,
+    /// Refuse to compile where the kernel cannot keep the child from files and network; otherwise that is a warning in the log.
+    /// Default: false.
+    pub require_confinement: bool,
+}
+
+impl ChildCompiler {
+    /// This program itself, which must answer to [`WORKER_COMMAND`].
+    ///
+    /// # Errors
+    /// The system does not say which file it is.
+    pub fn of_this_program(limits: CompileLimits) -> std::io::Result<Self> {
+        Ok(Self {
+            program: this_program()?,
+            arguments: vec![WORKER_COMMAND.into()],
+            limits,
+            require_confinement: false,
+        })
+    }
+}
+
+/// Linux's link leads to the very file that runs, also after an update has put another in its place.
+fn this_program() -> std::io::Result<PathBuf> {
+    let link = PathBuf::from("/proc/self/exe");
+    if cfg!(target_os = "linux") && link.exists() { Ok(link) } else { std::env::current_exe() }
+}
+
+impl Compiler {
+    /// Bytes that a handler may have; none if it does not matter.
+    pub(crate) fn max_component_bytes(&self) -> Option<usize> {
+        match self {
+            Self::InProcess => None,
+            Self::Child(child) => Some(child.limits.max_component_bytes),
+        }
+    }
+
+    /// Compiles a handler for an engine class. Blocks, for as long as `timeout` in a child.
+    pub(crate) fn compile(&self, class: MemoryClass, handler: &[u8]) -> Result<Compiled, LoadError> {
+        match self.answer(Job::Compile(class), handler)? {
+            Answer::Compiled(compiled) => Ok(compiled),
+            Answer::Described(_) => Err(of_another_question()),
+        }
+    }
+
+    /// Tells what a handler is, without compiling it. Blocks.
+    pub(crate) fn describe(&self, handler: &[u8]) -> Result<Description, LoadError> {
+        match self.answer(Job::Describe, handler)? {
+            Answer::Described(description) => Ok(description),
+            Answer::Compiled(_) => Err(of_another_question()),
+        }
+    }
+
+    fn answer(&self, job: Job, handler: &[u8]) -> Result<Answer, LoadError> {
+        match self {
+            Self::InProcess => job.run(handler),
+            Self::Child(child) => process::run(child, job, handler),
+        }
+    }
+}
+
+fn of_another_question() -> LoadError {
+    LoadError::CompilerFailed("the compiler answered another question".into())
+}
