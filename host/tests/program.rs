@@ -1,5 +1,6 @@
 //! The `waterspout` program, as a person or a script runs it: what it prints, what it serves, how it ends.
 
+mod compiling;
 mod connect;
 mod support;
 

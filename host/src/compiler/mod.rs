@@ -49,6 +49,26 @@ pub enum Compiler {
 }
 
 /// How a child is started that compiles one handler and ends.
+///
+/// The program starts itself again, and must answer to that before anything else:
+///
+/// ```no_run
+/// use std::process::ExitCode;
+/// use waterspout::compiler::{WORKER_COMMAND, worker_main};
+/// use waterspout::{ChildCompiler, CompileLimits, Compiler, RuntimeOptions};
+///
+/// fn main() -> ExitCode {
+///     let mut arguments = std::env::args_os().skip(1);
+///     if arguments.next().is_some_and(|first| first == WORKER_COMMAND) {
+///         return worker_main(arguments);
+///     }
+///     let child = ChildCompiler::of_this_program(CompileLimits::default()).expect("this program is a file");
+///     let options = RuntimeOptions { compiler: Compiler::Child(child), ..RuntimeOptions::default() };
+///     // ...
+/// #   let _ = options;
+///     ExitCode::SUCCESS
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ChildCompiler {
     /// A program that calls [`worker_main`] when its first arguments are `arguments`; of exactly this version of Waterspout.

@@ -1,7 +1,8 @@
 //! The host's side: a child for one handler, its pipes, its bounds, its end.
 //!
 //! One thread does it all and blocks: it feeds the handler, takes the answer and what the child complains of, each as far as the pipe
-//! has room, until the answer is there, a bound is reached or the child has gone. However it ends the child is killed and reaped.
+//! has room, until the answer is there, a bound is reached or the child has gone. However it ends the child is killed and reaped. On
+//! Linux a child also ends with the thread that started it: it is this one, which waits.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

@@ -107,7 +107,10 @@ pub(super) fn write_answer(to: &mut impl Write, confinement: Confinement, said: 
             to.write_all(compiled.as_bytes())?;
             return to.flush();
         }
-        Ok(Answer::Described(description)) => (kind::DESCRIBED, described(description)),
+        Ok(Answer::Described(description)) => match described(description) {
+            body if body.len() <= MAX_DESCRIPTION_BYTES => (kind::DESCRIBED, body),
+            _ => text(kind::COMPILE, "it imports and exports more than can be told"),
+        },
         Err(LoadError::NotWasm(why)) => text(kind::NOT_WASM, why),
         Err(LoadError::Text(mistake)) => text(kind::TEXT, mistake),
         Err(LoadError::CoreModule) => text(kind::CORE_MODULE, ""),
@@ -434,6 +437,14 @@ mod tests {
         }
         let invented = answer(&Err(LoadError::NotWasm(" (send money)")));
         assert!(read(&invented, 100).is_err());
+    }
+
+    #[test]
+    fn a_description_without_end_is_a_refusal() {
+        let names = vec!["x".repeat(1 << 20); 4];
+        let said = Ok(Answer::Described(Description { imports: names, ..a_description() }));
+        let (_, said) = read(&answer(&said), 100).expect("sound").expect("an answer");
+        assert!(said.expect_err("a refusal").to_string().contains("more than can be told"));
     }
 
     #[test]

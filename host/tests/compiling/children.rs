@@ -1,0 +1,138 @@
+//! Linux: what the system says of a compiler's process while it works, and that none stays.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use super::wasm;
+use crate::support::{Folder, PATIENCE};
+
+/// A host that is compiling what takes a minute. Killed when dropped.
+struct Host(Child);
+
+impl Host {
+    fn start(folder: &Folder) -> Self {
+        let handler = folder.write("handler.wasm", wasm::slow());
+        let mut command: Command = folder.command();
+        let child = command
+            .arg("serve")
+            .arg(handler)
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        Self(child)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+
+    /// The compiler, once it has confined itself.
+    fn compiler(&self) -> Pid {
+        until(|| {
+            let compiler = children_of(self.pid()).into_iter().next()?;
+            (status(compiler, "Seccomp").as_deref() == Some("2")).then_some(compiler)
+        })
+    }
+
+    /// Exit code and what it has said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        self.0.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+        (self.0.wait().expect("our child").code(), said)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Asks until there is an answer.
+fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(began.elapsed() < PATIENCE, "nothing after {PATIENCE:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Of `/proc/PID/status`.
+fn status(pid: Pid, field: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.map(|value| value.trim().to_owned())
+}
+
+fn children_of(parent: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").expect("Linux has it").flatten();
+    let pids = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(|pid| status(*pid, "PPid") == Some(parent.as_raw_nonzero().to_string())).collect()
+}
+
+/// Waits until a process has gone that is not our child.
+fn gone(pid: Pid, after: impl FnOnce()) {
+    let process = pidfd_open(pid, PidfdFlags::empty()).expect("it is there");
+    after();
+    let patience = Timespec::try_from(PATIENCE).expect("seconds");
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience)).expect("a descriptor");
+    assert_eq!(ended, 1, "it is still there after {PATIENCE:?}");
+}
+
+#[test]
+fn the_compiler_is_confined_while_it_works_and_gives_way_to_others() {
+    let folder = Folder::new();
+    let host = Host::start(&folder);
+    let compiler = host.compiler();
+    assert_eq!(status(compiler, "NoNewPrivs").as_deref(), Some("1"));
+    let number = compiler.as_raw_nonzero();
+    let limits = fs::read_to_string(format!("/proc/{number}/limits")).expect("readable");
+    let limit = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect("a limit");
+        line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(limit("Max data size"), ["2147483648", "2147483648"]);
+    assert_eq!(limit("Max file size"), ["0", "0"]);
+    assert_eq!(limit("Max core file size"), ["0", "0"]);
+    assert_eq!(limit("Max open files"), ["3", "3"]);
+    // The seventeenth field after the name: nice.
+    let stat = fs::read_to_string(format!("/proc/{number}/stat")).expect("readable");
+    let nice = stat.rsplit(") ").next().and_then(|fields| fields.split(' ').nth(16));
+    assert_eq!(nice, Some("10"), "{stat}");
+}
+
+#[test]
+fn however_the_host_ends_its_compiler_ends_with_it() {
+    for signal in [Signal::KILL, Signal::INT, Signal::TERM] {
+        let folder = Folder::new();
+        let host = Host::start(&folder);
+        gone(host.compiler(), || kill_process(host.pid(), signal).expect("it runs"));
+    }
+}
+
+#[test]
+fn a_compiler_that_is_killed_is_told_in_one_sentence_and_none_stays() {
+    let folder = Folder::new();
+    let host = Host::start(&folder);
+    let compiler = host.compiler();
+    gone(compiler, || kill_process(compiler, Signal::KILL).expect("it runs"));
+    let (code, said) = host.end();
+    assert_eq!(code, Some(1), "{said}");
+    let sentence = said.lines().last().expect("a sentence");
+    assert!(
+        sentence
+            .contains("handler.wasm cannot be compiled: the compiler failed: it gave no answer (signal: 9"),
+        "{said}"
+    );
+}
