@@ -115,34 +115,65 @@ mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::process::{Command, Stdio};
 
-    use super::super::confinement::{Allowance, Confinement, confine};
+    use super::*;
+    use crate::compiler::confinement::{Allowance, Confinement, confine};
 
-    /// Set in the process that confines itself: its filter would be the whole test binary's otherwise.
+    /// Set in a process that confines itself: its filter would be the whole test binary's otherwise.
     const CONFINED: &str = "WATERSPOUT_TEST_CONFINED";
 
-    #[test]
-    fn a_confined_process_computes_and_reaches_nothing() {
+    /// Runs `test` in a process of its own: the test of this name, started again.
+    fn alone(name: &str, test: impl FnOnce()) {
         if std::env::var_os(CONFINED).is_some() {
-            return try_everything();
+            return test();
         }
-        let name = "compiler::system_calls::tests::a_confined_process_computes_and_reaches_nothing";
-        let program = std::env::current_exe().expect("a test is a file");
-        let output = Command::new(program)
-            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        let output = Command::new(std::env::current_exe().expect("a test is a file"))
+            .args([
+                "--exact",
+                &format!("compiler::system_calls::tests::{name}"),
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(CONFINED, "yes")
             .stdin(Stdio::null())
             .output()
             .expect("the test starts again");
-        let said =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
         assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    const ALLOWANCE: Allowance = Allowance { memory_bytes: 256 << 20, cpu_seconds: 60 };
+
+    #[test]
+    fn a_confined_process_computes_and_reaches_nothing() {
+        alone("a_confined_process_computes_and_reaches_nothing", try_everything);
+    }
+
+    #[test]
+    fn where_the_filter_is_not_allowed_the_process_is_bounded_and_says_why() {
+        alone("where_the_filter_is_not_allowed_the_process_is_bounded_and_says_why", || {
+            // As a container may do.
+            let no_filters = SeccompFilter::new(
+                [(libc::SYS_seccomp, Vec::new())].into(),
+                SeccompAction::Allow,
+                SeccompAction::Errno(libc::EPERM as u32),
+                std::env::consts::ARCH.try_into().expect("a known machine"),
+            );
+            let no_filters: BpfProgram = no_filters.and_then(TryInto::try_into).expect("a filter");
+            apply_filter(&no_filters).expect("allowed here");
+            let (confinement, why) = confine(ALLOWANCE);
+            assert_eq!(confinement, Confinement::Bounded);
+            assert!(why.as_deref().is_some_and(|why| why.contains("seccomp")), "{why:?}");
+            // The bounds are there.
+            assert!(Vec::<u8>::new().try_reserve_exact(300 << 20).is_err());
+        });
     }
 
     fn try_everything() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("not confined yet");
         let mut file = std::fs::File::open("/proc/self/exe").expect("not confined yet");
         let (mut piped, mut pipe) = std::io::pipe().expect("not confined yet");
-        let (confinement, why) = confine(Allowance { memory_bytes: 256 << 20, cpu_seconds: 60 });
+        let (confinement, why) = confine(ALLOWANCE);
         assert_eq!((confinement, why), (Confinement::Full, None));
 
         let denied = |what: &str, error: Option<std::io::Error>| {
