@@ -81,7 +81,7 @@ pub use destinations::Destinations;
 pub use engine::Shortage;
 pub use handler::{Handler, HandlerSource, LoadError, Runtime, RuntimeOptions};
 pub use limits::{Limits, SlowConsumer, TenantLimits};
-pub use listener::{InheritedSockets, ListenAddress, Listener};
+pub use listener::{InheritedSockets, ListenAddress, Listener, Reserved};
 pub use listening::Server;
 pub use page::Page;
 pub use routes::{InstancePolicy, Pattern, Route};

@@ -13,7 +13,8 @@ use std::task::{Context, Poll, ready};
 use listenfd::ListenFd;
 use rustix::io::Errno;
 use rustix::net;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+use socket2::{Domain, SockAddr, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::tls::Certificates;
 
@@ -100,7 +101,7 @@ impl InheritedSockets {
         Self { sockets, names: names.split(':').map(str::to_owned).collect(), taken }
     }
 
-    fn take(&mut self, name: Option<&str>) -> io::Result<Bound> {
+    fn take(&mut self, name: Option<&str>) -> io::Result<Claim> {
         let wanted = |at: &usize| match name {
             None => !self.taken[*at],
             Some(name) => self.names.get(*at).is_some_and(|named| named == name) && !self.taken[*at],
@@ -121,8 +122,7 @@ impl InheritedSockets {
         self.taken[at] = true;
         if let Ok(Some(listener)) = self.sockets.take_unix_listener(at) {
             check_listens(&listener)?;
-            listener.set_nonblocking(true)?;
-            return Ok(Bound::Unix { listener: UnixListener::from_std(listener)?, _file: None });
+            return Ok(Claim::OpenUnix(listener));
         }
         let not_ours = || {
             io::Error::new(
@@ -132,8 +132,61 @@ impl InheritedSockets {
         };
         let listener = self.sockets.take_tcp_listener(at).ok().flatten().ok_or_else(not_ours)?;
         check_listens(&listener)?;
-        listener.set_nonblocking(true)?;
-        Ok(Bound::Tcp(TcpListener::from_std(listener)?))
+        Ok(Claim::OpenTcp(listener))
+    }
+}
+
+/// An address that this process has, and on which it does not listen yet: whatever a port needs of privileges is over, nobody can
+/// connect, and no runtime is needed.
+#[derive(Debug)]
+pub struct Reserved(Claim);
+
+#[derive(Debug)]
+enum Claim {
+    /// Bound.
+    Tcp(socket2::Socket),
+    /// Nothing at all: a Unix socket's file is made at once with listening, so that no other process takes it for a dead one's.
+    Unix {
+        path: PathBuf,
+        mode: Option<u32>,
+    },
+    /// Of systemd's, which listens already.
+    OpenTcp(std::net::TcpListener),
+    OpenUnix(std::os::unix::net::UnixListener),
+}
+
+impl Reserved {
+    /// Takes `address`. `mode` is that of a Unix socket's file; without it, what the umask leaves.
+    ///
+    /// # Errors
+    /// The address is in use or not ours; systemd gave none. A Unix socket is looked at no sooner than by [`listen`](Self::listen).
+    pub fn new(
+        address: &ListenAddress,
+        mode: Option<u32>,
+        inherited: &mut InheritedSockets,
+    ) -> io::Result<Self> {
+        Ok(Self(match address {
+            ListenAddress::Tcp(address) => Claim::Tcp(bind_tcp(*address)?),
+            ListenAddress::Unix(path) => Claim::Unix { path: path.clone(), mode },
+            ListenAddress::Systemd(name) => inherited.take(name.as_deref())?,
+        }))
+    }
+
+    /// Listens. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Another process was faster; a Unix socket's file is another program's, which answers, or no socket, or cannot be made.
+    pub fn listen(self) -> io::Result<Listener> {
+        let bound = match self.0 {
+            Claim::Tcp(socket) => {
+                socket.listen(BACKLOG)?;
+                Bound::tcp(socket.into())?
+            }
+            Claim::Unix { path, mode } => listen_unix(&path, mode)?,
+            Claim::OpenTcp(listener) => Bound::tcp(listener)?,
+            Claim::OpenUnix(listener) => Bound::unix(listener, None)?,
+        };
+        Ok(Listener { bound, expected: Expected::default() })
     }
 }
 
@@ -171,6 +224,18 @@ enum Bound {
     Unix { listener: UnixListener, _file: Option<SocketFile> },
 }
 
+impl Bound {
+    fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(TcpListener::from_std(listener)?))
+    }
+
+    fn unix(listener: std::os::unix::net::UnixListener, file: Option<SocketFile>) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Unix { listener: UnixListener::from_std(listener)?, _file: file })
+    }
+}
+
 /// A socket's file, which goes with it, unless it is another's by now.
 #[derive(Debug)]
 struct SocketFile {
@@ -203,7 +268,8 @@ pub(crate) enum Socket {
 }
 
 impl Listener {
-    /// Listens on `address`. `mode` is that of a Unix socket's file; without it, what the umask leaves.
+    /// Listens on `address`. `mode` is that of a Unix socket's file; without it, what the umask leaves. To be called within a tokio
+    /// runtime.
     ///
     /// # Errors
     /// The address is in use or not ours; a Unix socket's file is another program's, which answers, or no socket; systemd gave none.
@@ -212,12 +278,7 @@ impl Listener {
         mode: Option<u32>,
         inherited: &mut InheritedSockets,
     ) -> io::Result<Self> {
-        let bound = match address {
-            ListenAddress::Tcp(address) => Bound::Tcp(listen_tcp(*address)?),
-            ListenAddress::Unix(path) => listen_unix(path, mode)?,
-            ListenAddress::Systemd(name) => inherited.take(name.as_deref())?,
-        };
-        Ok(Self { bound, expected: Expected::default() })
+        Reserved::new(address, mode, inherited)?.listen()
     }
 
     /// TLS on this listener (HTTP/2 and HTTP/1.1), with these certificates.
@@ -265,27 +326,28 @@ impl Listener {
     }
 }
 
-/// Connections that wait to be accepted; what the standard library and tokio choose, too.
-const BACKLOG: u32 = 1024;
+/// Connections that wait to be accepted; what tokio chooses, too.
+const BACKLOG: i32 = 1024;
 
-fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+fn bind_tcp(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // The port can be had again at once, although connections of the process before still end.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 fn listen_unix(path: &Path, mode: Option<u32>) -> io::Result<Bound> {
     make_way(path)?;
-    let socket = UnixSocket::new_stream()?;
-    socket.bind(path)?;
-    let file = Some(SocketFile::new(path)?);
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::new(path)?;
     if let Some(mode) = mode {
         // Before anybody can connect.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     }
-    Ok(Bound::Unix { listener: socket.listen(BACKLOG)?, _file: file })
+    socket.listen(BACKLOG)?;
+    Bound::unix(socket.into(), Some(file))
 }
 
 /// Removes the socket's file of a process that has gone without doing so.
@@ -338,17 +400,32 @@ mod tests {
         assert!(!local("0.0.0.0:1") && !local("[::]:1") && !local("systemd"));
     }
 
-    #[tokio::test]
-    async fn a_socket_whose_owner_is_slow_to_accept_is_in_use_all_the_same() {
+    #[test]
+    fn a_socket_whose_owner_is_slow_to_accept_is_in_use_all_the_same() {
         let path = std::env::temp_dir().join(format!("waterspout-slow-{}.sock", std::process::id()));
-        let socket = UnixSocket::new_stream().expect("a socket");
-        socket.bind(&path).expect("bound");
-        let _listener = socket.listen(1).expect("listening");
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        socket.bind(&SockAddr::unix(&path).expect("a path")).expect("bound");
+        socket.listen(1).expect("listening");
         // Until its backlog is full, and one more.
         let answers: Vec<String> =
             (0..4).map(|_| make_way(&path).expect_err("it is in use").to_string()).collect();
         std::fs::remove_file(&path).expect("it is still there");
         assert!(answers.iter().all(|answer| answer.contains("another program answers")), "{answers:?}");
+    }
+
+    #[test]
+    fn nobody_can_connect_to_an_address_that_is_only_reserved() {
+        let address = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let Reserved(Claim::Tcp(socket)) =
+            Reserved::new(&address, None, &mut InheritedSockets::none()).expect("a free port")
+        else {
+            panic!("a TCP socket")
+        };
+        let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+        let error = std::net::TcpStream::connect(address).expect_err("not open yet");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        socket.listen(BACKLOG).expect("ours");
+        std::net::TcpStream::connect(address).expect("open");
     }
 
     #[test]
