@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::OFlags;
 use wasmtime::Engine;
 
 /// A folder of compiled handlers.
@@ -31,6 +32,25 @@ pub struct CacheFolders {
 }
 
 impl CacheFolders {
+    /// What a service that root starts has: `waterspout` in `$XDG_CACHE_HOME` and `$XDG_STATE_HOME`, else in `/var/cache` and
+    /// `/var/lib`.
+    pub fn of_service() -> Self {
+        let folder = |variable: &str, else_in: &str| {
+            let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+            named.unwrap_or_else(|| else_in.into()).join("waterspout")
+        };
+        Self { cache: folder("XDG_CACHE_HOME", "/var/cache"), state: folder("XDG_STATE_HOME", "/var/lib") }
+    }
+
+    /// Makes the folders where they are missing; for another user (by number, with group), if root asks.
+    ///
+    /// # Errors
+    /// One cannot be made, belongs to somebody else, or others may write to it.
+    pub fn make(&self, for_user: Option<(u32, u32)>) -> io::Result<()> {
+        private_folder(&self.cache, for_user)?;
+        private_folder(&self.state, for_user)
+    }
+
     /// `waterspout` in the user's cache and state folders (XDG base directories); none if the environment names neither.
     pub fn of_user() -> Option<Self> {
         let folder = |variable: &str, below_home: &str| {
@@ -69,8 +89,7 @@ impl Cache {
     /// # Errors
     /// A folder cannot be made, belongs to somebody else, or others may write to it.
     pub(crate) fn open(folders: &CacheFolders) -> io::Result<Self> {
-        private_folder(&folders.cache)?;
-        private_folder(&folders.state)?;
+        folders.make(None)?;
         Ok(Self { folder: folders.cache.clone(), key: read_or_make_key(&folders.state.join("cache.key"))? })
     }
 
@@ -154,21 +173,37 @@ impl Cache {
     }
 }
 
-fn private_folder(path: &Path) -> io::Result<()> {
+fn private_folder(path: &Path, for_user: Option<(u32, u32)>) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
     match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+        Ok(()) => {
+            if let Some((user, group)) = for_user {
+                // By descriptor: nobody can put a link in its place meanwhile.
+                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let folder = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+                std::os::unix::fs::fchown(folder, Some(user), Some(group))?;
+            }
+        }
     }
-    let metadata = fs::symlink_metadata(path)?;
-    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-    if !metadata.is_dir() || !ours || metadata.mode() & 0o077 != 0 {
-        return Err(io::Error::other(format!(
-            "{} must be a folder that belongs to this user alone; `chmod 700` it or remove it",
-            path.display()
-        )));
+    // A link is good if what it leads to is: so has systemd the folders of a `DynamicUser`.
+    let metadata = fs::metadata(path)?;
+    let owner = for_user.map_or_else(|| rustix::process::geteuid().as_raw(), |(user, _)| user);
+    if !metadata.is_dir() || metadata.uid() != owner || metadata.mode() & 0o077 != 0 {
+        let path = path.display();
+        return Err(io::Error::other(match for_user {
+            None => {
+                format!(
+                    "{path} must be a folder that belongs to this user alone; `chmod 700` it or remove it"
+                )
+            }
+            Some((user, group)) => format!(
+                "{path} must be a folder that belongs to user {user} alone: `chown -R {user}:{group}` and `chmod 700` it, or remove it"
+            ),
+        }));
     }
     Ok(())
 }
@@ -279,6 +314,20 @@ mod tests {
         cache.trim(SystemTime::now() + KEPT_UNUSED * 2);
         assert!(cache.load(&engine, b"component").is_none());
         assert!(stranger.exists(), "a file that is not the cache's was removed");
+    }
+
+    #[test]
+    fn a_folder_may_be_a_link_to_one_of_ours() {
+        let (folder, elsewhere) = (Folder::new(), Folder::new());
+        elsewhere.open();
+        fs::create_dir_all(&folder.0).expect("writable");
+        std::os::unix::fs::symlink(elsewhere.folders().cache, folder.folders().cache).expect("writable");
+        let engine = Engine::default();
+        folder.open().store(&engine, b"component", b"artefact");
+        assert!(folder.open().load(&engine, b"component").is_some());
+        let shared = elsewhere.folders().cache;
+        fs::set_permissions(shared, fs::Permissions::from_mode(0o777)).expect("ours");
+        Cache::open(&folder.folders()).expect_err("what the link leads to is everybody's");
     }
 
     #[test]
