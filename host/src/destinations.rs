@@ -44,6 +44,21 @@ impl Destinations {
             .map(Self)
     }
 
+    /// Whether nothing may be connected to.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether an entry is a name, which has to be resolved.
+    pub(crate) fn has_names(&self) -> bool {
+        self.0.iter().any(|listed| !matches!(listed.host, ListedHost::Address(_)))
+    }
+
+    /// The ports of all entries.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().map(|listed| listed.port)
+    }
+
     /// Whether a URL may name this host (of an IPv6 address without its brackets) and port.
     pub(crate) fn allow(&self, host: &str, port: u16) -> bool {
         match host.parse() {

@@ -18,7 +18,7 @@
 //! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`]: who is let in, and HTTP
-//! - [`config`]: the configuration file; [`inspect`]: what a component is, told to a person
+//! - [`config`]: the configuration file; [`sandbox`]: what the process may still do; [`inspect`]: what a component is, told to a person
 
 mod addresses;
 pub mod admission;
@@ -62,6 +62,7 @@ mod proxy_header;
 mod request;
 pub mod roots;
 pub mod routes;
+pub mod sandbox;
 mod seat;
 pub mod server;
 mod shutdown;
@@ -85,6 +86,7 @@ pub use listener::{InheritedSockets, ListenAddress, Listener, Reserved};
 pub use listening::Server;
 pub use page::Page;
 pub use routes::{InstancePolicy, Pattern, Route};
+pub use sandbox::Sandbox;
 pub use server::Application;
 pub use tenants::Tenant;
 pub use tls::{CertificateFiles, Certificates};

@@ -2,6 +2,8 @@
 
 mod compiling;
 mod connect;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod support;
 
 use std::fs;
@@ -720,6 +722,8 @@ fn help_mentions_every_command_and_every_flag() {
                 "--page",
                 "--no-page",
                 "--no-cache",
+                "--sandbox",
+                "--user",
                 "--log",
                 "--log-format",
                 "127.0.0.1:8888",

@@ -3,6 +3,7 @@
 mod check;
 mod connect;
 mod progress;
+mod sandbox;
 mod serve;
 
 use std::ffi::OsString;

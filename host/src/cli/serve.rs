@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, PageChoice};
+use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, ListenerConfig, PageChoice};
 use waterspout::handshake::{Hosts, Origins};
 use waterspout::{
     Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,
-    ListenAddress, Listener, Page, Pattern, Route, Runtime, Server,
+    ListenAddress, Listener, Page, Pattern, Reserved, Route, Runtime, Server,
 };
 
 use super::progress::with_progress;
@@ -58,12 +58,19 @@ pub(super) struct Serve {
     /// Do not keep compiled handlers between starts
     #[arg(long)]
     no_cache: bool,
+    /// Before it serves, give up every privilege and (Linux: Landlock) whatever the configuration does not need of files and ports;
+    /// see docs/deployment.md
+    #[arg(long)]
+    sandbox: bool,
+    /// Whom to become with --sandbox; needed, and only possible, as root
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
 }
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let file = self.config.clone();
-        let config = self.into_config()?;
+        let mut config = self.into_config()?;
         // Before there are threads, whose environment it is, too.
         let by_systemd = |address: &ListenAddress| matches!(address, ListenAddress::Systemd(_));
         let inherited = if config.listeners.iter().any(|listener| by_systemd(&listener.address)) {
@@ -71,6 +78,12 @@ impl Serve {
         } else {
             InheritedSockets::none()
         };
+        let mut addresses = Addresses::Free(inherited);
+        if config.sandbox {
+            // While we may: ports below 1024 are root's.
+            addresses = Addresses::Taken(addresses.take(&config.listeners)?);
+            super::sandbox::confine(&mut config, file.as_deref())?;
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             // A task that computes (a guest, a compressor) does so for a millisecond at a time: sockets are looked at between a few
             // of them, not after tokio's 61.
@@ -78,7 +91,7 @@ impl Serve {
             .enable_all()
             .build()
             .context("the system gives no threads")?;
-        let served = runtime.block_on(serve(config, inherited, file));
+        let served = runtime.block_on(serve(config, addresses, file));
         // What is still being compressed on a thread of its own is for nobody any more.
         runtime.shutdown_background();
         served
@@ -99,6 +112,15 @@ impl Serve {
             config.runtime.cache = None;
         }
         config.runtime.compiler = super::compiler(config.compile.clone())?;
+        config.sandbox |= self.sandbox;
+        if self.user.is_some() {
+            config.user = self.user;
+        }
+        if let (Some(user), false) = (&config.user, config.sandbox) {
+            anyhow::bail!(
+                "user `{user}` is whom the sandbox becomes: add `--sandbox`, or `sandbox = true` to the file"
+            );
+        }
         Ok(config)
     }
 
@@ -135,7 +157,27 @@ impl Serve {
     }
 }
 
-async fn serve(config: Config, mut inherited: InheritedSockets, file: Option<PathBuf>) -> anyhow::Result<()> {
+/// The addresses to listen on: taken when the handlers are known to be good, or, where privileges are given up, before.
+enum Addresses {
+    Free(InheritedSockets),
+    Taken(Vec<Reserved>),
+}
+
+impl Addresses {
+    fn take(self, listeners: &[ListenerConfig]) -> anyhow::Result<Vec<Reserved>> {
+        let mut inherited = match self {
+            Self::Free(inherited) => inherited,
+            Self::Taken(reserved) => return Ok(reserved),
+        };
+        let reserve = |listener: &ListenerConfig| {
+            Reserved::new(&listener.address, listener.mode, &mut inherited)
+                .with_context(|| format!("cannot listen on {}", listener.address))
+        };
+        listeners.iter().map(reserve).collect()
+    }
+}
+
+async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> anyhow::Result<()> {
     raise_descriptor_limit(config.server.max_connections);
     let in_file = |error: anyhow::Error| match &file {
         Some(file) => error.context(file.display().to_string()),
@@ -176,9 +218,10 @@ async fn serve(config: Config, mut inherited: InheritedSockets, file: Option<Pat
     let paths: Vec<String> = routes.iter().map(|(route, _)| route.pattern.as_str().to_owned()).collect();
     let has_page = page.is_some();
     let mut listeners = Vec::new();
-    for listener in config.listeners {
-        let mut bound = Listener::bind(&listener.address, listener.mode, &mut inherited)
-            .with_context(|| format!("cannot listen on {}", listener.address))?;
+    let reserved = addresses.take(&config.listeners)?;
+    for (listener, reserved) in config.listeners.into_iter().zip(reserved) {
+        let mut bound =
+            reserved.listen().with_context(|| format!("cannot listen on {}", listener.address))?;
         if let (true, Some(certificates)) = (listener.tls, &certificates) {
             bound = bound.with_tls(certificates.clone());
         }
@@ -306,7 +349,6 @@ fn raise_descriptor_limit(connections: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use waterspout::config::ListenerConfig;
 
     #[test]
     fn without_arguments_it_is_the_echo_on_loopback_with_a_page() {

@@ -36,6 +36,9 @@ pub(super) struct FileTable {
     #[serde(default)]
     pub(super) compile: CompileTable,
     #[serde(default)]
+    pub(super) sandbox: bool,
+    pub(super) user: Option<String>,
+    #[serde(default)]
     pub(super) limits: LimitsTable,
     #[serde(default)]
     pub(super) route: IndexMap<String, RouteTable>,

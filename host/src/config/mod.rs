@@ -49,6 +49,12 @@ pub struct Config {
     pub server: ServerOptions,
     /// The routes in the order in which they are tried, with their handlers.
     pub routes: Vec<(Route, HandlerSource)>,
+    /// The files that the routes' `connect-ca` named.
+    pub authorities: Vec<PathBuf>,
+    /// Whether the program confines itself before it serves; see [`crate::sandbox`].
+    pub sandbox: bool,
+    /// Whom it becomes then, if root starts it.
+    pub user: Option<String>,
 }
 
 /// One place to listen, and what is expected there before HTTP.
@@ -123,6 +129,9 @@ impl Config {
             compile: CompileLimits::default(),
             server: ServerOptions::default(),
             routes: vec![(Route { hosts, ..route }, handler)],
+            authorities: Vec::new(),
+            sandbox: false,
+            user: None,
         }
     }
 
@@ -214,6 +223,7 @@ impl Config {
         let defaults =
             RouteDefaults { tenant: Tenant::default(), hosts, connect: Destinations::default(), limits };
         let mut routes: Vec<(Route, HandlerSource)> = Vec::new();
+        let mut authorities = Vec::new();
         let mut add = |tables: IndexMap<String, RouteTable>, below: &str, defaults: &RouteDefaults| {
             for (name, route) in tables {
                 let at = format!("{below}route.{name}");
@@ -226,6 +236,7 @@ impl Config {
                     return Err(in_route(Mistake { key: "path", message }));
                 }
                 let handler = HandlerSource::File(folder.join(&route.handler));
+                authorities.extend(route.connect_ca.as_ref().map(|file| folder.join(file)));
                 routes.push((route.into_route(&name, defaults, folder).map_err(in_route)?, handler));
             }
             Ok(())
@@ -294,6 +305,9 @@ impl Config {
                 grace: table.grace.map_or(defaults.grace, |Written(grace)| grace),
             },
             routes,
+            authorities,
+            sandbox: table.sandbox,
+            user: table.user,
         })
     }
 }

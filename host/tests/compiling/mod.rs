@@ -165,7 +165,12 @@ fn child(limits: CompileLimits) -> ChildCompiler {
 }
 
 fn runtime(compiler: ChildCompiler, cache: Option<CacheFolders>) -> Runtime {
-    let options = RuntimeOptions { max_instances: 8, cache, compiler: Compiler::Child(compiler) };
+    let options = RuntimeOptions {
+        max_instances: 8,
+        cache,
+        compiler: Compiler::Child(compiler),
+        ..RuntimeOptions::default()
+    };
     Runtime::new(&options, [&Limits::default()]).expect("address space for eight instances")
 }
 

@@ -96,6 +96,7 @@ pub(crate) struct Program {
     pid: Pid,
     first: String,
     lines: Receiver<String>,
+    records: Receiver<String>,
     ended: Receiver<Ended>,
 }
 
@@ -121,7 +122,7 @@ impl Ended {
 
 /// A process whose output is read while it runs: lines of stdout as they come, and everything at its end. After `max_lines`
 /// its stdout is closed.
-fn spawn(command: &mut Command, max_lines: usize) -> (Pid, Receiver<String>, Receiver<Ended>) {
+fn spawn(command: &mut Command, max_lines: usize) -> Program {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -129,22 +130,33 @@ fn spawn(command: &mut Command, max_lines: usize) -> (Pid, Receiver<String>, Rec
         .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
     let pid = Pid::from_child(&child);
     let (line, lines) = channel();
+    let (record, records) = channel();
     let (end, ended) = channel();
     thread::spawn(move || {
-        let result = watch(&mut child, max_lines, |text| drop(line.send(text)));
+        let result =
+            watch(&mut child, max_lines, |text| drop(line.send(text)), move |text| drop(record.send(text)));
         // A test that does not wait for the end has gone.
         let _ = end.send(result);
     });
-    (pid, lines, ended)
+    Program { pid, first: String::new(), lines, records, ended }
 }
 
-fn watch(child: &mut Child, max_lines: usize, mut on_line: impl FnMut(String)) -> Ended {
+fn watch(
+    child: &mut Child,
+    max_lines: usize,
+    mut on_line: impl FnMut(String),
+    mut on_record: impl FnMut(String) + Send + 'static,
+) -> Ended {
     let stdout = BufReader::new(child.stdout.take().expect("piped"));
-    let mut stderr = child.stderr.take().expect("piped");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
     let errors = thread::spawn(move || {
-        let mut text = Vec::new();
-        stderr.read_to_end(&mut text).expect("a pipe can be read");
-        String::from_utf8(text).expect("stderr is UTF-8")
+        let mut text = String::new();
+        let mut from = 0;
+        while stderr.read_line(&mut text).expect("stderr is UTF-8") > 0 {
+            on_record(text[from..].to_owned());
+            from = text.len();
+        }
+        text
     });
     let mut all = String::new();
     for line in stdout.lines().take(max_lines) {
@@ -164,9 +176,9 @@ pub(crate) fn run(command: &mut Command) -> Ended {
 
 /// The same, but nobody reads more than so many lines of its stdout, as `head` does.
 pub(crate) fn run_for(command: &mut Command, max_lines: usize) -> Ended {
-    let (pid, _lines, ended) = spawn(command, max_lines);
-    ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-        let _ = kill_process(pid, Signal::KILL);
+    let program = spawn(command, max_lines);
+    program.ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let _ = kill_process(program.pid, Signal::KILL);
         panic!("{command:?} has not ended after {PATIENCE:?}")
     })
 }
@@ -179,8 +191,7 @@ impl Program {
 
     /// The same, but nobody reads more than so many lines of its stdout.
     pub(crate) fn start_for(command: &mut Command, max_lines: usize) -> Self {
-        let (pid, lines, ended) = spawn(command, max_lines);
-        let mut program = Self { pid, first: String::new(), lines, ended };
+        let mut program = spawn(command, max_lines);
         match program.lines.recv_timeout(PATIENCE) {
             Ok(line) => program.first = line,
             Err(RecvTimeoutError::Timeout) => panic!("{command:?} has said nothing after {PATIENCE:?}"),
@@ -201,11 +212,26 @@ impl Program {
         self.lines.recv_timeout(PATIENCE).expect("another line")
     }
 
+    /// The next line with this in it that it says on stderr.
+    pub(crate) fn record_with(&self, text: &str) -> String {
+        loop {
+            match self.records.recv_timeout(PATIENCE) {
+                Ok(record) if record.contains(text) => return record,
+                Ok(_) => {}
+                Err(error) => panic!("it does not say `{text}`: {error}"),
+            }
+        }
+    }
+
     /// Of `... ws://ADDRESS/...` or `wss://` in its first line.
     pub(crate) fn address(&self) -> SocketAddr {
         let line = &self.first;
         let address = line.split_once("://").and_then(|(_, rest)| rest.split('/').next());
         address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no address: {line}"))
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
