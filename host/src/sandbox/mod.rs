@@ -125,14 +125,6 @@ pub enum SandboxError {
     },
 }
 
-impl SandboxError {
-    /// Of what was tried.
-    fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let what = what.into();
-        move |error| Self::System { what, error }
-    }
-}
-
 /// What the runtime looks at: how many processors it may use and how many mappings; loaded objects when a program is executed.
 const OF_RUNTIME: &[&str] = &[
     "/proc/self",

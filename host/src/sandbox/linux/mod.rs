@@ -2,8 +2,10 @@
 
 mod user;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
@@ -18,6 +20,14 @@ pub use user::User;
 const FILES: ABI = ABI::V9;
 const SCOPES: ABI = ABI::V6;
 
+impl SandboxError {
+    /// Of what was tried.
+    fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::System { what, error }
+    }
+}
+
 pub(super) fn apply(sandbox: &Sandbox, user: Option<&User>) -> Result<Confinement, SandboxError> {
     match threads()? {
         1 => {}
@@ -31,11 +41,11 @@ pub(super) fn apply(sandbox: &Sandbox, user: Option<&User>) -> Result<Confinemen
     user::give_up_privileges(user)?;
     let refused = SandboxError::system("`no_new_privs` cannot be set");
     rustix::thread::set_no_new_privs(true).map_err(|error| refused(error.into()))?;
+    pin_own_folder()?;
     let alone = std::mem::take(&mut rules.alone);
     let paths = rules.paths.len();
-    let status = restrict(sandbox, rules).map_err(|error| {
-        SandboxError::system("Landlock's rules are not taken")(std::io::Error::other(error))
-    })?;
+    let status = restrict(sandbox, rules)
+        .map_err(|error| SandboxError::system("Landlock's rules are not taken")(io::Error::other(error)))?;
     let landlock = version(status.landlock).ok_or_else(|| no_landlock(status.landlock))?;
     Ok(Confinement { landlock, paths, missing: missing(landlock), alone })
 }
@@ -44,6 +54,15 @@ fn threads() -> Result<usize, SandboxError> {
     let tasks = fs::read_dir("/proc/self/task")
         .map_err(SandboxError::system("how many threads there are cannot be read from /proc/self/task"))?;
     Ok(tasks.count())
+}
+
+/// A rule is about an inode, and the kernel makes new ones for `/proc/PID` when it was short of memory, unless somebody has it open.
+fn pin_own_folder() -> Result<(), SandboxError> {
+    static OPEN: OnceLock<File> = OnceLock::new();
+    let folder = File::open("/proc/self").map_err(SandboxError::system("/proc/self cannot be opened"))?;
+    // If it is open already, that will do.
+    let _ = OPEN.set(folder);
+    Ok(())
 }
 
 #[derive(Default)]
@@ -66,7 +85,7 @@ impl Rules {
         let rights = if file.is_dir() { rights } else { rights & AccessFs::from_file(FILES) };
         let what = || format!("{} cannot be opened", path.display());
         let opened =
-            PathFd::new(path).map_err(|error| SandboxError::system(what())(std::io::Error::other(error)))?;
+            PathFd::new(path).map_err(|error| SandboxError::system(what())(io::Error::other(error)))?;
         self.paths.push((opened, rights));
         Ok(())
     }
