@@ -125,9 +125,10 @@ pub enum SandboxError {
     },
 }
 
-/// What the runtime looks at: how many processors it may use and how many mappings; loaded objects when a program is executed.
+/// What the runtime looks at: how many processors, mappings and bytes of memory it may use; loaded objects when a program is executed.
 const OF_RUNTIME: &[&str] = &[
     "/proc/self",
+    "/proc/meminfo",
     "/proc/sys/vm/max_map_count",
     "/proc/sys/vm/overcommit_memory",
     "/proc/sys/kernel/random",
