@@ -305,10 +305,47 @@ fn objects(maps: &str) -> BTreeSet<PathBuf> {
     mapped.collect()
 }
 
+/// The folders that every system has (Filesystem Hierarchy Standard 3.0, chapters 3 to 6), as far as everybody's things lie in them.
+const SHARED: &[&str] = &[
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/local/etc",
+    "/usr/local/share",
+    "/usr/share",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
+];
+
 /// Whether so many things lie in a folder that reading one file in it must not mean reading all.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "there is no sandbox to ask"))]
 fn is_shared(folder: &Path, home: Option<&Path>) -> bool {
-    folder.components().count() <= 2 || home == Some(folder)
+    home == Some(folder) || SHARED.iter().any(|shared| folder == Path::new(shared))
 }
 
 #[cfg(test)]
@@ -423,10 +460,10 @@ mod tests {
     #[test]
     fn folders_that_many_share_are_told_apart() {
         let home = Some(Path::new("/home/ann"));
-        for shared in ["/", "/etc", "/tmp", "/home/ann"] {
+        for shared in ["/", "/etc", "/tmp", "/var/tmp", "/home/ann"] {
             assert!(is_shared(Path::new(shared), home), "{shared}");
         }
-        for own in ["/etc/waterspout", "/home/ann/chat", "/home/ben"] {
+        for own in ["/etc/waterspout", "/home/ann/chat", "/certificates", "/srv/chat"] {
             assert!(!is_shared(Path::new(own), home), "{own}");
         }
     }
