@@ -116,6 +116,7 @@ fn a_confined_process_executes_its_own_program_and_no_other() {
     let folder = Folder::new();
     let attempts = ["execute=/proc/self/exe", "execute=/bin/true"].map(str::to_owned);
     assert_eq!(confined(&folder, &[], &attempts), ["done", REFUSED]);
+    assert_eq!(confined(&folder, &["read=/bin/true".into()], &attempts), ["done", REFUSED]);
     assert_eq!(confined(&folder, &["execute=/bin/true".into()], &attempts), ["done", "done"]);
 }
 
