@@ -245,6 +245,14 @@ fn a_tenants_routes_have_his_hosts_limits_and_destinations() {
 }
 
 #[test]
+fn files_that_the_routes_name_are_known_to_the_sandbox() {
+    let error = mistake(&format!("sandbox = true\nuser = 'nobody'\n{ROUTE}connect-ca = 'ca.pem'\n"));
+    assert!(error.contains("ca.pem"), "{error}");
+    let config = read(&format!("sandbox = true\nuser = 'nobody'\n{ROUTE}")).expect("valid");
+    assert!(config.sandbox && config.user.as_deref() == Some("nobody") && config.authorities.is_empty());
+}
+
+#[test]
 fn routes_without_a_tenant_are_bounded_by_the_server_alone() {
     let config = read(ROUTE).expect("valid");
     assert_eq!(config.routes[0].0.tenant, Tenant::default());
