@@ -19,7 +19,7 @@ impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let source = HandlerSource::File(self.handler);
         let named = |error| anyhow::anyhow!("{source} {error}");
-        let compiler = super::compiler(CompileLimits::default())?;
+        let compiler = super::compiler(CompileLimits::default(), false)?;
         let inspection =
             with_progress(&source.to_string(), || Inspection::of(&source, &compiler)).map_err(named)?;
         super::say(&source);

@@ -96,11 +96,13 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// This program, started again for each handler.
-fn compiler(limits: CompileLimits) -> anyhow::Result<Compiler> {
-    ChildCompiler::of_this_program(limits).map(Compiler::Child).map_err(|error| {
+///
+/// `sandboxed`: a system that cannot confine the compiler has it refuse.
+fn compiler(limits: CompileLimits, sandboxed: bool) -> anyhow::Result<Compiler> {
+    let compiler = ChildCompiler::of_this_program(limits).map_err(|error| {
         Internal(format!("the system does not say which program this is, to start it for compiling: {error}"))
-            .into()
-    })
+    })?;
+    Ok(Compiler::Child(ChildCompiler { require_confinement: sandboxed, ..compiler }))
 }
 
 /// Writes a line for the user. Whoever closed the pipe does not want it: that is no error.

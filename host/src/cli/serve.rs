@@ -111,8 +111,8 @@ impl Serve {
         if self.no_cache {
             config.runtime.cache = None;
         }
-        config.runtime.compiler = super::compiler(config.compile.clone())?;
         config.sandbox |= self.sandbox;
+        config.runtime.compiler = super::compiler(config.compile.clone(), config.sandbox)?;
         if self.user.is_some() {
             config.user = self.user;
         }

@@ -26,7 +26,7 @@ pub(super) async fn run(
     let runtime = RuntimeOptions {
         max_instances: 1,
         cache: CacheFolders::of_user(),
-        compiler: super::super::compiler(CompileLimits::default())?,
+        compiler: super::super::compiler(CompileLimits::default(), false)?,
         ..RuntimeOptions::default()
     };
     let runtime = Runtime::new(&runtime, [&route.limits]).map_err(|error| Internal(format!("{error:#}")))?;
