@@ -4,6 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::rate::Used;
 
 /// The other end: an address, or a process of this machine that came through a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,9 +116,63 @@ impl Drop for AddressPermit {
     }
 }
 
+/// How often each address does something: so many times a second, and as many at once after a silence.
+#[derive(Debug)]
+pub(crate) struct AddressRates {
+    per_second: f64,
+    used: Mutex<UsedByAddress>,
+}
+
+#[derive(Debug)]
+struct UsedByAddress {
+    by_address: HashMap<AddressKey, Used>,
+    /// When those were last forgotten who have been silent.
+    swept: Instant,
+}
+
+/// The address has used up what it has for now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooFast;
+
+/// How often the silent are forgotten.
+const SWEEP: Duration = Duration::from_secs(1);
+
+impl AddressRates {
+    pub(crate) fn new(per_second: u32) -> Self {
+        let used = UsedByAddress { by_address: HashMap::new(), swept: Instant::now() };
+        Self { per_second: per_second.into(), used: Mutex::new(used) }
+    }
+
+    pub(crate) fn note(&self, peer: Peer) -> Result<(), TooFast> {
+        let Some(key) = AddressKey::of(peer) else { return Ok(()) };
+        let now = Instant::now();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if now - used.swept >= SWEEP {
+            used.swept = now;
+            used.by_address.retain(|_, used| !used.is_forgotten(self.per_second, now));
+        }
+        let of_address = used.by_address.entry(key).or_insert_with(|| Used::nothing(now));
+        if of_address.take(1.0, self.per_second, now) { Ok(()) } else { Err(TooFast) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_has_so_many_a_second_and_no_more_after_a_long_silence() {
+        let rates = AddressRates::new(2);
+        let one = || rates.note(peer("192.0.2.1"));
+        assert_eq!((one(), one(), one()), (Ok(()), Ok(()), Err(TooFast)));
+        assert_eq!(rates.note(peer("192.0.2.2")), Ok(()), "another address has its own");
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert_eq!((one(), one()), (Ok(()), Err(TooFast)));
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!((one(), one(), one()), (Ok(()), Ok(()), Err(TooFast)));
+        assert_eq!(rates.used.lock().expect("no panic").by_address.len(), 1, "the silent are forgotten");
+        assert_eq!(rates.note(Peer::Unix), Ok(()));
+    }
 
     fn peer(address: &str) -> Peer {
         Peer::from(address.parse::<IpAddr>().expect("an address"))

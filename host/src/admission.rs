@@ -7,7 +7,7 @@ use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::addresses::{AddressPermit, AddressPermits, Peer, TooManyConnections};
+use crate::addresses::{AddressPermit, AddressPermits, AddressRates, Peer, TooFast, TooManyConnections};
 use crate::limits::{Reached, Scope};
 use crate::proxies::{Contradiction, TrustedProxies};
 
@@ -18,8 +18,11 @@ pub struct ServerOptions {
     /// WebSocket over HTTP/2 is one more connection, and is refused (503). Default: 10,000.
     pub max_connections: u32,
     /// WebSocket connections of one address: of one IPv4 address, or of an IPv6 network of 64 bits. Protects everybody else's share
-    /// of `max_connections`. One more is refused (429). Sockets on which no WebSocket is open are not counted, only bounded in time. Loopback and Unix sockets are not counted. Default: 1,000.
+    /// of `max_connections`. One more is refused (429). As many sockets may be open, whatever is asked on them; one more is closed at once. Loopback and Unix sockets are not counted. Default: 1,000.
     pub max_connections_per_address: u32,
+    /// WebSocket handshakes of one address in a second; as many may come at once after a silence. Protects the processors from those who open
+    /// and close as fast as they can. One more is refused (429). Loopback and Unix sockets are not counted. Default: 100.
+    pub max_handshakes_per_address: u32,
     /// From accepting a connection to the end of its first request's head, a PROXY header and TLS included; and as long for each
     /// later request. Protects `max_connections` from peers that say nothing. Then the connection is dropped. Default: 10 s.
     pub handshake_timeout: Duration,
@@ -34,6 +37,7 @@ impl Default for ServerOptions {
         Self {
             max_connections: 10_000,
             max_connections_per_address: 1_000,
+            max_handshakes_per_address: 100,
             handshake_timeout: Duration::from_secs(10),
             trusted_proxies: TrustedProxies::default(),
             grace: Duration::from_secs(10),
@@ -46,7 +50,11 @@ impl Default for ServerOptions {
 pub(crate) struct Admission {
     pub(crate) handshake_timeout: Duration,
     pub(crate) trusted_proxies: TrustedProxies,
+    /// WebSockets.
     addresses: Arc<AddressPermits>,
+    /// What they come on, and who asks for something else.
+    sockets: Arc<AddressPermits>,
+    handshakes: AddressRates,
     /// None where somebody else accepts, and counts.
     connections: Option<Arc<Semaphore>>,
 }
@@ -60,6 +68,8 @@ impl Admission {
             handshake_timeout: options.handshake_timeout.min(MAX_HANDSHAKE_TIMEOUT),
             trusted_proxies: options.trusted_proxies.clone(),
             addresses: AddressPermits::new(options.max_connections_per_address),
+            sockets: AddressPermits::new(options.max_connections_per_address),
+            handshakes: AddressRates::new(options.max_handshakes_per_address),
             connections,
         }
     }
@@ -94,6 +104,19 @@ impl Newcomer {
     /// One more connection of `client`'s address.
     pub(crate) fn address_permit(&self, client: Peer) -> Result<AddressPermit, TooManyConnections> {
         self.admission.addresses.take(client)
+    }
+
+    /// One more socket of `self.peer`'s, unless it is a proxy's, which has everybody's.
+    pub(crate) fn socket_permit(&self) -> Result<Option<AddressPermit>, TooManyConnections> {
+        if self.admission.trusted_proxies.trust(self.peer) {
+            return Ok(None);
+        }
+        self.admission.sockets.take(self.peer).map(Some)
+    }
+
+    /// One more handshake of `client`'s.
+    pub(crate) fn note_handshake(&self, client: Peer) -> Result<(), TooFast> {
+        self.admission.handshakes.note(client)
     }
 
     /// One more connection on a socket that is counted already.

@@ -1,5 +1,7 @@
 //! The HTTP answers of a handshake: the 101, the refusals, and what a handler answers instead.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -65,8 +67,9 @@ fn text_answer(status: StatusCode, body: String) -> HttpAnswer {
 
 pub(crate) fn refusal_answer(refusal: Refusal) -> HttpAnswer {
     let mut answer = text_answer(refusal.status, refusal.body);
-    if let Some((name, value)) = refusal.header {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    if let Some(header) = refusal.header {
+        let (name, value) = *header;
+        answer.headers_mut().insert(name, value);
     }
     answer
 }
@@ -94,6 +97,27 @@ pub(crate) fn too_many_connections() -> Refusal {
     Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many connections from this address.")
         .with_header(header::RETRY_AFTER, "5")
         .at(Reached { scope: Scope::Address, limit: "max-connections-per-address" })
+}
+
+/// More handshakes than `max-handshakes-per-address` in a second.
+pub(crate) fn too_many_handshakes() -> Refusal {
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many handshakes from this address.")
+        .with_header(header::RETRY_AFTER, "1")
+        .at(Reached { scope: Scope::Address, limit: "max-handshakes-per-address" })
+}
+
+/// The handler has failed for this address again and again.
+pub(crate) fn paused_address(left: Duration) -> Refusal {
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "The handler has failed too often for this address.")
+        .retry_after(left)
+        .at(Reached { scope: Scope::Address, limit: "traps" })
+}
+
+/// The handler cannot start.
+pub(crate) fn paused_start(left: Duration) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The handler cannot start.")
+        .retry_after(left)
+        .at(Reached { scope: Scope::Route, limit: "traps" })
 }
 
 /// A trusted proxy names two peers.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::Request as HttpRequest;
 
+use crate::addresses::Peer;
 use crate::client::{self, ClientTransport, ConnectError, ConnectOptions, Opened};
 use crate::close::{CloseCause, CloseFrame};
 use crate::compression::CompressionMemory;
@@ -130,7 +131,8 @@ async fn open(
         request: seen.clone(),
     };
     let link = &held.link;
-    let party = Party { link: link.clone(), outgoings: held.outgoings.clone(), handler: None };
+    let party =
+        Party { link: link.clone(), outgoings: held.outgoings.clone(), peer: Peer::Unix, handler: None };
     let mut seat = Seat::take(&Instances::new(endpoint), None, party).await?;
     seat.call(Call::Construct(seen)).await?;
     if let Answer::Prepared(Err(rejection)) = seat.call(Call::Prepare).await? {

@@ -8,6 +8,7 @@ use crate::compression::Budget;
 use crate::engine::Slot;
 use crate::handler::Handler;
 use crate::limits::{Reached, Scope};
+use crate::pauses::{AddressPauses, StartPause};
 use crate::processors::Processors;
 use crate::routes::Route;
 use crate::tenants::Tenancy;
@@ -20,12 +21,21 @@ pub(crate) struct Endpoint {
     pub(crate) handler: Handler,
     /// The route's `max-instances`.
     permits: Arc<Semaphore>,
+    pub(crate) start_pause: StartPause,
+    pub(crate) address_pauses: AddressPauses,
 }
 
 impl Endpoint {
     pub(crate) fn new(route: Arc<Route>, tenancy: Arc<Tenancy>, handler: Handler) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(route.limits.max_instances as usize));
-        Arc::new(Self { route, tenancy, handler, permits })
+        Arc::new(Self {
+            route,
+            tenancy,
+            handler,
+            permits,
+            start_pause: StartPause::default(),
+            address_pauses: AddressPauses::default(),
+        })
     }
 
     /// For a route that is alone with its handler.

@@ -4,6 +4,7 @@
 //! Statuses and bodies are Tornado's. Nothing here knows of routes, sockets or guests.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
@@ -19,7 +20,7 @@ pub struct Refusal {
     /// One sentence for a person; also the body.
     pub body: String,
     /// A header beside content-type and the like.
-    pub header: Option<(HeaderName, &'static str)>,
+    pub header: Option<Box<(HeaderName, HeaderValue)>>,
     /// The bound that was full, if that is why.
     pub(crate) reached: Option<Reached>,
 }
@@ -30,7 +31,14 @@ impl Refusal {
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, HeaderValue::from_static(value))));
+        self
+    }
+
+    /// When to come again: in whole seconds, at least one.
+    pub(crate) fn retry_after(mut self, pause: Duration) -> Self {
+        let seconds = pause.as_millis().div_ceil(1000).max(1);
+        self.header = Some(Box::new((header::RETRY_AFTER, HeaderValue::from(seconds as u64))));
         self
     }
 
@@ -567,7 +575,8 @@ mod tests {
         for headers in [with("sec-websocket-version", "12"), without("sec-websocket-version")] {
             let refusal = Upgrade::parse(&request(&headers)).expect_err("refused");
             assert_eq!(refusal.status, 426);
-            assert_eq!(refusal.header, Some((header::SEC_WEBSOCKET_VERSION, "7, 8, 13")));
+            let version = (header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("7, 8, 13"));
+            assert_eq!(refusal.header.as_deref(), Some(&version));
         }
         for version in ["7", "8"] {
             assert!(Upgrade::parse(&request(&with("sec-websocket-version", version))).is_ok());

@@ -4,6 +4,7 @@
 //! failed call it must be dropped: nothing is ever called again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
 use wasmtime::{PoolConcurrencyLimitError, Store};
@@ -15,12 +16,10 @@ use crate::endpoint::Endpoint;
 use crate::engine::{Slot, SlotPermits};
 use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::inbox::Arrival;
-use crate::link::Link;
 use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
 use crate::outgoing::ClientEvent;
 use crate::party::Party;
 use crate::request::Request;
-use crate::routes::Route;
 use crate::units::printable;
 
 /// What a connection asks its handler: the handshake's questions, then its events.
@@ -87,6 +86,18 @@ pub(crate) enum CallFailure {
     Exhausted,
 }
 
+impl CallFailure {
+    fn of(error: &wasmtime::Error) -> Self {
+        if error.is::<CpuExceeded>() || error.is::<WallExceeded>() {
+            Self::Deadline
+        } else if error.is::<PoolConcurrencyLimitError>() {
+            Self::Exhausted
+        } else {
+            Self::Trapped
+        }
+    }
+}
+
 impl From<CallFailure> for CloseCause {
     fn from(failure: CallFailure) -> Self {
         match failure {
@@ -102,15 +113,19 @@ pub(crate) struct Instance {
     store: Store<GuestState>,
     app: WebsocketApp,
     meter: Arc<Meter>,
-    route: Arc<Route>,
+    endpoint: Arc<Endpoint>,
     // After the store, which has the pool's room.
     _permits: SlotPermits,
 }
 
 impl Instance {
     /// Instantiates a handler, for one party's sake.
-    pub(crate) async fn new(endpoint: &Endpoint, slot: Slot, party: &Party) -> Result<Self, CallFailure> {
-        let Endpoint { route, handler, .. } = endpoint;
+    pub(crate) async fn new(
+        endpoint: &Arc<Endpoint>,
+        slot: Slot,
+        party: &Party,
+    ) -> Result<Self, CallFailure> {
+        let Endpoint { route, handler, .. } = &**endpoint;
         let limits = &route.limits;
         let meter = Arc::new(Meter::new(limits.cpu_per_event, limits.wall_per_event));
         let (permits, memory) = slot.into_parts();
@@ -125,9 +140,16 @@ impl Instance {
         match Metered::new(handler.pre.instantiate_async(&mut store), &meter).await {
             Ok(app) => {
                 store.data_mut().limiter.settle();
-                Ok(Self { store, app, meter, route: route.clone(), _permits: permits })
+                endpoint.start_pause.succeeded();
+                Ok(Self { store, app, meter, endpoint: endpoint.clone(), _permits: permits })
             }
-            Err(error) => Err(report(&error, route, &party.link, "instantiate")),
+            Err(error) => {
+                let failure = CallFailure::of(&error);
+                // Nothing of the peer's has been seen: it is the handler's own failure.
+                let pause = (failure != CallFailure::Exhausted).then(|| endpoint.start_pause.failed());
+                report(&error, failure, endpoint, party, "instantiate", pause);
+                Err(failure)
+            }
         }
     }
 
@@ -139,7 +161,13 @@ impl Instance {
         self.store.set_epoch_deadline(1);
         let name = call.name();
         let asked = ask(&mut self.store, &self.app, party, call);
-        Metered::new(asked, &self.meter).await.map_err(|error| report(&error, &self.route, &party.link, name))
+        Metered::new(asked, &self.meter).await.map_err(|error| {
+            let failure = CallFailure::of(&error);
+            // It may be the peer's doing, and must not be everybody's loss.
+            let pause = self.endpoint.address_pauses.failed(party.peer);
+            report(&error, failure, &self.endpoint, party, name, pause);
+            failure
+        })
     }
 }
 
@@ -207,25 +235,26 @@ async fn ask(
     Ok(Answer::Done)
 }
 
-/// Logs why a call failed, with the place in the guest where it did.
-fn report(error: &wasmtime::Error, route: &Route, link: &Link, call: &'static str) -> CallFailure {
-    let failure = if error.is::<CpuExceeded>() || error.is::<WallExceeded>() {
-        CallFailure::Deadline
-    } else if error.is::<PoolConcurrencyLimitError>() {
-        CallFailure::Exhausted
-    } else {
-        CallFailure::Trapped
-    };
+/// Logs why a call failed, with the place in the guest where it did, and the pause that begins.
+fn report(
+    error: &wasmtime::Error,
+    failure: CallFailure,
+    endpoint: &Endpoint,
+    party: &Party,
+    call: &'static str,
+    pause: Option<Duration>,
+) {
     let place = error.downcast_ref::<wasmtime::WasmBacktrace>().map(place).unwrap_or_default();
     tracing::warn!(
-        route = %route.name,
-        connection = %link.id(),
+        tenant = endpoint.tenancy.name,
+        route = %endpoint.route.name,
+        connection = %party.link.id(),
         call,
         cause = shown(error.root_cause().to_string().lines().next().unwrap_or_default()),
         at = shown(&place),
+        pause = pause.map(tracing::field::debug),
         "{failure}"
     );
-    failure
 }
 
 /// Names are the guest's own: escaped, and cut.

@@ -12,8 +12,8 @@
 //!
 //! In reading order; a module uses only modules above it.
 //!
-//! - data: `units`, `clock`, `machine`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
-//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `processors`, [`tenants`]: what connections and guests share
+//! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
+//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `pauses`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
@@ -56,9 +56,11 @@ mod meter;
 mod outgoing;
 pub mod page;
 mod party;
+mod pauses;
 mod processors;
 pub mod proxies;
 mod proxy_header;
+mod rate;
 mod request;
 pub mod roots;
 pub mod routes;

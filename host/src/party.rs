@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceAny;
 
+use crate::addresses::Peer;
 use crate::link::Link;
 use crate::outgoing::Outgoings;
 
@@ -12,6 +13,8 @@ use crate::outgoing::Outgoings;
 pub(crate) struct Party {
     pub(crate) link: Arc<Link>,
     pub(crate) outgoings: Arc<Outgoings>,
+    /// Who is at the other end.
+    pub(crate) peer: Peer,
     /// None before the constructor.
     pub(crate) handler: Option<ResourceAny>,
 }

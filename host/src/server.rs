@@ -11,8 +11,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::addresses::{AddressPermit, Peer};
 use crate::admission::{Admission, Newcomer};
 use crate::answers::{
-    HttpAnswer, failed, foreign_origin, full, healthz, internal_error, misdirected, refusal_answer,
-    rejection_answer, switching_protocols, too_many_connections, two_peers, unavailable,
+    HttpAnswer, failed, foreign_origin, full, healthz, internal_error, misdirected, paused_address,
+    paused_start, refusal_answer, rejection_answer, switching_protocols, too_many_connections,
+    too_many_handshakes, two_peers, unavailable,
 };
 use crate::client::Resolver;
 use crate::compression::{CompressionMemory, Deflate};
@@ -215,6 +216,10 @@ impl Application {
         if self.inner.open.is_draining() {
             return Err(unavailable("The server is going away."));
         }
+        newcomer.note_handshake(client).map_err(|_| too_many_handshakes())?;
+        if let Some(left) = service.endpoint.address_pauses.left(client) {
+            return Err(paused_address(left));
+        }
         let permits = Permits {
             _stream: match http.version() {
                 Version::HTTP_2 => newcomer.stream_permit().map_err(full)?,
@@ -269,6 +274,9 @@ impl Application {
         let Endpoint { route, tenancy, .. } = &**endpoint;
         let key =
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
+        if let Some(left) = endpoint.start_pause.left() {
+            return Err(paused_start(left));
+        }
         let on_upgrade = hyper::upgrade::on(&mut http);
         let (mut head, _) = http.into_parts();
         handshake::as_over_http1(&mut head);
@@ -284,7 +292,7 @@ impl Application {
             tenancy: tenancy.clone(),
             permits: Some(permits),
         };
-        let party = Party { link: link.clone(), outgoings, handler: None };
+        let party = Party { link: link.clone(), outgoings, peer: client, handler: None };
         let seat = Seat::take(instances, key.as_ref(), party).await;
         let mut seat = seat.map_err(|error| match error {
             SeatError::Full(reached) => {

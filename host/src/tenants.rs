@@ -1,12 +1,14 @@
 //! Whose routes they are. Tenants do not trust each other: what one uses up is its own, and what one does another does not notice.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::compression::Budget;
 use crate::limits::{Reached, Scope, TenantLimits};
 use crate::processors::{Account, Processors};
+use crate::rate::Used;
 use crate::topics::Topics;
 
 /// A tenant, as an operator writes him down. Routes with the same name are the same tenant's; the first one's limits count.
@@ -36,6 +38,8 @@ pub(crate) struct Tenancy {
     instances: Arc<Semaphore>,
     pub(crate) memory: Budget,
     pub(crate) account: Account,
+    /// `max-log-bytes-per-second`.
+    log: LogRate,
     /// Its topics are nobody else's.
     pub(crate) topics: Arc<Topics>,
 }
@@ -50,6 +54,7 @@ impl Tenancy {
             instances: Arc::new(Semaphore::new(total.max_instances as usize)),
             memory: memory.part(total.max_memory_bytes),
             account: processors.open_account(total.cpu_share),
+            log: LogRate::new(total.max_log_bytes_per_second),
             topics: Arc::default(),
         })
     }
@@ -66,8 +71,31 @@ impl Tenancy {
         self.instances.clone().try_acquire_owned().map_err(|_| reached)
     }
 
+    /// Whether so many bytes more of what guests print may be logged.
+    pub(crate) fn may_log(&self, bytes: usize) -> bool {
+        self.log.take(bytes)
+    }
+
     /// What is told where `memory` has no room: the server's is full, or the tenant's.
     pub(crate) fn out_of_memory(&self) -> Reached {
         Reached { scope: Scope::Tenant, limit: "max-memory-bytes" }
+    }
+}
+
+/// How much may be logged of what guests print.
+#[derive(Debug)]
+pub(crate) struct LogRate {
+    per_second: f64,
+    used: Mutex<Used>,
+}
+
+impl LogRate {
+    pub(crate) fn new(bytes_per_second: usize) -> Self {
+        Self { per_second: bytes_per_second as f64, used: Mutex::new(Used::nothing(Instant::now())) }
+    }
+
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.take(bytes as f64, self.per_second, Instant::now())
     }
 }

@@ -29,6 +29,27 @@ impl Guest {
         Self::Bytes(bytes.into())
     }
 
+    /// The host's embedded echo with its WebAssembly text changed: for what no compiler writes.
+    ///
+    /// # Panics
+    /// What comes out is no handler.
+    pub fn echo_changed(change: impl FnOnce(&str) -> String) -> Self {
+        let text = change(include_str!("../../host/src/echo.wat"));
+        let mut resolve = wit_parser::Resolve::default();
+        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+        let (package, _) = resolve.push_dir(&wit).expect("the interface");
+        let world = resolve.select_world(&[package], Some("websocket-app")).expect("the world");
+        let mut module = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
+        wit_component::embed_component_metadata(
+            &mut module,
+            &resolve,
+            world,
+            wit_component::StringEncoding::UTF8,
+        )
+        .expect("a module");
+        Self::Bytes(module)
+    }
+
     /// Where the host finds it.
     ///
     /// # Panics

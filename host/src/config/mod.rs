@@ -165,9 +165,11 @@ impl Config {
                 ),
             )
         })?;
+        let unlimited = |limit: &Option<Limit<u32>>| limit.as_ref().map(|Limit(count)| *count);
         for (key, value) in [
             ("max-connections", table.max_connections),
-            ("max-connections-per-address", table.max_connections_per_address),
+            ("max-connections-per-address", unlimited(&table.max_connections_per_address)),
+            ("max-handshakes-per-address", unlimited(&table.max_handshakes_per_address)),
             ("max-instances", table.max_instances),
         ] {
             if value == Some(0) {
@@ -294,9 +296,10 @@ impl Config {
             compile,
             server: ServerOptions {
                 max_connections: table.max_connections.unwrap_or(defaults.max_connections),
-                max_connections_per_address: table
-                    .max_connections_per_address
+                max_connections_per_address: unlimited(&table.max_connections_per_address)
                     .unwrap_or(defaults.max_connections_per_address),
+                max_handshakes_per_address: unlimited(&table.max_handshakes_per_address)
+                    .unwrap_or(defaults.max_handshakes_per_address),
                 handshake_timeout: handshake_timeout.unwrap_or(defaults.handshake_timeout),
                 trusted_proxies: table
                     .trusted_proxies

@@ -53,7 +53,7 @@ impl GuestState {
     /// `memory` is what the instance may begin with.
     pub(crate) fn new(endpoint: &Endpoint, memory: Reservation, meter: Arc<Meter>) -> Self {
         let (route, tenancy) = (endpoint.route.clone(), endpoint.tenancy.clone());
-        let speaker = Arc::new(Speaker::new(route.clone()));
+        let speaker = Arc::new(Speaker::new(endpoint));
         let mut table = ResourceTable::new();
         // WASI keeps up to a few entries behind one handle; handles themselves are counted by wasmtime.
         table.set_max_capacity(4 * route.limits.max_handles as usize);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -9,19 +10,35 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
+use crate::endpoint::Endpoint;
 use crate::link::Link;
 use crate::routes::Route;
+use crate::tenants::{LogRate, Tenancy};
 use crate::units::printable;
 
 /// Who a record of this instance is about.
 pub(super) struct Speaker {
     route: Arc<Route>,
+    tenancy: Arc<Tenancy>,
     link: Mutex<Option<Arc<Link>>>,
+    /// `max-log-bytes-per-second`.
+    rate: LogRate,
+    /// Lines that were dropped since one was logged.
+    dropped: AtomicU64,
 }
 
+/// What a record takes beside its text: its time, names and ids. So that empty lines are not free.
+const RECORD_BYTES: usize = 100;
+
 impl Speaker {
-    pub(super) fn new(route: Arc<Route>) -> Self {
-        Self { route, link: Mutex::new(None) }
+    pub(super) fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            route: endpoint.route.clone(),
+            tenancy: endpoint.tenancy.clone(),
+            link: Mutex::new(None),
+            rate: LogRate::new(endpoint.route.limits.max_log_bytes_per_second),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// From now on records are about this connection.
@@ -30,17 +47,44 @@ impl Speaker {
     }
 
     fn log(&self, stream: Stream, line: &[u8], cut: bool) {
+        // First, so that a flood costs nothing else.
+        let bytes = RECORD_BYTES + line.len();
+        if !self.rate.take(bytes) || !self.tenancy.may_log(bytes) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.tell_dropped();
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let connection = link.as_ref().map_or("", |link| link.id());
-        let route = self.route.name.as_str();
+        let (tenant, route) = (self.tenancy.name.as_str(), self.route.name.as_str());
         let mut text = printable(line);
         if cut {
             text.push_str(" ... (cut at `max-log-line-bytes`)");
         }
         match stream {
-            Stream::Stdout => tracing::info!(target: "guest", route, connection, "{text}"),
-            Stream::Stderr => tracing::warn!(target: "guest", route, connection, "{text}"),
+            Stream::Stdout => tracing::info!(target: "guest", tenant, route, connection, "{text}"),
+            Stream::Stderr => tracing::warn!(target: "guest", tenant, route, connection, "{text}"),
         }
+    }
+
+    fn tell_dropped(&self) {
+        let lines = self.dropped.swap(0, Ordering::Relaxed);
+        if lines > 0 {
+            let (tenant, route) = (self.tenancy.name.as_str(), self.route.name.as_str());
+            tracing::warn!(
+                tenant,
+                route,
+                lines,
+                "what the handler printed was dropped: `max-log-bytes-per-second`"
+            );
+        }
+    }
+}
+
+/// An instance that floods and ends is told of, too.
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        self.tell_dropped();
     }
 }
 

@@ -17,6 +17,7 @@ mod probe;
 mod protocol;
 mod proxies;
 mod servers;
+mod tenants;
 mod time;
 mod tls;
 mod tornado;
