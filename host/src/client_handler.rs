@@ -155,7 +155,7 @@ async fn open(
         return Err(error);
     }
     tracing::debug!(connection = %link.id(), route = %route.name, compressed, "open");
-    let connection = Connection::new(wire, link.clone(), held.outgoings.clone(), route.clone());
+    let connection = Connection::new(wire, link.clone(), held.outgoings.clone(), route.clone(), None);
     Ok((connection, seat, held))
 }
 

@@ -140,6 +140,12 @@ impl CloseCause {
         self.row().label
     }
 
+    /// The host wants nothing more of the peer's: what it still sends, or has sent and nobody has dealt with, is thrown away. Otherwise the
+    /// closing handshake is what ends it.
+    pub(crate) fn ends_at_once(self) -> bool {
+        !matches!(self, Self::PeerClosed | Self::HandlerClosed | Self::GoingAway)
+    }
+
     pub(crate) fn level(self) -> tracing::Level {
         self.row().level
     }

@@ -17,6 +17,7 @@ use crate::inbox::{Arrival, Inbox};
 use crate::instance::{Answer, Call, CallFailure};
 use crate::link::{Errand, Link};
 use crate::outgoing::Outgoings;
+use crate::permits::Permits;
 use crate::routes::Route;
 use crate::seat::Seat;
 use crate::socket::Socket;
@@ -38,6 +39,8 @@ pub(crate) struct Connection<S> {
     peers_turn: bool,
     inbox: Inbox,
     watch: Watch,
+    /// None once the socket is closed, even while the handler still deals with something.
+    permits: Option<Permits>,
 }
 
 /// What the loop does next.
@@ -54,10 +57,11 @@ impl<S: Socket> Connection<S> {
         link: Arc<Link>,
         outgoings: Arc<Outgoings>,
         route: Arc<Route>,
+        permits: Option<Permits>,
     ) -> Box<Self> {
         let watch = Watch::new(Timeouts::of(&route.limits));
         let (peers_turn, inbox) = (true, Inbox::default());
-        Box::new(Self { wire, link, outgoings, route, peers_turn, inbox, watch })
+        Box::new(Self { wire, link, outgoings, route, peers_turn, inbox, watch, permits })
     }
 
     /// Serves the connection from `open` to `on-close`. Returns how it ended.
@@ -72,7 +76,11 @@ impl<S: Socket> Connection<S> {
     /// `on-close` and the closing handshake.
     async fn finish(self: Box<Self>, mut seat: Seat, served: Result<Ended, CallFailure>) -> Ended {
         let timeout = self.route.limits.close_timeout;
-        let Self { wire, link, outgoings, .. } = *self;
+        let Self { wire, link, outgoings, permits, .. } = *self;
+        let finish = async |wire: Wire<S>, cause| {
+            wire.finish(cause, &link, timeout).await;
+            drop(permits);
+        };
         match served {
             Ok(ended) => {
                 link.refuse_writes();
@@ -83,13 +91,13 @@ impl<S: Socket> Connection<S> {
                         seat.give_back().await;
                     }
                 };
-                tokio::join!(wire.finish(ended.cause, &link, timeout), on_close);
+                tokio::join!(finish(wire, ended.cause), on_close);
                 ended
             }
             Err(failure) => {
                 drop(seat);
                 let cause = CloseCause::from(failure);
-                wire.finish(cause, &link, timeout).await;
+                finish(wire, cause).await;
                 Ended { cause, frame: None }
             }
         }
@@ -142,6 +150,12 @@ impl<S: Socket> Connection<S> {
     /// The next call; while there is none, everything that is to be written is written. The peer and the outgoing connections take
     /// turns; what each has brought comes in order.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        self.let_go();
+        if let Some(ended) = self.wire.ended()
+            && self.inbox.is_empty()
+        {
+            return Poll::Ready(Step::End(ended.clone()));
+        }
         if !std::mem::replace(&mut self.peers_turn, false)
             && let Poll::Ready(step) = self.poll_outgoings(cx)
         {
@@ -188,6 +202,18 @@ impl<S: Socket> Connection<S> {
         }
     }
 
+    /// Lets go of a peer that is gone, and of what a peer has sent that nobody is to be told of any more; true if there was a change.
+    fn let_go(&mut self) -> bool {
+        if self.wire.is_gone() {
+            self.permits = None;
+        }
+        let lets_go = self.wire.is_over() && self.wire.discard_arrivals();
+        if lets_go {
+            self.inbox.clear();
+        }
+        lets_go
+    }
+
     fn poll_outgoings(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         let (id, event) = ready!(self.outgoings.poll_event(cx));
         self.peers_turn = true;
@@ -210,14 +236,22 @@ impl<S: Socket> Connection<S> {
     /// What goes on while the handler waits or has yielded: reading ahead, pongs, writing, the peer's close.
     fn poll_background(&mut self, cx: &mut Context<'_>) {
         loop {
-            if !self.inbox.has_room() {
+            self.poll_socket(cx);
+            // What is thrown away is read on.
+            if !self.let_go() {
                 break;
             }
+        }
+    }
+
+    fn poll_socket(&mut self, cx: &mut Context<'_>) {
+        while self.inbox.has_room() {
             match self.wire.poll_read_ahead(cx, &self.link) {
                 Poll::Ready(Some(arrival)) => self.inbox.push(arrival),
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
+        self.wire.look_behind_close(cx, &self.link);
         let reads = self.inbox.has_room();
         if !reads && self.wire.is_broken() {
             // Nobody reads, which would tell.

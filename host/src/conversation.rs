@@ -160,12 +160,14 @@ impl Opening {
     async fn task<S: Socket>(self, socket: S, read_ahead: &[u8]) -> ConnectionTask {
         let Self { peer, seat, mut held, route, .. } = self;
         let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
-        let connection = Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone());
+        let connection = {
+            let permits = held.take_permits();
+            Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone(), permits)
+        };
         let tenancy = held.tenancy.clone();
         let life = async move {
-            let ended = connection.run(seat).await;
             // What was counted is free when the end is told.
-            held.free_permits();
+            let ended = connection.run(seat).await;
             log_end(&held.link, &route, peer, ended.cause);
             drop(held);
         };

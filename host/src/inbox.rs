@@ -57,6 +57,11 @@ impl Inbox {
         self.arrivals.is_empty()
     }
 
+    /// Nobody wants what is in it.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     pub(crate) fn push(&mut self, arrival: Arrival) {
         self.bytes += READ_AHEAD_ENTRY_BYTES + arrival.len();
         self.arrivals.push_back(arrival);

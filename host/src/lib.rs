@@ -13,7 +13,7 @@
 //! In reading order; a module uses only modules above it.
 //!
 //! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
-//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `pauses`, `processors`, [`tenants`]: what connections and guests share
+//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `permits`, `pauses`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
@@ -57,6 +57,7 @@ mod outgoing;
 pub mod page;
 mod party;
 mod pauses;
+mod permits;
 mod processors;
 pub mod proxies;
 mod proxy_header;

@@ -2,13 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode, Version, header};
-use hyper::Request as HttpRequest;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use tokio::sync::OwnedSemaphorePermit;
-
-use crate::addresses::{AddressPermit, Peer};
+use crate::addresses::Peer;
 use crate::admission::{Admission, Newcomer};
 use crate::answers::{
     HttpAnswer, failed, foreign_origin, full, healthz, internal_error, misdirected, paused_address,
@@ -25,6 +19,7 @@ use crate::link::{CONNECTION_BYTES, Link};
 use crate::outgoing::{Dialler, Outgoings};
 use crate::page::Page;
 use crate::party::Party;
+use crate::permits::Permits;
 use crate::processors::{Processors, Turns};
 use crate::request::Request;
 use crate::routes::{Captures, Route};
@@ -32,6 +27,10 @@ use crate::seat::{Seat, SeatError, Verdict};
 use crate::shutdown::{OpenConnection, OpenConnections};
 use crate::tenants::Tenancy;
 use crate::units::printable;
+use http::{Method, StatusCode, Version, header};
+use hyper::Request as HttpRequest;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 /// What a server serves: routes in the order in which they are tried, each with its handler, and perhaps a page. Cheap to
 /// clone; clones share everything.
@@ -102,17 +101,10 @@ pub(crate) struct Held {
     permits: Option<Permits>,
 }
 
-/// What counts one connection beside its socket.
-struct Permits {
-    _tenant: OwnedSemaphorePermit,
-    _address: AddressPermit,
-    _stream: Option<OwnedSemaphorePermit>,
-}
-
 impl Held {
-    /// The connection is over: another may take its place.
-    pub(crate) fn free_permits(&mut self) {
-        self.permits.take();
+    /// For who knows when another connection may take its place.
+    pub(crate) fn take_permits(&mut self) -> Option<Permits> {
+        self.permits.take()
     }
 }
 

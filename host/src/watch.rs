@@ -166,7 +166,9 @@ impl Watch {
     fn deadlines<S: Socket>(&self, wire: &Wire<S>) -> [Option<Instant>; 5] {
         let Timeouts { ping_interval, pong_timeout, idle, life, write, close } = self.timeouts;
         if wire.ended().is_some() {
-            return [None; 5];
+            // What came before the peer's close is dealt with, but not for longer than it could have stayed.
+            let end = life.map(|life| self.opened + life).filter(|_| !wire.is_gone());
+            return [end, None, None, None, None];
         }
         if wire.awaits_close() {
             let patience = self.stuck_since.map(|since| since + close);
@@ -186,6 +188,12 @@ impl Watch {
     /// Does what is due; true if there was something that the connection's driver must look at.
     fn act<S: Socket>(&mut self, now: Instant, wire: &mut Wire<S>, link: &Link) -> bool {
         let deadlines = self.deadlines(wire).map(|deadline| deadline.is_some_and(|at| at <= now));
+        if wire.ended().is_some() {
+            if deadlines[0] {
+                wire.drop_peer(link, CloseCause::LifeTimeOver);
+            }
+            return deadlines[0];
+        }
         if wire.awaits_close() {
             if deadlines[0] {
                 wire.give_up(link);

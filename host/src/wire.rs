@@ -41,7 +41,8 @@ const MAX_CONTROL_BYTES: usize = 125;
 
 /// See the module.
 pub(crate) struct Wire<S> {
-    stream: WebSocketStream<S>,
+    /// None once the peer is gone: then the socket is closed, whoever still holds the connection.
+    stream: Option<WebSocketStream<S>>,
     role: Role,
     /// Taken from the link, not yet given to tungstenite.
     outgoing: VecDeque<Message>,
@@ -64,8 +65,10 @@ pub(crate) struct Wire<S> {
     /// See [`Late`].
     late: Option<Late>,
     ended: Option<Ended>,
-    /// Nothing can be written any more, and nobody would answer.
-    gone: bool,
+    /// Nobody wants what the peer still sends.
+    discards: bool,
+    /// The peer's side has been read to its end, behind its close frame.
+    read_to_end: bool,
 }
 
 /// The peer has closed, and what came before its close frame has not been dealt with. tungstenite sends nothing behind a peer's close
@@ -96,9 +99,10 @@ impl<S: Socket> Wire<S> {
             .max_write_buffer_size(WRITE_BUFFER + WRITE_SLACK + limits.max_queue_bytes)
             .max_message_size(Some(limits.max_message_bytes))
             .max_frame_size(Some(limits.max_message_bytes.max(MAX_CONTROL_BYTES)));
+        let stream =
+            WebSocketStream::from_partially_read(socket, read_ahead.to_vec(), role, Some(config)).await;
         Self {
-            stream: WebSocketStream::from_partially_read(socket, read_ahead.to_vec(), role, Some(config))
-                .await,
+            stream: Some(stream),
             role,
             outgoing: VecDeque::new(),
             fed: Unsent::default(),
@@ -112,7 +116,8 @@ impl<S: Socket> Wire<S> {
             close_sent: None,
             late: None,
             ended: None,
-            gone: false,
+            discards: false,
+            read_to_end: false,
         }
     }
 
@@ -123,7 +128,27 @@ impl<S: Socket> Wire<S> {
 
     /// A write has failed: nothing more will leave.
     pub(crate) fn is_broken(&self) -> bool {
-        self.broken || self.gone
+        self.broken
+    }
+
+    /// The peer is gone, and the socket closed: nothing can be written any more, and nobody would answer.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// Nobody is to be told any more of what the peer sends or has sent: it is gone, it broke the protocol, or the host has ended the
+    /// connection. What came before a close frame of the peer's own is dealt with, and so is what comes before its answer to the
+    /// handler's close, or to a server's that goes away.
+    pub(crate) fn is_over(&self) -> bool {
+        let asked_for = self.close_sent.or_else(|| self.closing.as_ref().map(Closing::cause));
+        self.is_gone()
+            || self.ended.as_ref().is_some_and(|ended| ended.frame.is_none())
+            || asked_for.is_some_and(CloseCause::ends_at_once)
+    }
+
+    /// From now on what the peer sends is thrown away, up to its end. True if it was not before.
+    pub(crate) fn discard_arrivals(&mut self) -> bool {
+        !std::mem::replace(&mut self.discards, true)
     }
 
     /// Our close frame is on its way, or waits behind what is queued; the peer's is awaited.
@@ -148,7 +173,7 @@ impl<S: Socket> Wire<S> {
 
     /// Bytes that have left, as they are on the wire: tells a slow peer from one that takes nothing.
     pub(crate) fn written_bytes(&self) -> u64 {
-        self.stream.get_ref().written_bytes()
+        self.stream.as_ref().map_or(0, |stream| stream.get_ref().written_bytes())
     }
 
     /// [`Wire::poll_read`] for who has not dealt with what came before: if the peer closes now, its answers still leave, unless the peer
@@ -170,7 +195,8 @@ impl<S: Socket> Wire<S> {
                 // A peer that pings and does not read: it is not read either.
                 ready!(self.poll_flush(cx, link));
             }
-            match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+            let Some(stream) = &mut self.stream else { break };
+            match ready!(Pin::new(stream).poll_next(cx)) {
                 Some(Ok(Message::Close(frame))) => {
                     // tungstenite has queued the answer.
                     self.needs_flush = true;
@@ -201,7 +227,9 @@ impl<S: Socket> Wire<S> {
                         Message::Pong(_) => self.pongs += 1,
                         _ => self.messages += 1,
                     }
-                    if let Some(arrival) = Arrival::of(message) {
+                    if !self.discards
+                        && let Some(arrival) = Arrival::of(message)
+                    {
                         return Poll::Ready(Some(arrival));
                     }
                 }
@@ -227,9 +255,11 @@ impl<S: Socket> Wire<S> {
         self.drop_peer(link, self.close_sent.or(asked_for).unwrap_or(CloseCause::Vanished));
     }
 
-    /// Ends without a close frame.
+    /// Ends without a close frame, and closes the socket.
     pub(crate) fn drop_peer(&mut self, link: &Link, cause: CloseCause) {
-        self.gone = true;
+        self.stream = None;
+        self.late = None;
+        self.broken = true;
         let ended = self.ended.take();
         let frame = ended.as_ref().and_then(|ended| ended.frame.clone());
         self.end(link, ended.map_or(cause, |ended| ended.cause), frame);
@@ -239,12 +269,37 @@ impl<S: Socket> Wire<S> {
         link.note_ended();
         // Behind the peer's close frame tungstenite sends nothing but its answer; to a peer that is gone nothing can be sent at all. Who
         // broke the protocol still gets the answers to what came before.
-        if self.gone || (frame.is_some() && self.late.is_none()) {
+        if self.is_gone() || (frame.is_some() && self.late.is_none()) {
             link.refuse_writes();
             link.discard_queue();
             self.outgoing.clear();
         }
         self.ended = Some(Ended { cause, frame });
+    }
+
+    /// For who deals with what came before the peer's close frame: whether the peer is still there for the answers. Who ends its own side
+    /// only (FIN) is; who resets the connection is gone.
+    pub(crate) fn look_behind_close(&mut self, cx: &mut Context<'_>, link: &Link) {
+        let Some(Ended { cause, frame: Some(_) }) = self.ended else { return };
+        if self.discards {
+            // There will be no answers: it ends here.
+            let ends = self.poll_write(cx, link).is_ready();
+            if ends
+                && let Some(stream) = &mut self.stream
+                && Pin::new(stream.get_mut()).poll_shutdown(cx).is_ready()
+            {
+                self.drop_peer(link, cause);
+            }
+            return;
+        }
+        if let Some(stream) = self.stream.as_mut().filter(|_| !self.read_to_end)
+            && let Poll::Ready(end) = poll_discard(Pin::new(stream.get_mut().counted_mut()), cx)
+        {
+            self.read_to_end = true;
+            if end.is_err() {
+                self.drop_peer(link, cause);
+            }
+        }
     }
 
     /// Writes what the link has and flushes; ready when nothing is left, or nothing can be written any more.
@@ -259,7 +314,7 @@ impl<S: Socket> Wire<S> {
         let taken = link.take(&mut self.outgoing);
         if let Some(nodelay) = taken.nodelay {
             // Only fails on a socket that is gone, which the next read tells.
-            let _ = self.stream.get_ref().set_nodelay(nodelay);
+            let _ = self.stream.as_ref().map(|stream| stream.get_ref().set_nodelay(nodelay));
         }
         if taken.closing.is_some() {
             self.closing = taken.closing;
@@ -295,7 +350,8 @@ impl<S: Socket> Wire<S> {
         if let Some(late) = &mut self.late {
             return late.add(message);
         }
-        let sent = Pin::new(&mut self.stream).start_send(message);
+        let Some(stream) = &mut self.stream else { return };
+        let sent = Pin::new(stream).start_send(message);
         // Any other error is a socket that is gone: reading tells, with the cause.
         debug_assert!(
             !matches!(sent, Err(tungstenite::Error::WriteBufferFull(_))),
@@ -317,10 +373,12 @@ impl<S: Socket> Wire<S> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<()> {
-        if !self.broken {
+        if !self.broken
+            && let Some(stream) = &mut self.stream
+        {
             let flushed = match &mut self.late {
-                None => Pin::new(&mut self.stream).poll_flush(cx).map(|flushed| flushed.is_ok()),
-                Some(late) => late.poll_flush(self.stream.get_mut(), cx).map(|flushed| flushed.is_ok()),
+                None => Pin::new(stream).poll_flush(cx).map(|flushed| flushed.is_ok()),
+                Some(late) => late.poll_flush(stream.get_mut(), cx).map(|flushed| flushed.is_ok()),
             };
             self.blocked = flushed.is_pending();
             // Nothing more will leave: for the queue it is the same as having left. Reading tells why.
@@ -338,9 +396,7 @@ impl<S: Socket> Wire<S> {
     /// takes in what is still on its way, so that the close frame is not lost to a reset. Takes at most `timeout`.
     pub(crate) async fn finish(mut self, cause: CloseCause, link: &Link, timeout: Duration) {
         let _ = tokio::time::timeout(timeout, async {
-            if self.gone {
-                return;
-            }
+            self.discard_arrivals();
             link.refuse_writes();
             std::future::poll_fn(|cx| self.poll_write(cx, link)).await;
             if cause.to_wire().is_some() {
@@ -357,17 +413,18 @@ impl<S: Socket> Wire<S> {
             self.needs_flush |= self.late.take().is_some();
             let answered = matches!(self.ended, Some(Ended { frame: Some(_), .. }));
             std::future::poll_fn(|cx| self.poll_write(cx, link)).await;
-            let socket = self.stream.get_mut();
+            let Some(stream) = &mut self.stream else { return };
+            let socket = stream.get_mut();
             if answered && self.role == Role::Client {
                 // It is the server that ends the connection (RFC 6455 section 7.1.1).
                 let transport = socket.counted_mut();
-                std::future::poll_fn(|cx| poll_discard(Pin::new(&mut *transport), cx)).await;
+                let _ = std::future::poll_fn(|cx| poll_discard(Pin::new(&mut *transport), cx)).await;
             }
             let _ = socket.shutdown().await;
             if !answered {
                 // Nobody interprets it any more: not through a layer that would.
                 let transport = socket.counted_mut();
-                std::future::poll_fn(|cx| poll_discard(Pin::new(&mut *transport), cx)).await;
+                let _ = std::future::poll_fn(|cx| poll_discard(Pin::new(&mut *transport), cx)).await;
             }
         })
         .await;
@@ -412,13 +469,13 @@ fn is_violation(frame: Option<&tungstenite::protocol::CloseFrame>) -> bool {
 }
 
 /// Reads and forgets until the peer stops.
-fn poll_discard<S: AsyncRead>(mut socket: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_discard<S: AsyncRead>(mut socket: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     let mut bytes = [0; 1024];
     loop {
         let mut buffer = ReadBuf::new(&mut bytes);
-        match ready!(socket.as_mut().poll_read(cx, &mut buffer)) {
-            Ok(()) if !buffer.filled().is_empty() => {}
-            _ => return Poll::Ready(()),
+        ready!(socket.as_mut().poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(()));
         }
     }
 }

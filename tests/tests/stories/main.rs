@@ -13,6 +13,7 @@ mod limits;
 mod listeners;
 mod messages;
 mod outgoing;
+mod outliving;
 mod probe;
 mod protocol;
 mod proxies;

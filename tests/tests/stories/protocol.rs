@@ -53,13 +53,13 @@ async fn reserved_bits_are_1002() {
 }
 
 #[tokio::test]
-async fn what_came_before_a_broken_frame_is_answered_even_if_the_handler_takes_its_time() {
+async fn what_is_being_handled_when_a_broken_frame_comes_is_answered_and_what_waits_is_nobodys() {
     let host = probe().start().await;
-    // Both are there while the handler waits with the first.
+    // All are there while the handler waits with the first.
     let mut raw = host.raw(&target("/websocket", &[("message", "sleep 50"), ("message", "echo")])).await;
     let broken = Frame::new(13, "").masked();
     raw.send_bytes(&[Frame::text("first").masked(), Frame::text("second").masked(), broken].concat()).await;
-    for text in ["ok", "first", "ok", "second"] {
+    for text in ["ok", "first"] {
         assert_eq!(raw.frame().await, Frame::text(text));
     }
     assert_eq!(raw.close_frame().await, (1002, "protocol error".into()));

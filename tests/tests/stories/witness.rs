@@ -25,7 +25,12 @@ pub(crate) fn target(path: &str, commands: &[(&str, &str)]) -> String {
 
 /// [`target`] under `/websocket`, for a handler whose calls a [`Witness`] is told of.
 pub(crate) fn reporting(commands: &[(&str, &str)]) -> String {
-    target("/websocket", &[&[("report", TOPIC)], commands].concat())
+    reporting_from("/websocket", commands)
+}
+
+/// The same under another path of the host.
+pub(crate) fn reporting_from(path: &str, commands: &[(&str, &str)]) -> String {
+    target(path, &[&[("report", TOPIC)], commands].concat())
 }
 
 const TOPIC: &str = "witness";
