@@ -37,6 +37,8 @@ pub(crate) struct Decoder {
     message: Message,
     /// Inflated, and not yet handed up.
     fragment: Output,
+    /// Messages are neither inflated nor handed up any more.
+    skips: bool,
 }
 
 /// Where in a frame we are.
@@ -48,6 +50,10 @@ enum Frame {
         remaining: u64,
     },
     Compressed(Payload),
+    /// A payload that nobody wants.
+    Skipped {
+        remaining: u64,
+    },
     /// Nothing is understood any more.
     Lost,
 }
@@ -87,6 +93,19 @@ impl Decoder {
             frame: Frame::Header,
             message: Message::None,
             fragment: Output::default(),
+            skips: false,
+        }
+    }
+
+    /// From now on messages are neither inflated nor handed up, only control frames; but for what is left of a plain frame that has begun.
+    pub(crate) fn skip_messages(&mut self) {
+        self.skips = true;
+        if let Frame::Compressed(payload) = &self.frame {
+            let remaining = payload.length - payload.read;
+            if payload.header.is_final {
+                self.message = Message::None;
+            }
+            self.frame = Frame::Skipped { remaining };
         }
     }
 
@@ -110,11 +129,18 @@ impl Decoder {
                     let Some(header) = header else { break };
                     self.on_header(header, output)?;
                 }
-                Frame::Verbatim { remaining: 0 } => self.frame = Frame::Header,
+                Frame::Verbatim { remaining: 0 } | Frame::Skipped { remaining: 0 } => {
+                    self.frame = Frame::Header
+                }
                 _ if rest.is_empty() => break,
                 Frame::Verbatim { remaining } => {
                     let taken = rest.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
                     output.push(&rest[..taken]);
+                    *remaining -= taken as u64;
+                    used += taken;
+                }
+                Frame::Skipped { remaining } => {
+                    let taken = rest.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
                     *remaining -= taken as u64;
                     used += taken;
                 }
@@ -145,6 +171,13 @@ impl Decoder {
                 return Ok(());
             }
         };
+        if self.skips && matches!(header.opcode, OpCode::Data(_)) {
+            // Continuations are still to be told from what is out of place.
+            self.message = if header.is_final { Message::None } else { Message::Plain };
+            self.header.clear();
+            self.frame = Frame::Skipped { remaining: length };
+            return Ok(());
+        }
         match header.opcode {
             OpCode::Data(Data::Continue) => {}
             OpCode::Data(opcode) if header.rsv1 => {
@@ -294,6 +327,27 @@ mod tests {
             while decoder.decode(&[*byte], &mut output)? == 0 {}
         }
         Ok(output.unread().to_vec())
+    }
+
+    #[test]
+    fn what_is_skipped_is_not_inflated_and_control_frames_pass() {
+        let ping = b"\x89\x01x";
+        let plain = b"\x82\x02ab";
+        for cut in 0..=HELLO_IN_FRAGMENTS.len() {
+            let mut decoder = client(&Settings::default());
+            let (before, behind) = HELLO_IN_FRAGMENTS.split_at(cut);
+            assert!(decoded(&mut decoder, before).is_ok(), "cut at {cut}");
+            decoder.skip_messages();
+            let mut output = decoded(&mut decoder, behind).expect("nothing is inflated");
+            // Nothing of what is not deflate matters.
+            for bytes in
+                [&[0xc1, 0x02, 0xff, 0xff][..], ping, plain, &[0x41, 0x01, 0xff], ping, &[0x80, 0x01, 0xff]]
+            {
+                output.extend(decoded(&mut decoder, bytes).expect("nothing is inflated"));
+            }
+            let passed = b"\x89\x01x\x89\x01x";
+            assert!(output.ends_with(passed) && !output.contains(&b'a'), "cut at {cut}: {output:x?}");
+        }
     }
 
     #[test]

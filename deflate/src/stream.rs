@@ -95,6 +95,12 @@ impl<S> DeflateStream<S> {
         self
     }
 
+    /// From now on messages are neither inflated nor handed up, only control frames: for who waits for the peer's close frame and wants
+    /// nothing else. Of a message that has begun the end never comes.
+    pub fn skip_messages(&mut self) {
+        self.decoder.skip_messages();
+    }
+
     /// The socket.
     pub fn get_ref(&self) -> &S {
         &self.socket

@@ -1,6 +1,8 @@
 //! How connections end. Every ending after the 101 is one [`CloseCause`], and one table maps it to the close frame that
 //! is sent, the level it is logged at, and the label it is counted under.
 
+use std::io;
+
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame as WireFrame, coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error as WireError, error::CapacityError, error::ProtocolError};
 use tungstenite_deflate::DeflateError;
@@ -56,6 +58,27 @@ fn wire_frame(code: u16, reason: impl Into<String>) -> WireFrame {
     WireFrame { code: CloseCode::from(code), reason: reason.into().into() }
 }
 
+/// Why a read fails although the socket is fine: the source of its [`io::Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReadRefused {
+    #[error("a message has more than `max-fragments` frames")]
+    TooManyFragments,
+    #[error("the tenant has no memory left to read a message into")]
+    NoMemory,
+}
+
+impl ReadRefused {
+    pub(crate) fn in_io_error(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl From<ReadRefused> for io::Error {
+    fn from(refused: ReadRefused) -> Self {
+        Self::new(io::ErrorKind::InvalidData, refused)
+    }
+}
+
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCause {
@@ -73,11 +96,11 @@ pub enum CloseCause {
     InvalidUtf8,
     /// The peer sent a compressed message that cannot be inflated.
     CorruptCompression,
-    /// The peer sent a message over `max-message-bytes`, inflated or not.
+    /// The peer sent a message over `max-message-bytes`, inflated or not, or one of more than `max-fragments` frames.
     MessageTooBig,
     /// The server is shutting down.
     GoingAway,
-    /// No instance could be had although its permit was: a pool is exhausted.
+    /// No instance could be had although its permit was: a pool is exhausted. Or the tenant has no memory for what the peer sends.
     Overloaded,
     /// A ping was not answered in time.
     PingTimeout,
@@ -157,14 +180,24 @@ impl CloseCause {
             WireError::Utf8(_) => Self::InvalidUtf8,
             WireError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Vanished,
             WireError::Protocol(_) | WireError::Capacity(_) => Self::ProtocolError,
-            WireError::Io(error) => match DeflateError::in_io_error(error) {
-                Some(DeflateError::MessageTooBig { .. }) => Self::MessageTooBig,
-                Some(DeflateError::Corrupt) => Self::CorruptCompression,
-                Some(DeflateError::OutOfMemory) => Self::Overloaded,
-                Some(_) => Self::ProtocolError,
-                None => Self::Vanished,
-            },
+            WireError::Io(error) => Self::from_io(error),
             _ => Self::Vanished,
+        }
+    }
+
+    fn from_io(error: &io::Error) -> Self {
+        if let Some(refused) = ReadRefused::in_io_error(error) {
+            return match refused {
+                ReadRefused::TooManyFragments => Self::MessageTooBig,
+                ReadRefused::NoMemory => Self::Overloaded,
+            };
+        }
+        match DeflateError::in_io_error(error) {
+            Some(DeflateError::MessageTooBig { .. }) => Self::MessageTooBig,
+            Some(DeflateError::Corrupt) => Self::CorruptCompression,
+            Some(DeflateError::OutOfMemory) => Self::Overloaded,
+            Some(_) => Self::ProtocolError,
+            None => Self::Vanished,
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Connection<S> {
     /// The last call was about an outgoing connection: the peer's turn.
     peers_turn: bool,
     inbox: Inbox,
+    /// Bytes of the message that the handler is dealing with.
+    in_hand: usize,
     watch: Watch,
     /// None once the socket is closed, even while the handler still deals with something.
     permits: Option<Permits>,
@@ -60,8 +62,8 @@ impl<S: Socket> Connection<S> {
         permits: Option<Permits>,
     ) -> Box<Self> {
         let watch = Watch::new(Timeouts::of(&route.limits));
-        let (peers_turn, inbox) = (true, Inbox::default());
-        Box::new(Self { wire, link, outgoings, route, peers_turn, inbox, watch, permits })
+        let (peers_turn, inbox, in_hand) = (true, Inbox::default(), 0);
+        Box::new(Self { wire, link, outgoings, route, peers_turn, inbox, in_hand, watch, permits })
     }
 
     /// Serves the connection from `open` to `on-close`. Returns how it ended.
@@ -122,9 +124,18 @@ impl<S: Socket> Connection<S> {
                 batch_began = Instant::now();
             }
             match step {
-                Step::Call(call) => self.deliver(seat, call).await?,
+                Step::Call(Call::Arrived(arrival)) => {
+                    self.in_hand = arrival.len();
+                    self.count_bytes();
+                    self.deliver(seat, Call::Arrived(arrival)).await?;
+                    self.in_hand = 0;
+                    self.count_bytes();
+                }
+                Step::Call(call) => {
+                    self.deliver(seat, call).await?;
+                }
                 Step::End(ended) => return Ok(ended),
-            };
+            }
             batch += 1;
             if batch == BATCH || (batch % 8 == 0 && batch_began.elapsed() >= BATCH_TIME) {
                 batch = 0;
@@ -138,7 +149,7 @@ impl<S: Socket> Connection<S> {
     async fn pause(&mut self, seat: &mut Seat) -> Result<(), CallFailure> {
         poll_fn(|cx| Poll::Ready(self.wire.poll_write(cx, &self.link).is_ready())).await;
         tokio::task::yield_now().await;
-        let reads = self.inbox.has_room();
+        let reads = self.reads();
         self.watch.check(&mut self.wire, &self.link, reads);
         let errand = poll_fn(|cx| Poll::Ready(self.link.next_errand(cx, Instant::now))).await;
         if let Some(call) = errand_call(&errand) {
@@ -193,13 +204,24 @@ impl<S: Socket> Connection<S> {
                 Errand::Writable => return Poll::Ready(Step::Call(Call::Writable)),
                 Errand::Timer(token) => return Poll::Ready(Step::Call(Call::Timer(token))),
                 Errand::Sleep(next_timer) => {
-                    ready!(self.watch.poll(cx, &mut self.wire, &self.link, true, next_timer));
+                    let reads = self.reads();
+                    ready!(self.watch.poll(cx, &mut self.wire, &self.link, reads, next_timer));
                     if let Some(ended) = self.wire.ended() {
                         return Poll::Ready(Step::End(ended.clone()));
                     }
                 }
             }
         }
+    }
+
+    /// Whether the peer is read. If it is not, its pong may lie among what it has sent.
+    fn reads(&self) -> bool {
+        self.inbox.has_room() && !self.wire.is_paused()
+    }
+
+    /// What is held of the peer's messages takes memory.
+    fn count_bytes(&mut self) {
+        self.wire.hold(self.inbox.bytes() + self.in_hand);
     }
 
     /// Lets go of a peer that is gone, and of what a peer has sent that nobody is to be told of any more; true if there was a change.
@@ -210,6 +232,7 @@ impl<S: Socket> Connection<S> {
         let lets_go = self.wire.is_over() && self.wire.discard_arrivals();
         if lets_go {
             self.inbox.clear();
+            self.count_bytes();
         }
         lets_go
     }
@@ -247,12 +270,15 @@ impl<S: Socket> Connection<S> {
     fn poll_socket(&mut self, cx: &mut Context<'_>) {
         while self.inbox.has_room() {
             match self.wire.poll_read_ahead(cx, &self.link) {
-                Poll::Ready(Some(arrival)) => self.inbox.push(arrival),
+                Poll::Ready(Some(arrival)) => {
+                    self.inbox.push(arrival);
+                    self.count_bytes();
+                }
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
         self.wire.look_behind_close(cx, &self.link);
-        let reads = self.inbox.has_room();
+        let reads = self.reads();
         if !reads && self.wire.is_broken() {
             // Nobody reads, which would tell.
             self.wire.give_up(&self.link);

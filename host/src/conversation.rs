@@ -17,6 +17,7 @@ use crate::addresses::Peer;
 use crate::admission::Newcomer;
 use crate::close::CloseCause;
 use crate::connection::Connection;
+use crate::intake::Gate;
 use crate::link::Link;
 use crate::processors::Turns;
 use crate::routes::Route;
@@ -150,7 +151,9 @@ impl Opening {
             connection = %self.held.link.id(), route = %self.route.name, peer = %self.peer,
             http = if self.http == Version::HTTP_2 { 2 } else { 1 }, compressed = self.deflate.is_some(), "open"
         );
-        let socket = Counted::new(transport);
+        let mut gate = Gate::new(&self.route.limits);
+        let read_ahead = gate.admit(read_ahead);
+        let socket = Counted::new(transport).with_gate(gate);
         match self.deflate.take() {
             None => self.task(socket, read_ahead).await,
             Some(deflate) => self.task(deflate.wrap(socket, read_ahead), &[]).await,
@@ -160,6 +163,7 @@ impl Opening {
     async fn task<S: Socket>(self, socket: S, read_ahead: &[u8]) -> ConnectionTask {
         let Self { peer, seat, mut held, route, .. } = self;
         let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
+        let wire = wire.with_memory(held.tenancy.memory.reserve(0).unwrap_or_default());
         let connection = {
             let permits = held.take_permits();
             Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone(), permits)

@@ -28,7 +28,8 @@ impl Arrival {
         }
     }
 
-    fn len(&self) -> usize {
+    /// Bytes of its payload.
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes.len(),
@@ -51,6 +52,11 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn has_room(&self) -> bool {
         self.bytes < READ_AHEAD_BYTES
+    }
+
+    /// What it holds, with what each arrival costs beside its payload.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {

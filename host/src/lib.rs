@@ -12,9 +12,9 @@
 //!
 //! In reading order; a module uses only modules above it.
 //!
-//! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
+//! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], `fragments`, `throttle`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `permits`, `pauses`, `processors`, [`tenants`]: what connections and guests share
-//! - connections: `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
+//! - connections: `intake`, `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`]: who is let in, and HTTP
@@ -38,6 +38,7 @@ pub mod destinations;
 mod echo;
 mod endpoint;
 mod engine;
+mod fragments;
 pub mod handler;
 pub mod handshake;
 mod http2;
@@ -46,6 +47,7 @@ mod inbox;
 pub mod inspect;
 mod instance;
 mod instances;
+mod intake;
 pub mod limits;
 mod link;
 pub mod listener;
@@ -71,6 +73,7 @@ pub mod server;
 mod shutdown;
 mod socket;
 pub mod tenants;
+mod throttle;
 pub mod tls;
 mod topics;
 mod units;

@@ -298,6 +298,15 @@ impl Limits {
         {
             return too_small(key, MIN_TIMEOUT.show());
         }
+        if self.max_fragments == 0 {
+            return too_small("max-fragments", "1".into());
+        }
+        if self.max_messages_per_second == 0 {
+            return too_small("max-messages-per-second", "1".into());
+        }
+        if self.max_bytes_per_second < MIN_BYTES_PER_SECOND {
+            return too_small("max-bytes-per-second", MIN_BYTES_PER_SECOND.show());
+        }
         if self.max_instances == 0 {
             return too_small("max-instances", "1".into());
         }
@@ -361,6 +370,8 @@ const MAX_TABLE_ELEMENTS: u32 = 10_000_000;
 pub(crate) const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// With less nobody would get compression.
 const MIN_COMPRESSION_BYTES: usize = tungstenite_deflate::DECOMPRESSOR_BYTES;
+/// A peer that is read more slowly cannot even answer a ping in time.
+const MIN_BYTES_PER_SECOND: usize = 256;
 /// Room for a few control frames: with less a queue is always full.
 const MIN_QUEUE_BYTES: usize = 1 << 10;
 /// All that a 32-bit memory can be.

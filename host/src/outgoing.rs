@@ -156,6 +156,7 @@ impl Dialler {
             subprotocols: dial.subprotocols,
             connect_timeout: dial.connect_timeout.unwrap_or(default.connect_timeout),
             max_message_bytes: dial.max_message_bytes.map_or(most, |bytes| bytes.min(most)),
+            max_fragments: limits.max_fragments,
             max_queue_bytes: limits.max_queue_bytes,
             close_timeout: limits.close_timeout,
             write_timeout: limits.write_timeout,

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tungstenite_deflate::DeflateStream;
 
+use crate::intake::Gate;
+
 /// A transport whose Nagle algorithm can be turned off, if it has one.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn set_nodelay(&self, value: bool) -> io::Result<()>;
@@ -61,16 +63,30 @@ impl Transport for tokio::io::DuplexStream {
     }
 }
 
-/// A transport that counts what leaves through it.
+/// A transport that counts what leaves through it, and bounds what comes in, if it has a gate.
 #[derive(Debug)]
 pub(crate) struct Counted<T> {
     transport: T,
     written_bytes: u64,
+    gate: Option<Gate>,
 }
 
 impl<T> Counted<T> {
     pub(crate) fn new(transport: T) -> Self {
-        Self { transport, written_bytes: 0 }
+        Self { transport, written_bytes: 0, gate: None }
+    }
+
+    pub(crate) fn with_gate(self, gate: Gate) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    pub(crate) fn gate(&mut self) -> Option<&mut Gate> {
+        self.gate.as_mut()
+    }
+
+    /// Whether nothing is read because there has been too much.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.gate.as_ref().is_some_and(Gate::is_paused)
     }
 
     pub(crate) fn transport(&self) -> &T {
@@ -89,7 +105,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_read(cx, buffer)
+        let Self { transport, gate, .. } = &mut *self;
+        match gate {
+            None => Pin::new(transport).poll_read(cx, buffer),
+            Some(gate) => gate.poll_read(transport, cx, buffer),
+        }
     }
 }
 
@@ -116,6 +136,9 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn counted(&self) -> &Counted<Self::Transport>;
 
     fn counted_mut(&mut self) -> &mut Counted<Self::Transport>;
+
+    /// Nobody wants the messages that still come: they need not be inflated.
+    fn skip_messages(&mut self) {}
 
     /// Bytes that have left.
     fn written_bytes(&self) -> u64 {
@@ -149,6 +172,10 @@ impl<T: Transport> Socket for DeflateStream<Counted<T>> {
 
     fn counted_mut(&mut self) -> &mut Counted<T> {
         self.get_mut()
+    }
+
+    fn skip_messages(&mut self) {
+        DeflateStream::skip_messages(self);
     }
 }
 
@@ -195,5 +222,9 @@ impl<T: Transport> Socket for BoxedSocket<T> {
 
     fn counted_mut(&mut self) -> &mut Counted<T> {
         self.0.counted_mut()
+    }
+
+    fn skip_messages(&mut self) {
+        self.0.skip_messages();
     }
 }

@@ -71,7 +71,8 @@ struct AwaitedPong {
     since: Instant,
     /// Pongs that had come before it.
     pongs: u64,
-    /// For some of the time nobody read: the pong may lie among what the peer sent.
+    /// For some of the time nobody read, because the handler was busy or the peer sent more than it may: the pong may lie among what it
+    /// sent.
     unread: bool,
 }
 

@@ -20,10 +20,14 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::close::{CloseCause, CloseFrame};
+use crate::compression::Reservation;
 use crate::inbox::Arrival;
+use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::link::{Closing, Link, Unsent};
 use crate::socket::Socket;
+use crate::throttle::Throttle;
+use crate::units::Unit;
 
 /// tungstenite's buffers. Its own defaults, 128 KiB each, made a native echo 3 times slower; the read buffer is there as long as
 /// the connection is.
@@ -34,6 +38,8 @@ const WRITE_SLACK: usize = 16 << 10;
 
 /// A frame's header (RFC 6455 section 5.2): two bytes, a length of eight, and a client's masking key.
 const MAX_HEADER_BYTES: usize = 14;
+/// A control frame's, without a mask.
+const MIN_HEADER_BYTES: usize = 2;
 /// Pongs that wait for a peer that does not read.
 const MAX_PONG_BYTES: usize = WRITE_SLACK / 2;
 /// The payload of a control frame (RFC 6455 section 5.5), which is no message.
@@ -42,7 +48,7 @@ const MAX_CONTROL_BYTES: usize = 125;
 /// See the module.
 pub(crate) struct Wire<S> {
     /// None once the peer is gone: then the socket is closed, whoever still holds the connection.
-    stream: Option<WebSocketStream<S>>,
+    stream: Option<WebSocketStream<Intake<S>>>,
     role: Role,
     /// Taken from the link, not yet given to tungstenite.
     outgoing: VecDeque<Message>,
@@ -59,6 +65,8 @@ pub(crate) struct Wire<S> {
     messages: u64,
     /// Pongs that have come.
     pongs: u64,
+    /// How many messages, pings and pongs may come.
+    pace: Throttle,
     /// Why we sent a close frame, or will when `outgoing` is empty.
     closing: Option<Closing>,
     close_sent: Option<CloseCause>,
@@ -99,8 +107,11 @@ impl<S: Socket> Wire<S> {
             .max_write_buffer_size(WRITE_BUFFER + WRITE_SLACK + limits.max_queue_bytes)
             .max_message_size(Some(limits.max_message_bytes))
             .max_frame_size(Some(limits.max_message_bytes.max(MAX_CONTROL_BYTES)));
+        let socket = Intake::new(socket, read_ahead.len(), Reservation::default());
         let stream =
             WebSocketStream::from_partially_read(socket, read_ahead.to_vec(), role, Some(config)).await;
+        let messages_per_second =
+            Some(limits.max_messages_per_second).filter(|count| *count != u32::unlimited());
         Self {
             stream: Some(stream),
             role,
@@ -112,6 +123,7 @@ impl<S: Socket> Wire<S> {
             pong_bytes: 0,
             messages: 0,
             pongs: 0,
+            pace: Throttle::new(messages_per_second.map_or(u64::MAX, u64::from)),
             closing: None,
             close_sent: None,
             late: None,
@@ -119,6 +131,27 @@ impl<S: Socket> Wire<S> {
             discards: false,
             read_to_end: false,
         }
+    }
+
+    /// What the peer's messages take of somebody's memory while they are put together and not dealt with; without this of nobody's.
+    pub(crate) fn with_memory(mut self, memory: Reservation) -> Self {
+        if let Some(stream) = &mut self.stream {
+            stream.get_mut().set_memory(memory);
+        }
+        self
+    }
+
+    /// So many bytes of what has arrived have not been dealt with.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        if let Some(stream) = &mut self.stream {
+            stream.get_mut().hold(bytes);
+        }
+    }
+
+    /// Nothing is read for a moment, because the peer has sent more than it may.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.pace.is_paused()
+            || self.stream.as_ref().is_some_and(|stream| stream.get_ref().socket().counted().is_paused())
     }
 
     /// The reading side has ended, and how.
@@ -148,7 +181,19 @@ impl<S: Socket> Wire<S> {
 
     /// From now on what the peer sends is thrown away, up to its end. True if it was not before.
     pub(crate) fn discard_arrivals(&mut self) -> bool {
-        !std::mem::replace(&mut self.discards, true)
+        if std::mem::replace(&mut self.discards, true) {
+            return false;
+        }
+        // Nobody is to be protected from it, and the peer's close is to be found.
+        self.pace.lift();
+        if let Some(stream) = &mut self.stream {
+            let socket = stream.get_mut().socket_mut();
+            socket.skip_messages();
+            if let Some(gate) = socket.counted_mut().gate() {
+                gate.lift();
+            }
+        }
+        true
     }
 
     /// Our close frame is on its way, or waits behind what is queued; the peer's is awaited.
@@ -173,7 +218,7 @@ impl<S: Socket> Wire<S> {
 
     /// Bytes that have left, as they are on the wire: tells a slow peer from one that takes nothing.
     pub(crate) fn written_bytes(&self) -> u64 {
-        self.stream.as_ref().map_or(0, |stream| stream.get_ref().written_bytes())
+        self.stream.as_ref().map_or(0, |stream| stream.get_ref().socket().written_bytes())
     }
 
     /// [`Wire::poll_read`] for who has not dealt with what came before: if the peer closes now, its answers still leave, unless the peer
@@ -195,8 +240,9 @@ impl<S: Socket> Wire<S> {
                 // A peer that pings and does not read: it is not read either.
                 ready!(self.poll_flush(cx, link));
             }
+            ready!(self.pace.poll(cx));
             let Some(stream) = &mut self.stream else { break };
-            match ready!(Pin::new(stream).poll_next(cx)) {
+            match ready!(Pin::new(&mut *stream).poll_next(cx)) {
                 Some(Ok(Message::Close(frame))) => {
                     // tungstenite has queued the answer.
                     self.needs_flush = true;
@@ -218,14 +264,23 @@ impl<S: Socket> Wire<S> {
                     }
                 }
                 Some(Ok(message)) => {
+                    self.pace.take(1);
+                    let intake = stream.get_mut();
                     match message {
                         Message::Ping(_) => {
+                            intake.not_of_a_message(MIN_HEADER_BYTES + message.len());
                             // tungstenite has queued the pong.
                             self.needs_flush = true;
                             self.pong_bytes += message.len() + MAX_HEADER_BYTES;
                         }
-                        Message::Pong(_) => self.pongs += 1,
-                        _ => self.messages += 1,
+                        Message::Pong(_) => {
+                            intake.not_of_a_message(MIN_HEADER_BYTES + message.len());
+                            self.pongs += 1;
+                        }
+                        _ => {
+                            intake.complete();
+                            self.messages += 1;
+                        }
                     }
                     if !self.discards
                         && let Some(arrival) = Arrival::of(message)
@@ -293,7 +348,7 @@ impl<S: Socket> Wire<S> {
             return;
         }
         if let Some(stream) = self.stream.as_mut().filter(|_| !self.read_to_end)
-            && let Poll::Ready(end) = poll_discard(Pin::new(stream.get_mut().counted_mut()), cx)
+            && let Poll::Ready(end) = poll_discard(Pin::new(stream.get_mut().socket_mut().counted_mut()), cx)
         {
             self.read_to_end = true;
             if end.is_err() {
@@ -314,7 +369,7 @@ impl<S: Socket> Wire<S> {
         let taken = link.take(&mut self.outgoing);
         if let Some(nodelay) = taken.nodelay {
             // Only fails on a socket that is gone, which the next read tells.
-            let _ = self.stream.as_ref().map(|stream| stream.get_ref().set_nodelay(nodelay));
+            let _ = self.stream.as_ref().map(|stream| stream.get_ref().socket().set_nodelay(nodelay));
         }
         if taken.closing.is_some() {
             self.closing = taken.closing;
@@ -414,7 +469,7 @@ impl<S: Socket> Wire<S> {
             let answered = matches!(self.ended, Some(Ended { frame: Some(_), .. }));
             std::future::poll_fn(|cx| self.poll_write(cx, link)).await;
             let Some(stream) = &mut self.stream else { return };
-            let socket = stream.get_mut();
+            let socket = stream.get_mut().socket_mut();
             if answered && self.role == Role::Client {
                 // It is the server that ends the connection (RFC 6455 section 7.1.1).
                 let transport = socket.counted_mut();

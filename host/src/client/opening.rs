@@ -21,6 +21,7 @@ use super::options::ConnectOptions;
 use super::tls::{self, TlsError};
 use super::transport::ClientTransport;
 use crate::compression::Settings;
+use crate::intake::Gate;
 use crate::roots::Roots;
 use crate::socket::{BoxedSocket, Counted};
 use crate::wire::Wire;
@@ -106,14 +107,16 @@ pub(crate) async fn shake_hands(
     let Ok(parts) = upgraded.downcast::<TokioIo<ClientTransport>>() else {
         unreachable!("hyper gives back the socket that it was given");
     };
-    let socket = Counted::new(parts.io.into_inner());
+    let mut gate = Gate::new(&limits);
+    let read_ahead = gate.admit(&parts.read_buf);
+    let socket = Counted::new(parts.io.into_inner()).with_gate(gate);
     let (socket, read_ahead): (_, &[u8]) = match (deflate, &compression, decompressor) {
         (Some(agreed), Some(settings), Some(memory)) => {
             let stream =
                 DeflateStream::new(socket, Role::Client, &agreed, settings).with_decompressor(memory);
-            (BoxedSocket::new(stream.with_read_ahead(&parts.read_buf)), &[])
+            (BoxedSocket::new(stream.with_read_ahead(read_ahead)), &[])
         }
-        _ => (BoxedSocket::new(socket), &parts.read_buf),
+        _ => (BoxedSocket::new(socket), read_ahead),
     };
     let wire = Wire::new(socket, read_ahead, Role::Client, &limits).await;
     Ok(Opened { wire, subprotocol, headers, compressed: deflate.is_some() })

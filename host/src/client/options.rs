@@ -7,6 +7,7 @@ use super::dial::Resolver;
 use crate::compression::Settings;
 use crate::limits::{Limits, PongTimeout};
 use crate::roots::Roots;
+use crate::units::Unit;
 
 /// How a connection is opened and what it may use.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// Bytes in one message, in either direction. A server's larger message closes the connection (1009). Default: 10 MiB, Tornado's.
     pub max_message_bytes: usize,
+    /// Frames of one message. A server's message of more closes the connection (1009). Default: 10,000.
+    pub max_fragments: u32,
     /// Bytes that wait to be sent. Default: 16 MiB.
     pub max_queue_bytes: usize,
     /// How long the server may take to answer our close frame, and to end the connection after both. Default: 5 s.
@@ -42,6 +45,7 @@ impl Default for ConnectOptions {
             subprotocols: Vec::new(),
             connect_timeout: Duration::from_secs(20),
             max_message_bytes: limits.max_message_bytes,
+            max_fragments: limits.max_fragments,
             max_queue_bytes: limits.max_queue_bytes,
             close_timeout: limits.close_timeout,
             write_timeout: limits.write_timeout,
@@ -59,6 +63,7 @@ impl ConnectOptions {
     pub(crate) fn with_limits(self, limits: &Limits) -> Self {
         Self {
             max_message_bytes: limits.max_message_bytes,
+            max_fragments: limits.max_fragments,
             max_queue_bytes: limits.max_queue_bytes,
             close_timeout: limits.close_timeout,
             write_timeout: limits.write_timeout,
@@ -69,6 +74,10 @@ impl ConnectOptions {
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             max_message_bytes: self.max_message_bytes,
+            max_fragments: self.max_fragments,
+            // Whoever reads decides how fast.
+            max_messages_per_second: u32::unlimited(),
+            max_bytes_per_second: usize::unlimited(),
             max_queue_bytes: self.max_queue_bytes,
             close_timeout: self.close_timeout.min(LONGEST),
             write_timeout: self.write_timeout.min(LONGEST),
