@@ -521,14 +521,14 @@ impl Outgoing {
 
     // What the task does.
 
-    /// Whether there is room for what the server sends; if not, the task is woken when there is.
-    fn has_room(&self, cx: &Context<'_>) -> bool {
+    /// What is wanted of the server; where there is no room for what it sends, the task is woken when there is.
+    fn appetite(&self, cx: &Context<'_>) -> Appetite {
         let mut state = self.lock();
         let has_room = state.inbox.has_room();
         if !has_room {
             state.driver = Some(cx.waker().clone());
         }
-        has_room
+        Appetite { has_room, held_bytes: state.inbox.bytes(), abandoned: state.abandoned }
     }
 
     fn take_in(self: &Arc<Self>, arrival: Arrival) {
@@ -568,6 +568,15 @@ impl Outgoing {
             }
         });
     }
+}
+
+/// What a handler wants of its server now.
+struct Appetite {
+    has_room: bool,
+    /// What has come and has not been read.
+    held_bytes: usize,
+    /// Nothing any more.
+    abandoned: bool,
 }
 
 /// The task of one connection, from its dialling to the end of its socket.
@@ -611,10 +620,15 @@ impl Driving {
             return;
         }
         tracing::debug!(route = %route.name, client = %link.id(), "outgoing connection open");
+        connection.take_memory(dialler.endpoint.memory().reserve(0).unwrap_or_default());
         std::future::poll_fn(|cx| {
             loop {
-                let reads = outgoing.has_room(cx);
-                match connection.poll_arrival(cx, reads) {
+                let appetite = outgoing.appetite(cx);
+                connection.hold(appetite.held_bytes);
+                if appetite.abandoned {
+                    connection.discard_arrivals();
+                }
+                match connection.poll_arrival(cx, appetite.has_room) {
                     Poll::Ready(Some(arrival)) => outgoing.take_in(arrival),
                     Poll::Ready(None) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,

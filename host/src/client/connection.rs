@@ -15,6 +15,7 @@ use super::opening::Opened;
 use super::options::ConnectOptions;
 use super::transport::ClientTransport;
 use crate::close::{CloseCause, CloseFrame, CloseRequest};
+use crate::compression::Reservation;
 use crate::inbox::{Arrival, Inbox};
 use crate::link::{Closing, Errand, Link};
 use crate::socket::BoxedSocket;
@@ -318,6 +319,25 @@ impl ClientConnection {
             }
             *unwatched = 0;
             ready!(watch.poll(cx, wire, link, reads, None));
+        }
+    }
+
+    /// What messages take while they are put together, or are held.
+    pub(crate) fn take_memory(&mut self, memory: Reservation) {
+        self.wire = self.wire.take().map(|wire| wire.with_memory(memory));
+    }
+
+    /// So many bytes of what has arrived have not been read.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        if let Some(wire) = &mut self.wire {
+            wire.hold(bytes);
+        }
+    }
+
+    /// What still arrives is thrown away, up to the end.
+    pub(crate) fn discard_arrivals(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            wire.discard_arrivals();
         }
     }
 

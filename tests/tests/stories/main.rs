@@ -17,6 +17,7 @@ mod outliving;
 mod probe;
 mod protocol;
 mod proxies;
+mod reading;
 mod servers;
 mod tenants;
 mod time;
