@@ -60,6 +60,8 @@ async fn connect(url: &str) -> Result<ClientConnection, ConnectError> {
     let request = Request::get(url).body(()).expect("the suite's URLs are URLs");
     let options = ConnectOptions {
         max_message_bytes: MAX_MESSAGE_BYTES,
+        // Section 9 sends 4 MiB in frames of 64 bytes.
+        max_fragments: 100_000,
         compression: Some(Settings::default()),
         ..ConnectOptions::default()
     };

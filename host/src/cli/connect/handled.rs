@@ -65,6 +65,7 @@ fn route(file: &std::path::Path, options: &ConnectOptions) -> Route {
     let defaults = Limits::default();
     route.limits = Limits {
         max_message_bytes: options.max_message_bytes,
+        max_fragments: options.max_fragments,
         max_queue_bytes: options.max_queue_bytes,
         close_timeout: options.close_timeout,
         write_timeout: options.write_timeout,

@@ -181,6 +181,8 @@ impl Connect {
             subprotocols: self.subprotocols.clone(),
             connect_timeout: self.connect_timeout,
             max_message_bytes,
+            // A message is bounded by its size; how a server cuts it is its business.
+            max_fragments: u32::MAX,
             max_queue_bytes: defaults.max_queue_bytes.max(max_message_bytes),
             compression: self.compress.then(Settings::default),
             ca,
