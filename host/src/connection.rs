@@ -29,6 +29,9 @@ const BATCH: u32 = 64;
 /// How long such a batch may take.
 const BATCH_TIME: std::time::Duration = std::time::Duration::from_millis(1);
 
+/// A peer that is not read is looked at so often, whether it is still there.
+const UNREAD_LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// See the module.
 pub(crate) struct Connection<S> {
     wire: Wire<S>,
@@ -279,9 +282,10 @@ impl<S: Socket> Connection<S> {
         }
         self.wire.look_behind_close(cx, &self.link);
         let reads = self.reads();
-        if !reads && self.wire.is_broken() {
-            // Nobody reads, which would tell.
-            self.wire.give_up(&self.link);
+        let mut look_again = None;
+        if !reads && self.wire.ended().is_none() {
+            self.wire.look_without_reading(&self.link);
+            look_again = Some(Instant::now() + UNREAD_LOOK);
         }
         loop {
             let written = self.wire.poll_write(cx, &self.link);
@@ -289,7 +293,7 @@ impl<S: Socket> Connection<S> {
             if written.is_ready() && self.link.next_write(cx) {
                 continue;
             }
-            if self.watch.poll(cx, &mut self.wire, &self.link, reads, None).is_pending() {
+            if self.watch.poll(cx, &mut self.wire, &self.link, reads, look_again).is_pending() {
                 break;
             }
         }

@@ -164,10 +164,9 @@ impl Opening {
         let Self { peer, seat, mut held, route, .. } = self;
         let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
         let wire = wire.with_memory(held.tenancy.memory.reserve(0).unwrap_or_default());
-        let connection = {
-            let permits = held.take_permits();
-            Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone(), permits)
-        };
+        let permits = held.take_permits();
+        let connection =
+            Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone(), permits);
         let tenancy = held.tenancy.clone();
         let life = async move {
             // What was counted is free when the end is told.

@@ -412,6 +412,24 @@ mod tests {
     }
 
     #[test]
+    fn nothing_at_all_in_a_second_is_no_limit_but_a_mistake() {
+        for (limits, key) in [
+            (Limits { max_fragments: 0, ..Limits::default() }, "max-fragments"),
+            (Limits { max_messages_per_second: 0, ..Limits::default() }, "max-messages-per-second"),
+            (Limits { max_bytes_per_second: 255, ..Limits::default() }, "max-bytes-per-second"),
+        ] {
+            assert_eq!(limits.contradiction().map(|(key, _)| key), Some(key));
+        }
+        let least = Limits {
+            max_fragments: 1,
+            max_messages_per_second: 1,
+            max_bytes_per_second: 256,
+            ..Limits::default()
+        };
+        assert_eq!(least.contradiction(), None);
+    }
+
+    #[test]
     fn every_limit_says_what_happens_at_it() {
         for line in Limits::reference().into_iter().chain(TenantLimits::reference()) {
             assert!(line.meaning.contains("Protects"), "{} does not say whom it protects", line.key);

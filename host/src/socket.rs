@@ -17,11 +17,20 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn sent_bytes(&self) -> Option<u64> {
         None
     }
+
+    /// Whether the peer has reset it, as far as that can be known without reading what was sent before.
+    fn is_reset(&self) -> bool {
+        false
+    }
 }
 
 impl Transport for tokio::net::TcpStream {
     fn set_nodelay(&self, value: bool) -> io::Result<()> {
         tokio::net::TcpStream::set_nodelay(self, value)
+    }
+
+    fn is_reset(&self) -> bool {
+        self.take_error().is_ok_and(|error| error.is_some())
     }
 }
 
@@ -41,6 +50,10 @@ impl<T: Transport> Transport for tokio_rustls::server::TlsStream<Counted<T>> {
     fn sent_bytes(&self) -> Option<u64> {
         Some(self.get_ref().0.written_bytes())
     }
+
+    fn is_reset(&self) -> bool {
+        self.get_ref().0.transport().is_reset()
+    }
 }
 
 /// A transport of any kind, for those that are not on the hot path: one copy of the loop for all of them.
@@ -53,6 +66,10 @@ impl Transport for AnyTransport {
 
     fn sent_bytes(&self) -> Option<u64> {
         (**self).sent_bytes()
+    }
+
+    fn is_reset(&self) -> bool {
+        (**self).is_reset()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::inbox::Arrival;
 use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::link::{Closing, Link, Unsent};
-use crate::socket::Socket;
+use crate::socket::{Socket, Transport};
 use crate::throttle::Throttle;
 use crate::units::Unit;
 
@@ -299,8 +299,17 @@ impl<S: Socket> Wire<S> {
         if cause == CloseCause::Vanished {
             self.give_up(link);
         } else {
-            tracing::debug!(connection = %link.id(), %error, "the peer broke the protocol");
+            tracing::debug!(connection = %link.id(), %error, "the peer is read no further");
             self.end(link, cause, None);
+        }
+    }
+
+    /// For who does not read, which would tell: gives a peer up to which nothing can be written, or that has reset the connection.
+    pub(crate) fn look_without_reading(&mut self, link: &Link) {
+        let reset =
+            |stream: &WebSocketStream<Intake<S>>| stream.get_ref().socket().counted().transport().is_reset();
+        if self.broken || self.stream.as_ref().is_some_and(reset) {
+            self.give_up(link);
         }
     }
 

@@ -43,6 +43,13 @@ impl Transport for ClientTransport {
             Self::Tls(stream) => Some(stream.get_ref().0.written_bytes()),
         }
     }
+
+    fn is_reset(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_reset(),
+            Self::Tls(stream) => stream.get_ref().0.transport().is_reset(),
+        }
+    }
 }
 
 impl AsyncRead for ClientTransport {

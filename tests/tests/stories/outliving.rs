@@ -50,6 +50,15 @@ async fn what_waits_when_the_peer_resets_is_nobodys() {
 }
 
 #[tokio::test]
+async fn a_reset_is_noticed_behind_more_than_is_read() {
+    let (host, mut witness, mut raw) = busy(|_| {}).await;
+    raw.send_bytes(&together(&vec![Frame::text(""); 20_000])).await;
+    raw.reset();
+    witness.sees(["1 on-close none", "1 drop"]).await;
+    assert_eq!(host.connection_ends().await, "vanished");
+}
+
+#[tokio::test]
 async fn what_waits_when_the_peer_ends_without_a_close_frame_is_nobodys() {
     let (host, mut witness, mut raw) = busy(|_| {}).await;
     raw.finish().await;

@@ -202,7 +202,7 @@ async fn endless_tiny_fragments_are_1009_at_the_limit() {
 
 #[tokio::test]
 async fn many_empty_fragments_are_one_message_and_delay_nobody() {
-    let host = echo().await;
+    let host = TestHost::new(Guest::Echo).limits(|limits| limits.max_fragments = u32::MAX).start().await;
     let mut other = host.connect("/websocket").await;
     let mut raw = host.raw("/websocket").await;
     let empty = Frame::continuation("").unfinished().masked().repeat(100_000);
