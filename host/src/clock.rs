@@ -1,8 +1,23 @@
-//! The clock by which processor time is measured. In unit tests it stands still until a test moves it.
+//! The clock by which processor time is measured. In unit tests it stands still until a test moves it. And a coarse one, which costs a
+//! load.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(test)]
 pub(crate) use source::advance;
 pub(crate) use source::now;
+
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// The number of the current tick; a tick is at most 1 ms.
+pub(crate) fn tick() -> u64 {
+    TICKS.load(Ordering::Relaxed)
+}
+
+/// Another tick has begun: called once a millisecond by each engine's ticker.
+pub(crate) fn advance_tick() {
+    TICKS.fetch_add(1, Ordering::Relaxed);
+}
 
 #[cfg(not(test))]
 mod source {

@@ -25,7 +25,7 @@ impl CloseFrame {
     }
 }
 
-/// The close frame a handler asked for: nothing, or a code with a reason.
+/// The close frame a handler or an operator asked for: nothing, or a code with a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CloseRequest(Option<CloseFrame>);
 
@@ -79,6 +79,9 @@ impl From<ReadRefused> for io::Error {
     }
 }
 
+/// How many causes there are.
+pub(crate) const CAUSES: usize = 17;
+
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCause {
@@ -86,6 +89,8 @@ pub enum CloseCause {
     PeerClosed,
     /// The handler called `close`.
     HandlerClosed,
+    /// An operator ended it by the admin listener.
+    Kicked,
     /// The handler trapped, or returned what it may not.
     Trapped,
     /// An event ran past its limit of processor time or of wall-clock time.
@@ -116,6 +121,29 @@ pub enum CloseCause {
     Vanished,
 }
 
+impl CloseCause {
+    /// All of them, in the order of the declaration.
+    pub(crate) const ALL: [Self; CAUSES] = [
+        Self::PeerClosed,
+        Self::HandlerClosed,
+        Self::Kicked,
+        Self::Trapped,
+        Self::DeadlineExceeded,
+        Self::ProtocolError,
+        Self::InvalidUtf8,
+        Self::CorruptCompression,
+        Self::MessageTooBig,
+        Self::GoingAway,
+        Self::Overloaded,
+        Self::PingTimeout,
+        Self::IdleTimeout,
+        Self::LifeTimeOver,
+        Self::WriteTimeout,
+        Self::SlowConsumer,
+        Self::Vanished,
+    ];
+}
+
 /// One row of the table: what a [`CloseCause`] means to the peer, the log and the metrics.
 struct Row {
     /// The close frame that we start, if any.
@@ -130,6 +158,7 @@ impl CloseCause {
         let (frame, label, level) = match self {
             Self::PeerClosed => (None, "peer_closed", Level::DEBUG),
             Self::HandlerClosed => (None, "handler_closed", Level::DEBUG),
+            Self::Kicked => (None, "kicked", Level::INFO),
             Self::Trapped => (Some((1011, "handler failed")), "trapped", Level::WARN),
             Self::DeadlineExceeded => {
                 (Some((1011, "handler took too long")), "deadline_exceeded", Level::WARN)
@@ -232,6 +261,16 @@ mod tests {
     fn a_reason_has_at_most_123_bytes() {
         assert!(CloseRequest::new(Some(1000), Some("é".repeat(61))).is_ok());
         assert!(CloseRequest::new(Some(1000), Some("é".repeat(62))).is_err());
+    }
+
+    #[test]
+    fn all_causes_are_listed_in_order_and_have_labels_of_their_own() {
+        for (at, cause) in CloseCause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, at);
+        }
+        let labels: std::collections::BTreeSet<_> =
+            CloseCause::ALL.into_iter().map(CloseCause::label).collect();
+        assert_eq!(labels.len(), CAUSES);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::close::CloseCause;
 use crate::connection::Connection;
 use crate::intake::Gate;
 use crate::link::Link;
+use crate::metrics::{Open, Registered};
 use crate::processors::Turns;
 use crate::routes::Route;
 use crate::server::{Accepted, Application, Opening};
@@ -161,16 +162,19 @@ impl Opening {
     }
 
     async fn task<S: Socket>(self, socket: S, read_ahead: &[u8]) -> ConnectionTask {
-        let Self { peer, seat, mut held, route, .. } = self;
+        let Self { peer, http, seat, mut held, route, metrics, .. } = self;
         let wire = Wire::new(socket, read_ahead, Role::Server, &route.limits).await;
         let wire = wire.with_memory(held.tenancy.memory.reserve(0).unwrap_or_default());
         let permits = held.take_permits();
         let connection =
             Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone(), permits);
         let tenancy = held.tenancy.clone();
+        let http = if http == Version::HTTP_2 { 2 } else { 1 };
+        let registered = Registered::new(metrics, Open::new(held.link.clone(), peer, http));
         let life = async move {
             // What was counted is free when the end is told.
             let ended = connection.run(seat).await;
+            registered.end(ended.cause);
             log_end(&held.link, &route, peer, ended.cause);
             drop(held);
         };
@@ -183,7 +187,7 @@ fn log_end(link: &Link, route: &Route, peer: Peer, cause: CloseCause) {
         ($level:expr) => {
             tracing::event!(
                 $level, connection = %link.id(), route = %route.name, %peer, cause = cause.label(),
-                published_drops = Some(link.published_drops()).filter(|drops| *drops > 0), "closed"
+                published_drops = Some(link.traffic.published_drops()).filter(|drops| *drops > 0), "closed"
             )
         };
     }

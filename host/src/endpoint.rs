@@ -8,6 +8,7 @@ use crate::compression::Budget;
 use crate::engine::Slot;
 use crate::handler::Handler;
 use crate::limits::{Reached, Scope};
+use crate::metrics::RouteMetrics;
 use crate::pauses::{AddressPauses, StartPause};
 use crate::processors::Processors;
 use crate::routes::Route;
@@ -19,6 +20,7 @@ pub(crate) struct Endpoint {
     pub(crate) route: Arc<Route>,
     pub(crate) tenancy: Arc<Tenancy>,
     pub(crate) handler: Handler,
+    pub(crate) metrics: Arc<RouteMetrics>,
     /// The route's `max-instances`.
     permits: Arc<Semaphore>,
     pub(crate) start_pause: StartPause,
@@ -32,6 +34,7 @@ impl Endpoint {
             route,
             tenancy,
             handler,
+            metrics: Arc::default(),
             permits,
             start_pause: StartPause::default(),
             address_pauses: AddressPauses::default(),
@@ -53,6 +56,11 @@ impl Endpoint {
         let memory = memory.ok_or_else(|| self.tenancy.out_of_memory())?;
         let of_server = self.handler.try_permit().ok_or_else(|| reached(Scope::Server))?;
         Ok(Slot::new([of_route, of_tenant, of_server], memory))
+    }
+
+    /// Instances that live, or are about to.
+    pub(crate) fn live_instances(&self) -> usize {
+        (self.route.limits.max_instances as usize).saturating_sub(self.permits.available_permits())
     }
 
     /// The tenant's.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
-use wasmtime::{PoolConcurrencyLimitError, Store};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::bindings::WebsocketApp;
 use crate::bindings::types::{CompressionOptions, OutgoingCloseFrame, OutgoingMessage, Rejection};
@@ -17,6 +17,7 @@ use crate::engine::{Slot, SlotPermits};
 use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::inbox::Arrival;
 use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
+use crate::metrics::{CallKind, Calls, TrapCause};
 use crate::outgoing::ClientEvent;
 use crate::party::Party;
 use crate::request::Request;
@@ -59,6 +60,20 @@ impl Call {
             Self::Timer(_) => "on-timer",
             Self::Close(_) => "on-close",
             Self::Drop => "destructor",
+        }
+    }
+
+    fn kind(&self) -> CallKind {
+        match self {
+            Self::Construct(_)
+            | Self::Prepare
+            | Self::CheckOrigin(_)
+            | Self::SelectSubprotocol(_)
+            | Self::GetCompressionOptions => CallKind::Handshake,
+            Self::Open => CallKind::Open,
+            Self::Arrived(Arrival::Text(_) | Arrival::Binary(_)) => CallKind::Message,
+            Self::Arrived(_) | Self::Client(..) | Self::Writable | Self::Timer(_) => CallKind::Other,
+            Self::Close(_) | Self::Drop => CallKind::Close,
         }
     }
 }
@@ -125,7 +140,7 @@ impl Instance {
         slot: Slot,
         party: &Party,
     ) -> Result<Self, CallFailure> {
-        let Endpoint { route, handler, .. } = &**endpoint;
+        let Endpoint { route, handler, metrics, .. } = &**endpoint;
         let limits = &route.limits;
         let meter = Arc::new(Meter::new(limits.cpu_per_event, limits.wall_per_event));
         let (permits, memory) = slot.into_parts();
@@ -137,13 +152,19 @@ impl Instance {
         store.epoch_deadline_callback(|context| context.data().meter.on_tick());
         store.data_mut().start_event(party);
         store.set_epoch_deadline(1);
-        match Metered::new(handler.pre.instantiate_async(&mut store), &meter).await {
+        let timed = Calls::begin(CallKind::Instantiate);
+        let instantiated = Metered::new(handler.pre.instantiate_async(&mut store), &meter).await;
+        if let Some(timed) = timed {
+            metrics.calls.end(timed);
+        }
+        match instantiated {
             Ok(app) => {
                 store.data_mut().limiter.settle();
                 endpoint.start_pause.succeeded();
                 Ok(Self { store, app, meter, endpoint: endpoint.clone(), _permits: permits })
             }
             Err(error) => {
+                metrics.count_trap(trap_cause(&error));
                 let failure = CallFailure::of(&error);
                 // Nothing of the peer's has been seen: it is the handler's own failure.
                 let pause = (failure != CallFailure::Exhausted).then(|| endpoint.start_pause.failed());
@@ -159,9 +180,15 @@ impl Instance {
     pub(crate) async fn call(&mut self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
         self.store.data_mut().start_event(party);
         self.store.set_epoch_deadline(1);
-        let name = call.name();
+        let (name, timed) = (call.name(), Calls::begin(call.kind()));
         let asked = ask(&mut self.store, &self.app, party, call);
-        Metered::new(asked, &self.meter).await.map_err(|error| {
+        let answer = Metered::new(asked, &self.meter).await;
+        let metrics = &self.endpoint.metrics;
+        if let Some(timed) = timed {
+            metrics.calls.end(timed);
+        }
+        answer.map_err(|error| {
+            metrics.count_trap(trap_cause(&error));
             let failure = CallFailure::of(&error);
             // It may be the peer's doing, and must not be everybody's loss.
             let pause = self.endpoint.address_pauses.failed(party.peer);
@@ -233,6 +260,25 @@ async fn ask(
         Call::Drop => handler.resource_drop_async(store).await?,
     }
     Ok(Answer::Done)
+}
+
+/// Under which cause a failed call is counted.
+fn trap_cause(error: &wasmtime::Error) -> TrapCause {
+    if error.is::<CpuExceeded>() {
+        return TrapCause::Cpu;
+    }
+    if error.is::<WallExceeded>() {
+        return TrapCause::Wall;
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return TrapCause::Exhausted;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => TrapCause::Unreachable,
+        Some(Trap::StackOverflow) => TrapCause::Stack,
+        Some(Trap::MemoryOutOfBounds | Trap::HeapMisaligned | Trap::TableOutOfBounds) => TrapCause::Memory,
+        _ => TrapCause::Other,
+    }
 }
 
 /// Logs why a call failed, with the place in the guest where it did, and the pause that begins.

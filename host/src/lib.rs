@@ -12,8 +12,8 @@
 //!
 //! In reading order; a module uses only modules above it.
 //!
-//! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], `fragments`, `throttle`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
-//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `permits`, `pauses`, `processors`, [`tenants`]: what connections and guests share
+//! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], `fragments`, `throttle`, `traffic`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
+//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `metrics`, `permits`, `pauses`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `intake`, `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
@@ -55,6 +55,7 @@ pub mod listening;
 mod load_error;
 mod machine;
 mod meter;
+mod metrics;
 mod outgoing;
 pub mod page;
 mod party;
@@ -76,6 +77,7 @@ pub mod tenants;
 mod throttle;
 pub mod tls;
 mod topics;
+mod traffic;
 mod units;
 mod watch;
 mod wire;

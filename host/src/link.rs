@@ -21,6 +21,7 @@ use crate::compression::{ReadyMade, Reservation};
 use crate::limits::Limits;
 use crate::limits::SlowConsumer;
 use crate::topics::Topics;
+use crate::traffic::Traffic;
 
 /// Why a guest's call on a connection failed; the WIT's `error`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(crate) struct Link {
     ready_made: OnceLock<ReadyMade>,
     /// Something was done to the state since the loop last took what there is: spares the loop the lock between two messages.
     touched: AtomicBool,
+    /// What has passed; readable whatever the state.
+    pub(crate) traffic: Traffic,
     /// None once the connection has ended.
     state: Mutex<Option<State>>,
 }
@@ -56,7 +59,6 @@ struct State {
     refused: bool,
     timers: Vec<Timer>,
     topics: BTreeSet<String>,
-    published_drops: u64,
     slow_consumer: SlowConsumer,
     nodelay: Option<bool>,
     /// The loop's waker while the loop sleeps; none while it runs and will look for itself.
@@ -124,6 +126,8 @@ enum Ending {
 #[derive(Debug)]
 pub(crate) enum Closing {
     Handler(CloseRequest),
+    /// By the admin listener.
+    Operator(CloseRequest),
     Host(CloseCause),
 }
 
@@ -131,6 +135,7 @@ impl Closing {
     pub(crate) fn cause(&self) -> CloseCause {
         match self {
             Self::Handler(_) => CloseCause::HandlerClosed,
+            Self::Operator(_) => CloseCause::Kicked,
             Self::Host(cause) => *cause,
         }
     }
@@ -180,7 +185,6 @@ impl Link {
             refused: false,
             timers: Vec::new(),
             topics: BTreeSet::new(),
-            published_drops: 0,
             slow_consumer,
             nodelay: None,
             sleeper: None,
@@ -197,6 +201,7 @@ impl Link {
             subprotocol: OnceLock::new(),
             ready_made: OnceLock::new(),
             touched: AtomicBool::new(false),
+            traffic: Traffic::default(),
             state: Mutex::new(Some(state)),
         }
     }
@@ -259,23 +264,18 @@ impl Link {
     pub(crate) fn deliver_published(&self, message: Message, plain_bytes: usize) {
         let result = self.act(|state| match state.enqueue(message, plain_bytes) {
             Err(error @ (LinkError::BufferFull | LinkError::Limit(_))) => {
-                state.published_drops += 1;
+                let drops = self.traffic.count_published_drop();
                 // What is larger than its route allows says nothing of the subscriber.
                 if error == LinkError::BufferFull && state.slow_consumer == SlowConsumer::Close {
                     state.close(Closing::Host(CloseCause::SlowConsumer))?;
                 }
-                Ok(state.published_drops)
+                Ok(drops)
             }
             other => other.map(|()| 0),
         });
         if result == Ok(1) {
             tracing::warn!(connection = %self.id, "published messages are dropped: the subscriber's queue is full");
         }
-    }
-
-    /// Published messages that were not delivered.
-    pub(crate) fn published_drops(&self) -> u64 {
-        self.lock().as_ref().map_or(0, |state| state.published_drops)
     }
 
     /// A ping has at most 125 bytes (RFC 6455 section 5.5).

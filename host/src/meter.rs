@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Sleep;
 use wasmtime::{Engine, EngineWeak, UpdateDeadline};
 
-use crate::clock::now;
+use crate::clock::{advance_tick, now};
 
 /// How often a running guest is interrupted.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
@@ -26,6 +26,7 @@ pub(crate) fn start_ticker(engine: &Engine) -> std::io::Result<()> {
     thread::Builder::new().name("waterspout-epoch".into()).spawn(move || {
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
+            advance_tick();
             drop(engine);
             thread::sleep(TICK);
         }

@@ -172,7 +172,6 @@ impl Drop for Turn {
 
 impl Account {
     /// Processor time that was used so far.
-    #[cfg(test)]
     pub(crate) fn used(&self) -> Duration {
         Duration::from_nanos(self.used_ns.load(Ordering::Relaxed))
     }

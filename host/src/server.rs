@@ -16,6 +16,7 @@ use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
 use crate::instances::Instances;
 use crate::link::{CONNECTION_BYTES, Link};
+use crate::metrics::RouteMetrics;
 use crate::outgoing::{Dialler, Outgoings};
 use crate::page::Page;
 use crate::party::Party;
@@ -44,6 +45,8 @@ struct Inner {
     services: Vec<Service>,
     page: Option<Page>,
     open: Arc<OpenConnections>,
+    /// Of handshakes that no route takes.
+    unrouted: RouteMetrics,
     /// For those who accept by themselves.
     admission: Arc<Admission>,
 }
@@ -87,6 +90,7 @@ pub(crate) struct Opening {
     pub(crate) seat: Seat,
     pub(crate) held: Held,
     pub(crate) route: Arc<Route>,
+    pub(crate) metrics: Arc<RouteMetrics>,
     pub(crate) deflate: Option<Deflate>,
 }
 
@@ -144,8 +148,24 @@ impl Application {
             Service::new(Endpoint::new(Arc::new(route), tenancy, handler), resolver.clone(), open.clone())
         });
         Self {
-            inner: Arc::new(Inner { services: services.collect(), page, open, admission: Arc::default() }),
+            inner: Arc::new(Inner {
+                services: services.collect(),
+                page,
+                open,
+                unrouted: RouteMetrics::default(),
+                admission: Arc::default(),
+            }),
         }
+    }
+
+    /// In the order in which they are tried.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.inner.services.iter().map(|service| &service.endpoint)
+    }
+
+    /// The counts of handshakes that no route takes.
+    pub(crate) fn unrouted(&self) -> &RouteMetrics {
+        &self.inner.unrouted
     }
 
     pub(crate) fn open_connections(&self) -> &Arc<OpenConnections> {
@@ -165,15 +185,24 @@ impl Application {
         let path = tracing::enabled!(tracing::Level::DEBUG).then(|| http.uri().path().to_owned());
         let client = newcomer.client(http.headers());
         let peer = *client.as_ref().unwrap_or(&newcomer.peer);
+        let mut metrics = &self.inner.unrouted;
         let reply = match client {
-            Ok(client) => self.respond(http, client, newcomer).await,
+            Ok(client) => self.respond(http, client, newcomer, &mut metrics).await,
             Err(_) => Err(two_peers()),
         };
         match reply {
-            Ok(Reply::Answer(answer)) => (answer, None),
-            Ok(Reply::Upgrade(answer, accepted)) => (answer, Some(*accepted)),
+            Ok(Reply::Page(answer)) => (answer, None),
+            Ok(Reply::Rejection(answer)) => {
+                metrics.count_answer(answer.status(), None);
+                (answer, None)
+            }
+            Ok(Reply::Upgrade(answer, accepted)) => {
+                metrics.count_accepted();
+                (answer, Some(*accepted))
+            }
             Err(refusal) => {
                 let path = path.map(|path| printable(&path.as_bytes()[..path.len().min(LOGGED_PATH_BYTES)]));
+                metrics.count_answer(refusal.status, refusal.reached);
                 let limit = refusal.reached.map(tracing::field::display);
                 tracing::debug!(%peer, path, status = refusal.status.as_u16(), limit, "refused");
                 (refusal_answer(refusal), None)
@@ -181,11 +210,13 @@ impl Application {
         }
     }
 
-    async fn respond(
-        &self,
+    /// `metrics` are those of the route, once it is known.
+    async fn respond<'a>(
+        &'a self,
         http: HttpRequest<Incoming>,
         client: Peer,
         newcomer: &Newcomer,
+        metrics: &mut &'a RouteMetrics,
     ) -> Result<Reply, Refusal> {
         if handshake::is_tunnel(&http) {
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This server is no proxy.")
@@ -193,13 +224,14 @@ impl Application {
         }
         let path = http.uri().path();
         if path == "/healthz" {
-            return Ok(Reply::Answer(healthz(http.method())));
+            return Ok(Reply::Page(healthz(http.method())));
         }
         let host = handshake::host_name(&http)?;
         if let Some(page) = self.page_for(&http, &host)? {
-            return Ok(Reply::Answer(page));
+            return Ok(Reply::Page(page));
         }
         let (service, captures) = self.find(&host, path)?;
+        *metrics = &service.endpoint.metrics;
         let upgrade = Upgrade::parse(&http)?;
         let Endpoint { route, tenancy, .. } = &*service.endpoint;
         if upgrade.origin.as_deref().is_some_and(|origin| route.origins.forbid(origin, &host)) {
@@ -263,7 +295,7 @@ impl Application {
     ) -> Result<Reply, Refusal> {
         let Asked { client, captures, host, upgrade, permits } = asked;
         let Service { endpoint, instances, compression_memory, dialler } = service;
-        let Endpoint { route, tenancy, .. } = &**endpoint;
+        let Endpoint { route, tenancy, metrics, .. } = &**endpoint;
         let key =
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
         if let Some(left) = endpoint.start_pause.left() {
@@ -300,7 +332,7 @@ impl Application {
             Verdict::Accepted { subprotocol, compression } => (subprotocol, compression),
             Verdict::ForeignOrigin => return Err(foreign_origin()),
             Verdict::Rejected(rejection) => {
-                return rejection_answer(rejection, route, &link, head.version).map(Reply::Answer);
+                return rejection_answer(rejection, route, &link, head.version).map(Reply::Rejection);
             }
         };
         if let Some(chosen) = &subprotocol {
@@ -337,7 +369,8 @@ impl Application {
             deflate.as_ref().map(|deflate| deflate.response.as_str()),
             request.take_response_headers(),
         );
-        let opening = Opening { peer: client, http: head.version, seat, held, route: route.clone(), deflate };
+        let (route, metrics) = (route.clone(), metrics.clone());
+        let opening = Opening { peer: client, http: head.version, seat, held, route, metrics, deflate };
         let accepted = Accepted { upgrade: on_upgrade, opening };
         Ok(Reply::Upgrade(answer, Box::new(accepted)))
     }
@@ -353,6 +386,9 @@ struct Asked {
 }
 
 enum Reply {
-    Answer(HttpAnswer),
+    /// To who wants no connection.
+    Page(HttpAnswer),
+    /// The handler's.
+    Rejection(HttpAnswer),
     Upgrade(HttpAnswer, Box<Accepted>),
 }

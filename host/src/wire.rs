@@ -280,6 +280,7 @@ impl<S: Socket> Wire<S> {
                         _ => {
                             intake.complete();
                             self.messages += 1;
+                            link.traffic.received.count(message.len());
                         }
                     }
                     if !self.discards
@@ -391,6 +392,7 @@ impl<S: Socket> Wire<S> {
                 self.fed.add(&message);
                 if !self.broken && !message.is_ping() {
                     self.messages += 1;
+                    link.traffic.sent.count(message.len());
                 }
                 self.feed(message);
             } else if let Some(closing) = self.closing.take() {
@@ -426,7 +428,7 @@ impl<S: Socket> Wire<S> {
     fn send_close(&mut self, closing: Closing) {
         let cause = closing.cause();
         let frame = match closing {
-            Closing::Handler(request) => request.to_wire(),
+            Closing::Handler(request) | Closing::Operator(request) => request.to_wire(),
             Closing::Host(cause) => cause.to_wire(),
         };
         // The answer to the peer's own close frame is on its way.
