@@ -17,10 +17,11 @@
 //! - connections: `intake`, `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
-//!   [`listener`], [`listening`]: who is let in, and HTTP
+//!   [`listener`], [`listening`], [`admin`]: who is let in, and HTTP
 //! - [`config`]: the configuration file; [`sandbox`]: what the process may still do; [`inspect`]: what a component is, told to a person
 
 mod addresses;
+pub mod admin;
 pub mod admission;
 mod answers;
 mod bindings;
@@ -82,6 +83,7 @@ mod units;
 mod watch;
 mod wire;
 
+pub use admin::{Admin, AdminOptions};
 pub use admission::ServerOptions;
 pub use cache::CacheFolders;
 pub use compiler::{ChildCompiler, CompileLimits, Compiler};

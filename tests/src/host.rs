@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::http;
 use waterspout::client::{self, ClientConnection, ConnectOptions, Resolver};
 use waterspout::{
-    Application, Certificates, Destinations, InheritedSockets, InstancePolicy, Limits, ListenAddress,
-    Listener, Page, Pattern, Route, Runtime, Server, ServerOptions,
+    Admin, AdminOptions, Application, Certificates, Destinations, InheritedSockets, InstancePolicy, Limits,
+    ListenAddress, Listener, Page, Pattern, Route, Runtime, Server, ServerOptions,
 };
 
 use crate::client::Client;
@@ -32,6 +32,7 @@ pub struct Builder {
     options: ServerOptions,
     runtime: Option<Arc<Runtime>>,
     resolver: Option<Arc<dyn Resolver>>,
+    admin: Option<AdminOptions>,
 }
 
 /// In the host's own runtime.
@@ -150,6 +151,12 @@ impl Builder {
         self
     }
 
+    /// Has an admin listener.
+    pub fn admin(mut self, options: AdminOptions) -> Self {
+        self.admin = Some(options);
+        self
+    }
+
     /// Starts the host.
     ///
     /// # Panics
@@ -167,7 +174,7 @@ impl Builder {
             (route, handler)
         });
         let application = Application::with_resolver(routes, self.page, self.resolver);
-        TestHost::serve(application, self.options, self.listeners).await
+        TestHost::serve(application, self.options, self.listeners, self.admin).await
     }
 }
 
@@ -177,6 +184,7 @@ pub struct TestHost {
     address: SocketAddr,
     /// Of the second listener and those after it that have one.
     more: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
     logs: Logs,
     number: u64,
     threads: Option<tokio::runtime::Runtime>,
@@ -195,12 +203,18 @@ impl TestHost {
             options: ServerOptions::default(),
             runtime: None,
             resolver: None,
+            admin: None,
         }
     }
 
     /// Serves on threads of its own, so that a host that hangs cannot take the test's clock with it, and so that its log
     /// is its own.
-    async fn serve(application: Application, options: ServerOptions, more: Vec<MakeListener>) -> Self {
+    async fn serve(
+        application: Application,
+        options: ServerOptions,
+        more: Vec<MakeListener>,
+        admin: Option<AdminOptions>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         record_panics();
@@ -217,11 +231,19 @@ impl TestHost {
         let (shutdown, asked) = oneshot::channel::<()>();
         let (bound, binding) = oneshot::channel();
         let served = threads.spawn(async move {
+            let admin = admin.map(|options| {
+                Admin::bind(&options, application.clone()).unwrap_or_else(|error| panic!("{error}"))
+            });
+            let admin_address = admin.as_ref().and_then(Admin::local_addr);
+            if let Some(admin) = admin {
+                // As long as the host's threads: longer than the drain.
+                tokio::spawn(admin.run(std::future::pending()));
+            }
             let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), application, options).await;
             let server =
                 more.into_iter().fold(server.expect("a free port"), |server, make| server.and_on(make()));
-            let _ =
-                bound.send(server.listeners().iter().filter_map(Listener::local_addr).collect::<Vec<_>>());
+            let addresses = server.listeners().iter().filter_map(Listener::local_addr).collect::<Vec<_>>();
+            let _ = bound.send((addresses, admin_address));
             // A sender that is dropped, because the host is, asks for nothing.
             server
                 .run(async {
@@ -231,11 +253,12 @@ impl TestHost {
                 })
                 .await
         });
-        let mut more = within("the host to bind", binding).await.expect("the host has bound");
+        let (mut more, admin) = within("the host to bind", binding).await.expect("the host has bound");
         let address = more.remove(0);
         Self {
             address,
             more,
+            admin,
             logs,
             number,
             threads: Some(threads),
@@ -252,6 +275,22 @@ impl TestHost {
     /// Where its second TCP listener listens.
     pub fn second_address(&self) -> SocketAddr {
         self.more[0]
+    }
+
+    /// A GET request to its admin listener, without a token.
+    ///
+    /// # Panics
+    /// It has none on TCP.
+    pub fn admin_request(&self, target: &str) -> Request {
+        Request::new(self.admin_address(), target).plain()
+    }
+
+    /// Where its admin listener listens.
+    ///
+    /// # Panics
+    /// It has none on TCP.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.expect("the host has an admin listener on TCP")
     }
 
     /// `127.0.0.1:PORT`: the Host header that clients send.

@@ -23,6 +23,7 @@
 //! - [`certificates`]: for servers over TLS
 //! - [`tls`]: a host's certificate in files, and clients that trust it
 //! - [`http2`]: a client for WebSockets over HTTP/2, and frames of HTTP/2 made by hand
+//! - [`metrics`]: Prometheus' text, read strictly
 //! - [`host`]: the host
 
 pub mod certificates;
@@ -33,6 +34,7 @@ pub mod host;
 pub mod http;
 pub mod http2;
 pub mod logs;
+pub mod metrics;
 pub mod tls;
 
 pub use client::Client;
@@ -41,6 +43,7 @@ pub use guests::Guest;
 pub use host::TestHost;
 pub use http::Answer;
 pub use logs::Record;
+pub use metrics::Metrics;
 pub use tls::Identity;
 
 use std::future::Future;

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, ListenerConfig, PageChoice};
 use waterspout::handshake::{Hosts, Origins};
 use waterspout::{
-    Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,
+    Admin, Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,
     ListenAddress, Listener, Page, Pattern, Reserved, Route, Runtime, Server,
 };
 
@@ -232,7 +232,10 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
     }
     let mut listeners = listeners.into_iter();
     let first = listeners.next().context("there is nothing to listen on")?;
-    let server = Server::on(first, Application::new(routes, page), config.server);
+    let application = Application::new(routes, page);
+    let admin = config.admin.map(|options| Admin::bind(&options, application.clone()));
+    let admin = admin.transpose().map_err(|error| in_file(anyhow!("in `[admin]`: {error}")))?;
+    let server = Server::on(first, application, config.server);
     let server = listeners.fold(server, Server::and_on);
     let grace = server.grace();
     let shutdown = first_signal()?;
@@ -249,6 +252,16 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
         let scheme = if listener.has_tls() { "https" } else { "http" };
         super::say(format_args!("open {scheme}://{address}/ in a browser"));
     }
+    if let Some(admin) = &admin {
+        tell_admin(admin);
+    }
+    // Readable to the end of the drain.
+    let (drained, until_drained) = tokio::sync::oneshot::channel::<()>();
+    let admin = admin.map(|admin| {
+        tokio::spawn(admin.run(async {
+            let _ = until_drained.await;
+        }))
+    });
     let dropped = server
         .run(async {
             shutdown.await;
@@ -262,7 +275,20 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
     if dropped > 0 {
         tracing::warn!(connections = dropped, "dropped at the end of the grace period");
     }
+    drop(drained);
+    if let Some(admin) = admin {
+        // A panic of it has been told.
+        let _ = admin.await;
+    }
     Ok(())
+}
+
+/// Says where the operator asks.
+fn tell_admin(admin: &Admin) {
+    match (admin.local_addr(), admin.path()) {
+        (Some(address), _) => super::say(format_args!("admin on http://{address}/metrics")),
+        (None, file) => super::say(format_args!("admin on unix:{}", file.unwrap_or_default().display())),
+    }
 }
 
 /// Says where a route is served.

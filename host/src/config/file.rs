@@ -8,6 +8,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::Deserialize;
 
+use super::admin::AdminTable;
 use super::route::RouteTable;
 use super::tenant::TenantTable;
 use crate::compiler::CompileTable;
@@ -34,6 +35,7 @@ pub(super) struct FileTable {
     pub(super) max_instances: Option<u32>,
     pub(super) max_memory_bytes: Option<Limit<usize>>,
     pub(super) cache: Option<CacheValue>,
+    pub(super) admin: Option<AdminTable>,
     #[serde(default)]
     pub(super) compile: CompileTable,
     #[serde(default)]

@@ -64,6 +64,7 @@ pub(super) fn explain(message: &str, at: &str) -> String {
         return match *missing {
             "path" | "handler" => format!("the route has no `{missing}`"),
             "address" => "the listener has no `address`".to_owned(),
+            "listen" => "`[admin]` has no `listen`".to_owned(),
             _ => format!("the certificate has no `{missing}`"),
         };
     }

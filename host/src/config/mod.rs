@@ -2,6 +2,7 @@
 //!
 //! A mistake names file, line, key and value, and the nearest right key.
 
+mod admin;
 mod compression;
 mod file;
 mod mistake;
@@ -19,6 +20,7 @@ use indexmap::IndexMap;
 
 use self::mistake::{Mistake, explain, line_of, line_of_key, line_of_top_key};
 use self::route::{RouteDefaults, RouteTable};
+use crate::admin::AdminOptions;
 use crate::admission::ServerOptions;
 use crate::cache::CacheFolders;
 use crate::compiler::{CompileLimits, Compiler};
@@ -47,6 +49,8 @@ pub struct Config {
     pub compile: CompileLimits,
     /// Accepting and ending.
     pub server: ServerOptions,
+    /// Where its operator asks. Default: nowhere.
+    pub admin: Option<AdminOptions>,
     /// The routes in the order in which they are tried, with their handlers.
     pub routes: Vec<(Route, HandlerSource)>,
     /// The files that the routes' `connect-ca` named.
@@ -128,6 +132,7 @@ impl Config {
             runtime: RuntimeOptions { cache: CacheFolders::of_user(), ..RuntimeOptions::default() },
             compile: CompileLimits::default(),
             server: ServerOptions::default(),
+            admin: None,
             routes: vec![(Route { hosts, ..route }, handler)],
             authorities: Vec::new(),
             sandbox: false,
@@ -218,6 +223,10 @@ impl Config {
                 format!("`mode` is for the file of a `unix:` address, not for `{}`", listener.address),
             ));
         }
+        let admin = table.admin.map(|admin| admin.into_options(folder)).transpose();
+        let admin = admin.map_err(|Mistake { key, message }| {
+            wrong(line_of_key(text, "admin", key), format!("in `[admin]`: {message}"))
+        })?;
         // Which host names a route answers to by default depends on it.
         let hosts = Hosts::default_for(listeners.iter().all(|listener| listener.address.is_local()));
         let mut limits = Limits::default();
@@ -307,6 +316,7 @@ impl Config {
                     .unwrap_or_default(),
                 grace: table.grace.map_or(defaults.grace, |Written(grace)| grace),
             },
+            admin,
             routes,
             authorities,
             sandbox: table.sandbox,

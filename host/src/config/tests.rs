@@ -199,6 +199,35 @@ fn certificates_are_files_beside_the_configuration() {
 }
 
 #[test]
+fn the_admin_listener_is_off_unless_it_is_asked_for() {
+    assert_eq!(read(ROUTE).expect("valid").admin, None);
+    let text = format!("[admin]\nlisten = 'unix:/run/w.sock'\nmode = '0660'\ntoken-file = 'token'\n{ROUTE}");
+    let admin = read(&text).expect("valid").admin.expect("there is one");
+    assert_eq!((admin.address.to_string().as_str(), admin.mode), ("unix:/run/w.sock", Some(0o660)));
+    assert_eq!(admin.token_file, Some("conf/token".into()));
+}
+
+#[test]
+fn an_admin_listener_for_everybody_is_a_mistake_that_says_why() {
+    for (table, why) in [
+        (
+            "listen = '0.0.0.0:9090'\ntoken-file = 'x'",
+            "conf/waterspout.toml:2: in `[admin]`: the admin listener must not be reachable",
+        ),
+        ("listen = 'systemd'", "must not be reachable from elsewhere"),
+        ("listen = '127.0.0.1:9090'", "add `token-file`"),
+        (
+            "listen = '127.0.0.1:9090'\ntoken-file = 'x'\nmode = '0600'",
+            "conf/waterspout.toml:4: in `[admin]`: `mode`",
+        ),
+        ("token-file = 'x'", "`[admin]` has no `listen`"),
+    ] {
+        let error = mistake(&format!("[admin]\n{table}\n{ROUTE}"));
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let error = Config::from_file(Path::new("no-such-file.toml")).expect_err("missing").to_string();
     assert!(error.contains("no-such-file.toml"), "{error}");
@@ -213,7 +242,8 @@ fn the_documentation_has_every_key() {
     let tenant = format!("[tenant.acme]\nnonsense = 1\n{ROUTE}");
     let total = format!("[tenant.acme.total]\nnonsense = 1\n{ROUTE}");
     let compile = format!("[compile]\nnonsense = 1\n{ROUTE}");
-    let tables = [compression, listener, certificate, tenant, total, compile];
+    let admin = format!("[admin]\nlisten = 'unix:x'\nnonsense = 1\n{ROUTE}");
+    let tables = [compression, listener, certificate, tenant, total, compile, admin];
     for text in ["nonsense = 1\n".to_owned(), format!("{ROUTE}nonsense = 1\n")].into_iter().chain(tables) {
         let error = mistake(&text);
         let (_, keys) = error.split_once("(there are: ").expect("the known keys");

@@ -1,6 +1,7 @@
 //! Prometheus' text format, version 0.0.4: every family once, with its help and type, then its samples.
 //!
-//! No library writes it: those there are keep the counts, too, as shared atomics behind labels, which is what the hot path must not have.
+//! By hand: libraries that write it want to keep the counts, too, as shared atomics behind labels, which is what the hot path must not
+//! have; and to hand one the finished numbers takes more lines than are here.
 
 use std::fmt::{Display, Write};
 

@@ -1,5 +1,6 @@
 //! Whole stories: a host on a real socket, a real client, a real guest. One test a sentence.
 
+mod admin;
 mod client;
 mod client_handler;
 mod client_tls;

@@ -1,0 +1,123 @@
+//! `GET /metrics`: every family of [`metrics`](crate::metrics), by tenant and route.
+
+use super::answers::{self, Answer};
+use super::{Office, tenants};
+use crate::metrics::{self, BUCKETS, CallKind, Exposition, RouteMetrics};
+use crate::traffic::FlowTotals;
+
+/// A route's names and counts.
+struct Counted<'a> {
+    tenant: &'a str,
+    route: &'a str,
+    metrics: &'a RouteMetrics,
+    live_instances: usize,
+}
+
+impl Office {
+    pub(super) fn exposition(&self) -> Answer {
+        let mut exposition = Exposition::default();
+        let routes: Vec<Counted<'_>> = self
+            .application
+            .endpoints()
+            .map(|endpoint| Counted {
+                tenant: &endpoint.tenancy.name,
+                route: &endpoint.route.name,
+                metrics: &endpoint.metrics,
+                live_instances: endpoint.live_instances(),
+            })
+            .collect();
+        handshakes(&mut exposition, &routes, self.application.unrouted());
+        connections(&mut exposition, &routes);
+        guests(&mut exposition, &routes);
+        let tenants = tenants::of(&self.application);
+        let mut samples = exposition.family(&metrics::CPU_SECONDS);
+        for (tenancy, _) in &tenants {
+            samples.add(&[&tenancy.name], tenancy.account.used().as_secs_f64());
+        }
+        let mut samples = exposition.family(&metrics::MEMORY_BYTES);
+        for (tenancy, _) in &tenants {
+            samples.add(&[&tenancy.name], tenancy.memory.used());
+        }
+        let mut samples = exposition.family(&metrics::MEMORY_LIMIT_BYTES);
+        for (tenancy, endpoints) in &tenants {
+            match endpoints[0].route.tenant.total.max_memory_bytes {
+                usize::MAX => samples.add(&[&tenancy.name], "+Inf"),
+                limit => samples.add(&[&tenancy.name], limit),
+            }
+        }
+        exposition.family(&metrics::BUILD_INFO).add(&[env!("CARGO_PKG_VERSION")], 1);
+        self.process.expose(&mut exposition);
+        answers::text(Exposition::MEDIA_TYPE, exposition.into_text())
+    }
+}
+
+fn handshakes(exposition: &mut Exposition, routes: &[Counted<'_>], unrouted: &RouteMetrics) {
+    let mut samples = exposition.family(&metrics::CONNECTIONS_OPEN);
+    for Counted { tenant, route, metrics, .. } in routes {
+        samples.add(&[tenant, route], metrics.connections.count());
+    }
+    let mut samples = exposition.family(&metrics::HANDSHAKES);
+    for Counted { tenant, route, metrics, .. } in routes {
+        metrics.handshakes().for_each(|(status, count)| samples.add(&[tenant, route, status], count));
+    }
+    // Most statuses need a route.
+    for (status, count) in unrouted.handshakes().filter(|(_, count)| *count > 0) {
+        samples.add(&["", "", status], count);
+    }
+    let mut samples = exposition.family(&metrics::REFUSALS);
+    for Counted { tenant, route, metrics, .. } in routes {
+        for (reached, count) in metrics.refusals() {
+            samples.add(&[tenant, route, reached.scope.label(), reached.limit], count);
+        }
+    }
+}
+
+fn connections(exposition: &mut Exposition, routes: &[Counted<'_>]) {
+    let mut samples = exposition.family(&metrics::CLOSES);
+    for Counted { tenant, route, metrics, .. } in routes {
+        metrics.closes().for_each(|(cause, count)| samples.add(&[tenant, route, cause], count));
+    }
+    let totals: Vec<_> =
+        routes.iter().map(|counted| (counted, counted.metrics.connections.totals())).collect();
+    for (family, figure) in [
+        (&metrics::MESSAGES, (|flow| flow.messages) as fn(FlowTotals) -> u64),
+        (&metrics::BYTES, |flow| flow.bytes),
+    ] {
+        let mut samples = exposition.family(family);
+        for (Counted { tenant, route, .. }, totals) in &totals {
+            samples.add(&[tenant, route, "received"], figure(totals.received));
+            samples.add(&[tenant, route, "sent"], figure(totals.sent));
+        }
+    }
+    let mut samples = exposition.family(&metrics::PUBLISHED_DROPS);
+    for (Counted { tenant, route, .. }, totals) in &totals {
+        samples.add(&[tenant, route], totals.published_drops);
+    }
+}
+
+fn guests(exposition: &mut Exposition, routes: &[Counted<'_>]) {
+    let mut samples = exposition.family(&metrics::GUEST_CALL_SECONDS);
+    for Counted { tenant, route, metrics, .. } in routes {
+        for kind in CallKind::ALL {
+            let Some(distribution) = metrics.calls.distribution(kind) else { continue };
+            let labels = [*tenant, *route, kind.label()];
+            for ((_, bound), count) in BUCKETS.iter().zip(distribution.cumulative) {
+                samples.add_with("_bucket", &labels, Some(bound), count);
+            }
+            samples.add_with("_sum", &labels, None, distribution.sum_seconds);
+            samples.add_with("_count", &labels, None, distribution.cumulative[BUCKETS.len() - 1]);
+        }
+    }
+    let mut samples = exposition.family(&metrics::TRAPS);
+    for Counted { tenant, route, metrics, .. } in routes {
+        metrics.traps().for_each(|(cause, count)| samples.add(&[tenant, route, cause], count));
+    }
+    let mut samples = exposition.family(&metrics::INSTANCES_LIVE);
+    for Counted { tenant, route, live_instances, .. } in routes {
+        samples.add(&[tenant, route], live_instances);
+    }
+    let mut samples = exposition.family(&metrics::LOG_LINES_DROPPED);
+    for Counted { tenant, route, metrics, .. } in routes {
+        samples.add(&[tenant, route], metrics.dropped_log_lines());
+    }
+}

@@ -1,0 +1,276 @@
+//! The admin listener: what goes on in a server, for its operator alone.
+//!
+//! Off unless it is asked for. It listens on loopback or a Unix socket and nowhere else, wants a bearer token, and answers only to
+//! loopback's names, so that no page of a browser's reaches it under a name of its own (DNS rebinding). One request a connection, few
+//! connections, and each has so long: who asks slowly keeps nobody from being answered. What takes long is done on a thread that
+//! serves no connections.
+
+mod answers;
+mod connections;
+mod exposition;
+mod process;
+mod query;
+mod tenants;
+mod token;
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use self::answers::{Answer, Problem};
+use self::process::Process;
+pub use self::token::TokenError;
+use self::token::TokenFile;
+use crate::handshake::{self, Hosts};
+use crate::listener::{InheritedSockets, ListenAddress, Listener, Socket};
+use crate::server::Application;
+
+/// Where a server's operator asks, and by which token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminOptions {
+    /// A loopback address or a Unix socket.
+    pub address: ListenAddress,
+    /// The mode of a Unix socket's file. Default: 0600, its owner alone.
+    pub mode: Option<u32>,
+    /// The file with the bearer token: 16 to 4,096 visible characters; nobody but its owner may write it, and others may not read it. It is read
+    /// again when it changes. Only a Unix socket can do without.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Why there is no admin listener. Correct the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Others could reach it.
+    #[error(
+        "the admin listener must not be reachable from elsewhere, and `{0}` may be: use a loopback address such as `127.0.0.1:9090`, or \
+         `unix:/path/to.sock`"
+    )]
+    NotLocal(ListenAddress),
+    /// Every user of this machine can reach a TCP port.
+    #[error(
+        "every user of this machine can reach `{0}`: add `token-file`, a file with a token of at least 16 characters, or listen on \
+         `unix:/path/to.sock`"
+    )]
+    NoToken(ListenAddress),
+    /// The token's file cannot be used.
+    #[error("`token-file`: {0}")]
+    Token(#[from] TokenError),
+    /// The address is in use, or not ours.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Where.
+        address: ListenAddress,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl AdminOptions {
+    /// Whether only this machine can ask, and only who may.
+    ///
+    /// # Errors
+    /// [`AdminError::NotLocal`], [`AdminError::NoToken`].
+    pub fn check(&self) -> Result<(), AdminError> {
+        match &self.address {
+            address if !address.is_local() => Err(AdminError::NotLocal(address.clone())),
+            address @ ListenAddress::Tcp(_) if self.token_file.is_none() => {
+                Err(AdminError::NoToken(address.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Connections at once; more wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 16;
+/// From accepting a connection to the last byte of its answer.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// How long answers may take that are under way when the server ends.
+const GRACE: Duration = Duration::from_secs(1);
+/// Headers of a request, in number and in bytes.
+const MAX_HEADERS: usize = 64;
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Who may read and write a Unix socket's file, unless the operator says otherwise.
+const SOCKET_MODE: u32 = 0o600;
+
+/// The admin listener of one application.
+#[derive(Debug)]
+pub struct Admin {
+    listener: Listener,
+    office: Arc<Office>,
+}
+
+/// What answers are made of.
+#[derive(Debug)]
+struct Office {
+    application: Application,
+    token: Option<TokenFile>,
+    process: Process,
+}
+
+impl Admin {
+    /// Listens; port 0 takes a free one. Nothing is answered before [`Admin::run`].
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn bind(options: &AdminOptions, application: Application) -> Result<Self, AdminError> {
+        options.check()?;
+        let AdminOptions { address, mode, token_file } = options;
+        let token = token_file.clone().map(TokenFile::open).transpose()?;
+        let mode = matches!(address, ListenAddress::Unix(_)).then_some(mode.unwrap_or(SOCKET_MODE));
+        let listener = Listener::bind(address, mode, &mut InheritedSockets::none())
+            .map_err(|error| AdminError::Listen { address: address.clone(), error })?;
+        let office = Arc::new(Office { application, token, process: Process::begin() });
+        Ok(Self { listener, office })
+    }
+
+    /// The address that was bound; none for a Unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The file of a Unix socket.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.listener.path()
+    }
+
+    /// Answers until `shutdown` resolves, and then what has been asked, for at most a second. Let it go on while the server drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { listener, office } = self;
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut tasks = JoinSet::new();
+        {
+            let mut shutdown = std::pin::pin!(shutdown);
+            loop {
+                let accept = async {
+                    let permit = permits.clone().acquire_owned().await.expect("never closed");
+                    (poll_fn(|cx| listener.poll_accept(cx)).await, permit)
+                };
+                let (accepted, permit) = tokio::select! {
+                    () = &mut shutdown => break,
+                    accepted = accept => accepted,
+                };
+                while tasks.try_join_next().is_some() {}
+                let office = office.clone();
+                match accepted {
+                    Ok(socket) => {
+                        tasks.spawn(async move {
+                            serve(office, socket).await;
+                            drop(permit);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "an admin connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        }
+        drop(listener);
+        let answered = async { while tasks.join_next().await.is_some() {} };
+        // What is dropped after that is a question nobody waits for.
+        let _ = tokio::time::timeout(GRACE, answered).await;
+    }
+}
+
+async fn serve(office: Arc<Office>, socket: Socket) {
+    let served = async {
+        match socket {
+            Socket::Tcp(socket, _) => converse(office, socket).await,
+            Socket::Unix(socket) => converse(office, socket).await,
+        }
+    };
+    match tokio::time::timeout(REQUEST_TIME, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an admin connection ended"),
+        Err(_) => tracing::debug!("an admin connection took too long"),
+    }
+}
+
+/// One request.
+async fn converse(
+    office: Arc<Office>,
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::Result<()> {
+    let service = service_fn(|request| {
+        let office = office.clone();
+        async move { Ok::<_, Infallible>(office.answer(request).await) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(socket), service)
+        .await
+}
+
+impl Office {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        answers::finish(match self.clone().admit(&request).await {
+            Ok(()) => self.route(&request).await,
+            Err(problem) => Err(problem),
+        })
+    }
+
+    /// Only who knows the token, and not by a name that a stranger's page could have.
+    async fn admit(self: Arc<Self>, request: &Request<Incoming>) -> Result<(), Problem> {
+        let host =
+            handshake::host_name(request).map_err(|refusal| Problem::new(refusal.status, refusal.body))?;
+        if !Hosts::Loopback.allow(&host.name) {
+            return Err(Problem::misdirected());
+        }
+        let given = request.headers().get(header::AUTHORIZATION).cloned();
+        on_a_thread_of_its_own(move || match &self.token {
+            None => Ok(()),
+            Some(token) => token.check(given.as_ref()),
+        })
+        .await
+    }
+
+    /// Each endpoint is one line. What a later one reads of a request's body it reads here, within [`REQUEST_TIME`].
+    async fn route(self: Arc<Self>, request: &Request<Incoming>) -> Result<Answer, Problem> {
+        let segments = query::segments(request.uri().path())?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let asked = request.uri().query().unwrap_or_default().to_owned();
+        // hyper leaves the body of an answer to HEAD away.
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let deletes = *request.method() == Method::DELETE;
+        match *segments.as_slice() {
+            ["metrics"] if reads => on_a_thread_of_its_own(move || Ok(self.exposition())).await,
+            ["tenants"] if reads => on_a_thread_of_its_own(move || Ok(self.tenants())).await,
+            ["connections"] if reads => on_a_thread_of_its_own(move || self.connections(&asked)).await,
+            ["connections"] if deletes => on_a_thread_of_its_own(move || self.kick_several(&asked)).await,
+            ["connections", id] if deletes => {
+                let id = id.to_owned();
+                on_a_thread_of_its_own(move || self.kick(&id, &asked)).await
+            }
+            ["metrics" | "tenants"] => Err(Problem::method("GET, HEAD")),
+            ["connections"] => Err(Problem::method("GET, HEAD, DELETE")),
+            ["connections", _] => Err(Problem::method("DELETE")),
+            _ => Err(Problem::not_found(
+                "There are GET /metrics, GET /tenants, GET /connections, DELETE /connections and DELETE /connections/ID.",
+            )),
+        }
+    }
+}
+
+async fn on_a_thread_of_its_own<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    // Fails only if the work panics, or when the process ends.
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::ours()))
+}
