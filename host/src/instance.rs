@@ -17,7 +17,7 @@ use crate::engine::{Slot, SlotPermits};
 use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::inbox::Arrival;
 use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
-use crate::metrics::{CallKind, Calls, TrapCause};
+use crate::metrics::{CallKind, TrapCause};
 use crate::outgoing::ClientEvent;
 use crate::party::Party;
 use crate::request::Request;
@@ -152,7 +152,7 @@ impl Instance {
         store.epoch_deadline_callback(|context| context.data().meter.on_tick());
         store.data_mut().start_event(party);
         store.set_epoch_deadline(1);
-        let timed = Calls::begin(CallKind::Instantiate);
+        let timed = metrics.calls.begin(CallKind::Instantiate);
         let instantiated = Metered::new(handler.pre.instantiate_async(&mut store), &meter).await;
         if let Some(timed) = timed {
             metrics.calls.end(timed);
@@ -180,10 +180,10 @@ impl Instance {
     pub(crate) async fn call(&mut self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
         self.store.data_mut().start_event(party);
         self.store.set_epoch_deadline(1);
-        let (name, timed) = (call.name(), Calls::begin(call.kind()));
+        let metrics = &self.endpoint.metrics;
+        let (name, timed) = (call.name(), metrics.calls.begin(call.kind()));
         let asked = ask(&mut self.store, &self.app, party, call);
         let answer = Metered::new(asked, &self.meter).await;
-        let metrics = &self.endpoint.metrics;
         if let Some(timed) = timed {
             metrics.calls.end(timed);
         }

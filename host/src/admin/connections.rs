@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::Office;
 use super::answers::{self, Answer, Problem};
@@ -11,6 +11,7 @@ use super::query::Query;
 use crate::close::CloseRequest;
 use crate::endpoint::Endpoint;
 use crate::metrics::Open;
+use crate::traffic::FlowTotals;
 
 /// How many connections a page has, and at most.
 const PAGE: usize = 100;
@@ -38,8 +39,8 @@ impl Office {
         let more = page.len() > most;
         page.truncate(most);
         let next = page.last().filter(|_| more).map(|(_, open, _)| open.link.id());
-        let connections: Vec<Value> = page.iter().map(|(_, open, endpoint)| shown(open, endpoint)).collect();
-        Ok(answers::json(&json!({ "connections": connections, "next": next })))
+        let connections = page.iter().map(|(_, open, endpoint)| Shown::of(open, endpoint)).collect();
+        Ok(answers::json(&Page { connections, next }))
     }
 
     /// `DELETE /connections/ID?code=&reason=`.
@@ -52,7 +53,7 @@ impl Office {
         let open = found.ok_or_else(|| Problem::not_found("No open connection has this id."))?;
         open.kick(&frame);
         tracing::info!(connection = id, "kicked");
-        Ok(answers::json(&json!({ "kicked": 1 })))
+        Ok(answers::json(&Kicked { kicked: 1 }))
     }
 
     /// `DELETE /connections?tenant=&route=&code=&reason=`.
@@ -71,7 +72,7 @@ impl Office {
             route = query.text("route"),
             "kicked"
         );
-        Ok(answers::json(&json!({ "kicked": kicked })))
+        Ok(answers::json(&Kicked { kicked }))
     }
 
     /// The routes that `tenant` and `route` name; all if they name none.
@@ -106,20 +107,59 @@ fn parse_id(id: &str) -> Result<u128, Problem> {
     })
 }
 
-fn shown(open: &Open, endpoint: &Endpoint) -> Value {
-    let Open { link, peer, http, since } = open;
-    let traffic = link.traffic.totals();
-    json!({
-        "id": link.id(),
-        "tenant": endpoint.tenancy.name,
-        "route": endpoint.route.name,
-        "peer": peer.to_string(),
-        "http": http,
-        "since": humantime::format_rfc3339_seconds((*since).max(UNIX_EPOCH)).to_string(),
-        "received": { "messages": traffic.received.messages, "bytes": traffic.received.bytes },
-        "sent": { "messages": traffic.sent.messages, "bytes": traffic.sent.bytes },
-        "queue_bytes": link.buffered_amount(),
-    })
+#[derive(Serialize)]
+struct Page<'a> {
+    connections: Vec<Shown<'a>>,
+    /// What the next page is `after`.
+    next: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    tenant: &'a str,
+    route: &'a str,
+    peer: String,
+    http: u8,
+    since: String,
+    received: ShownFlow,
+    sent: ShownFlow,
+    queue_bytes: u32,
+}
+
+#[derive(Serialize)]
+struct ShownFlow {
+    messages: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Kicked {
+    kicked: usize,
+}
+
+impl From<FlowTotals> for ShownFlow {
+    fn from(FlowTotals { messages, bytes }: FlowTotals) -> Self {
+        Self { messages, bytes }
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn of(open: &'a Open, endpoint: &'a Endpoint) -> Self {
+        let Open { link, peer, http, since } = open;
+        let traffic = link.traffic.totals();
+        Self {
+            id: link.id(),
+            tenant: &endpoint.tenancy.name,
+            route: &endpoint.route.name,
+            peer: peer.to_string(),
+            http: *http,
+            since: humantime::format_rfc3339_seconds((*since).max(UNIX_EPOCH)).to_string(),
+            received: traffic.received.into(),
+            sent: traffic.sent.into(),
+            queue_bytes: link.buffered_amount(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use indexmap::IndexMap;
+use serde::Serialize;
 
 use super::Office;
 use super::answers::{self, Answer};
@@ -22,44 +23,73 @@ pub(super) fn of(application: &Application) -> Vec<(&Arc<Tenancy>, Vec<&Arc<Endp
     tenants
 }
 
+#[derive(Serialize)]
+struct Tenants<'a> {
+    tenants: Vec<Tenant<'a>>,
+}
+
+#[derive(Serialize)]
+struct Tenant<'a> {
+    name: &'a str,
+    used: UsedByTenant,
+    limits: Limits,
+    routes: Vec<Route<'a>>,
+}
+
+#[derive(Serialize)]
+struct UsedByTenant {
+    connections: usize,
+    instances: usize,
+    memory_bytes: usize,
+    cpu_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Route<'a> {
+    name: &'a str,
+    path: &'a str,
+    used: UsedByRoute,
+    limits: Limits,
+}
+
+#[derive(Serialize)]
+struct UsedByRoute {
+    connections: usize,
+    instances: usize,
+}
+
+/// As an operator would write them, in the reference's order.
+type Limits = IndexMap<String, String>;
+
 impl Office {
     pub(super) fn tenants(&self) -> Answer {
-        let tenants: Vec<Value> = of(&self.application)
-            .into_iter()
-            .map(|(tenancy, endpoints)| tenant(tenancy, &endpoints))
-            .collect();
-        answers::json(&json!({ "tenants": tenants }))
+        let tenants = of(&self.application);
+        let tenants = tenants.iter().map(|(tenancy, endpoints)| tenant(tenancy, endpoints)).collect();
+        answers::json(&Tenants { tenants })
     }
 }
 
-fn tenant(tenancy: &Tenancy, endpoints: &[&Arc<Endpoint>]) -> Value {
-    let routes: Vec<Value> = endpoints.iter().map(|endpoint| route(endpoint)).collect();
-    let connections: usize = endpoints.iter().map(|endpoint| endpoint.metrics.connections.count()).sum();
-    let instances: usize = endpoints.iter().map(|endpoint| endpoint.live_instances()).sum();
-    json!({
-        "name": tenancy.name,
-        "limits": limits(endpoints[0].route.tenant.total.shown()),
-        "used": {
-            "connections": connections,
-            "instances": instances,
-            "memory_bytes": tenancy.memory.used(),
-            "cpu_seconds": tenancy.account.used().as_secs_f64(),
+fn tenant<'a>(tenancy: &'a Tenancy, endpoints: &[&'a Arc<Endpoint>]) -> Tenant<'a> {
+    let routes: Vec<Route<'a>> = endpoints.iter().map(|endpoint| route(endpoint)).collect();
+    Tenant {
+        name: &tenancy.name,
+        used: UsedByTenant {
+            connections: routes.iter().map(|route| route.used.connections).sum(),
+            instances: routes.iter().map(|route| route.used.instances).sum(),
+            memory_bytes: tenancy.memory.used(),
+            cpu_seconds: tenancy.account.used().as_secs_f64(),
         },
-        "routes": routes,
-    })
+        limits: endpoints[0].route.tenant.total.shown().into_iter().collect(),
+        routes,
+    }
 }
 
-fn route(endpoint: &Endpoint) -> Value {
+fn route(endpoint: &Endpoint) -> Route<'_> {
     let Endpoint { route, metrics, .. } = endpoint;
-    json!({
-        "name": route.name,
-        "path": route.pattern.as_str(),
-        "limits": limits(route.limits.shown()),
-        "used": { "connections": metrics.connections.count(), "instances": endpoint.live_instances() },
-    })
-}
-
-/// As an operator would write them.
-fn limits(shown: Vec<(String, String)>) -> Map<String, Value> {
-    shown.into_iter().map(|(key, value)| (key, value.into())).collect()
+    Route {
+        name: &route.name,
+        path: route.pattern.as_str(),
+        used: UsedByRoute { connections: metrics.connections.count(), instances: endpoint.live_instances() },
+        limits: route.limits.shown().into_iter().collect(),
+    }
 }

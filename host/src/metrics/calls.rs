@@ -1,11 +1,11 @@
 //! How long guest calls take, as histograms; measured where that costs next to nothing.
 //!
-//! A clock is read for the first call of a kind in a tick (1 ms) of each thread, and for no other: on a quiet server every call is timed, on a
-//! busy one a thousand a second and thread. Which call comes first in a tick has nothing to do with how long it will take, so the
+//! A clock is read for a route's first call of a kind in a tick (1 ms) of each thread, and for no other: on a quiet server every call is timed,
+//! on a busy one a thousand a second and thread. Which call comes first in a tick has nothing to do with how long it will take, so the
 //! quantiles are those of all calls. The number of calls is not here: messages are counted elsewhere.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::{now, tick};
 
@@ -24,6 +24,8 @@ pub(crate) enum CallKind {
 }
 
 const KINDS: usize = CallKind::ALL.len();
+/// Routes that are timed independently of each other; where there are more, some share their ticks.
+const LANES: usize = 16;
 
 impl CallKind {
     pub(crate) const ALL: [Self; 6] =
@@ -57,8 +59,18 @@ pub(crate) const BUCKETS: [(u64, &str); 11] = [
 ];
 
 /// The histograms of one route.
-#[derive(Debug, Default)]
-pub(crate) struct Calls([Histogram; KINDS]);
+#[derive(Debug)]
+pub(crate) struct Calls {
+    histograms: [Histogram; KINDS],
+    lane: usize,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Self { histograms: Default::default(), lane: NEXT.fetch_add(1, Ordering::Relaxed) % LANES }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Histogram {
@@ -82,24 +94,24 @@ pub(crate) struct Timed {
 
 thread_local! {
     /// The tick in which this thread last timed a call of each kind.
-    static TIMED_IN: [Cell<u64>; KINDS] = const { [const { Cell::new(u64::MAX) }; KINDS] };
-}
-
-/// Whether this thread has timed no call of the kind in this tick.
-fn is_first(kind: CallKind, tick: u64) -> bool {
-    TIMED_IN.with(|timed_in| timed_in[kind as usize].replace(tick) != tick)
+    static TIMED_IN: [[Cell<u64>; KINDS]; LANES] = const { [const { [const { Cell::new(u64::MAX) }; KINDS] }; LANES] };
 }
 
 impl Calls {
+    /// Whether this thread has timed no call of the kind in this tick.
+    fn is_first(&self, kind: CallKind, tick: u64) -> bool {
+        TIMED_IN.with(|timed_in| timed_in[self.lane][kind as usize].replace(tick) != tick)
+    }
+
     /// A call begins; none if it is not timed.
-    pub(crate) fn begin(kind: CallKind) -> Option<Timed> {
-        is_first(kind, tick()).then(|| Timed { kind, since_ns: now() })
+    pub(crate) fn begin(&self, kind: CallKind) -> Option<Timed> {
+        self.is_first(kind, tick()).then(|| Timed { kind, since_ns: now() })
     }
 
     /// It has returned, or failed.
     pub(crate) fn end(&self, timed: Timed) {
         let ns = now().saturating_sub(timed.since_ns);
-        let histogram = &self.0[timed.kind as usize];
+        let histogram = &self.histograms[timed.kind as usize];
         let bucket = BUCKETS.partition_point(|(bound, _)| *bound < ns);
         histogram.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         histogram.sum_ns.fetch_add(ns, Ordering::Relaxed);
@@ -107,7 +119,7 @@ impl Calls {
 
     /// None where nothing was timed.
     pub(crate) fn distribution(&self, kind: CallKind) -> Option<Distribution> {
-        let histogram = &self.0[kind as usize];
+        let histogram = &self.histograms[kind as usize];
         let mut sum = 0;
         let cumulative = histogram.buckets.each_ref().map(|bucket| {
             sum += bucket.load(Ordering::Relaxed);
@@ -141,11 +153,13 @@ mod tests {
 
     #[test]
     fn one_call_of_a_kind_is_timed_in_a_tick() {
-        assert!(is_first(CallKind::Message, 0), "the first tick, too");
-        assert!(!is_first(CallKind::Message, 0));
-        assert!(is_first(CallKind::Close, 0), "another kind");
-        assert!(is_first(CallKind::Message, 1));
-        assert!(!is_first(CallKind::Message, 1));
+        let (calls, of_another) = (Calls::default(), Calls::default());
+        assert!(calls.is_first(CallKind::Message, 0), "the first tick, too");
+        assert!(of_another.is_first(CallKind::Message, 0), "another route");
+        assert!(!calls.is_first(CallKind::Message, 0));
+        assert!(calls.is_first(CallKind::Close, 0), "another kind");
+        assert!(calls.is_first(CallKind::Message, 1));
+        assert!(!calls.is_first(CallKind::Message, 1));
     }
 
     #[test]

@@ -56,7 +56,7 @@ families! {
     PUBLISHED_DROPS = "waterspout_published_drops_total", Counter, ["tenant", "route"],
         "Published messages that a subscriber was not sent, because its queue was full.";
     GUEST_CALL_SECONDS = "waterspout_guest_call_seconds", Histogram, ["tenant", "route", "call"],
-        "How long guest calls take, waiting in imports included, in seconds. Of each kind at most one a millisecond and thread is timed: a sample, not the number of calls.";
+        "How long guest calls take, waiting in imports included, in seconds. Of each kind at most one a millisecond, thread and route is timed: a sample, not the number of calls.";
     TRAPS = "waterspout_traps_total", Counter, ["tenant", "route", "cause"],
         "Guest calls that failed, and with them their instance, by cause.";
     INSTANCES_LIVE = "waterspout_instances_live", Gauge, ["tenant", "route"],

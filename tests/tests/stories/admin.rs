@@ -176,6 +176,21 @@ async fn traps_are_counted_by_their_cause() {
     assert_eq!(metrics.sum("waterspout_handshakes_total", &[("status", "500")]), 1.0);
 }
 
+#[tokio::test]
+async fn a_calls_time_includes_what_it_waits_for() {
+    let (host, _folder) = start(probe()).await;
+    let mut client = host.connect("/websocket").await;
+    assert_eq!(client.say("sleep 300").await, "ok");
+    let metrics = metrics(&host).await;
+    let labels = [("route", "test"), ("call", "message")];
+    let longer = |bound: &str| {
+        let labels = [labels[0], labels[1], ("le", bound)];
+        metrics.sum("waterspout_guest_call_seconds_bucket", &labels)
+    };
+    assert_eq!((longer("0.2"), longer("+Inf")), (0.0, 1.0));
+    assert!(metrics.sum("waterspout_guest_call_seconds_sum", &labels) >= 0.3);
+}
+
 /// Refused once, and counted so.
 async fn one_refusal(host: &TestHost, status: u16, scope: &str, limit: &str) {
     let metrics = metrics(host).await;
@@ -263,8 +278,10 @@ async fn every_family_is_exposed_and_pages_name_no_peer() {
     let _client = host.connect("/websocket?secret").await;
     let text = ask(&host, "GET", "/metrics").answer().await.text().to_owned();
     let families = Metrics::parse(&text).families().len();
-    let documented =
-        include_str!("../../../docs/admin.md").lines().filter(|line| line.starts_with("| `")).count();
+    let documented = include_str!("../../../docs/admin.md")
+        .lines()
+        .filter(|line| line.starts_with("| `waterspout_") || line.starts_with("| `process_"))
+        .count();
     // Where there is no /proc there are fewer.
     let least = if cfg!(target_os = "linux") { documented } else { documented - 4 };
     assert!((least..=documented).contains(&families), "{families} of {documented}");
