@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn one_call_of_a_kind_is_timed_in_a_tick() {
-        let (calls, of_another) = (Calls::default(), Calls::default());
+        let [calls, of_another] = [0, 1].map(|lane| Calls { lane, ..Calls::default() });
         assert!(calls.is_first(CallKind::Message, 0), "the first tick, too");
         assert!(of_another.is_first(CallKind::Message, 0), "another route");
         assert!(!calls.is_first(CallKind::Message, 0));

@@ -70,6 +70,14 @@ async fn metrics(host: &TestHost) -> Metrics {
     Metrics::parse(answer.text())
 }
 
+/// Waits until so many connections are open: a client has its 101 a moment before the host says so.
+async fn are_open(host: &TestHost, connections: usize) {
+    within("connections to be open", async {
+        while metrics(host).await.sum("waterspout_connections_open", &[]) != connections as f64 {}
+    })
+    .await;
+}
+
 async fn json(host: &TestHost, method: &str, target: &str) -> Value {
     let answer = ask(host, method, target).answer().await;
     assert_eq!(
@@ -311,8 +319,8 @@ async fn a_scrape_of_a_thousand_connections_that_come_and_go_loses_nothing_and_n
     for _ in 0..CONNECTIONS {
         clients.push(host.raw("/websocket").await);
     }
+    are_open(&host, CONNECTIONS).await;
     let mut last = metrics(&host).await;
-    assert_eq!(last.sum("waterspout_connections_open", &[]), CONNECTIONS as f64);
     let mut ids = std::collections::BTreeSet::new();
     let mut target = "/connections?limit=300".to_owned();
     let pages = loop {
@@ -351,6 +359,7 @@ async fn tenants_are_listed_with_their_limits_and_what_they_use() {
         .route(|route| route.tenant = tenant("blue", |_| {}));
     let (host, _folder) = start(host).await;
     let _client = host.connect("/websocket").await;
+    are_open(&host, 1).await;
     let tenants = json(&host, "GET", "/tenants").await;
     let tenants = tenants["tenants"].as_array().expect("a list");
     let names: Vec<_> = tenants.iter().map(|tenant| tenant["name"].as_str().expect("a name")).collect();
@@ -370,6 +379,7 @@ async fn connections_are_listed_with_what_is_known_of_them() {
     let mut client = host.connect("/websocket").await;
     let id = client.say("id").await;
     let _other = host.connect("/echo").await;
+    are_open(&host, 2).await;
     let page = json(&host, "GET", "/connections?route=test&tenant=default").await;
     let connections = page["connections"].as_array().expect("a list");
     assert_eq!((connections.len(), &page["next"]), (1, &Value::Null));
@@ -412,6 +422,7 @@ async fn a_route_or_a_tenant_is_kicked_as_a_whole_and_nobody_else() {
     let (host, _folder) = start(probe().and_route(Guest::Echo, "/echo")).await;
     let mut clients = [host.connect("/echo").await, host.connect("/echo").await];
     let mut other = host.connect("/websocket").await;
+    are_open(&host, 3).await;
     assert_eq!(json(&host, "DELETE", "/connections?route=/echo").await["kicked"], 2);
     for client in &mut clients {
         assert_eq!(client.recv_close().await, (1008, String::new()));
@@ -547,6 +558,7 @@ async fn a_unix_socket_is_its_owners_and_needs_no_token() {
 async fn while_the_server_drains_its_operator_still_sees_it() {
     let (mut host, _folder) = start(probe()).await;
     let mut client = host.connect("/websocket").await;
+    are_open(&host, 1).await;
     host.shut_down();
     host.logged("the drain", |record| record.message == "draining").await;
     assert_eq!(metrics(&host).await.sum("waterspout_connections_open", &[]), 1.0);
