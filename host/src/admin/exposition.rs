@@ -1,4 +1,4 @@
-//! `GET /metrics`: every family of [`metrics`](crate::metrics), by tenant and route.
+//! `GET /metrics`: every family of [`metrics`], by tenant and route.
 
 use super::answers::{self, Answer};
 use super::{Office, tenants};
