@@ -224,6 +224,19 @@ impl Sandbox {
                 sandbox.grant(Right::Sockets, folder_of(path));
             }
         }
+        if let Some(admin) = &config.admin {
+            if let Some(token) = &admin.token_file {
+                sandbox.grant(Right::ReadRenewed, token);
+            }
+            match &admin.address {
+                ListenAddress::Unix(path) => sandbox.grant(Right::Sockets, folder_of(path)),
+                // It is bound after the handlers are loaded.
+                ListenAddress::Tcp(address) => {
+                    sandbox.bind.insert(address.port());
+                }
+                ListenAddress::Systemd(_) => {}
+            }
+        }
         sandbox.grant_outgoing(config, variable);
         sandbox
     }
@@ -414,6 +427,23 @@ mod tests {
         ];
         assert_eq!(sandbox.grants, expected);
         assert!(sandbox.bind.is_empty() && sandbox.connect.is_empty() && !sandbox.udp);
+    }
+
+    #[test]
+    fn the_admin_listener_needs_its_token_and_its_port_or_socket() {
+        let mut config = config(route(), HandlerSource::Echo);
+        let admin = |address: &str| crate::admin::AdminOptions {
+            address: address.parse().expect("an address"),
+            mode: None,
+            token_file: Some("/etc/w/token".into()),
+        };
+        config.admin = Some(admin("127.0.0.1:9090"));
+        let sandbox = of(&config);
+        assert_eq!(sandbox.grants, [grant(Right::ReadRenewed, "/etc/w/token")]);
+        assert_eq!(sandbox.bind, [9090].into());
+        config.admin = Some(admin("unix:/run/w/admin.sock"));
+        let sandbox = of(&config);
+        assert!(sandbox.grants.contains(&grant(Right::Sockets, "/run/w")) && sandbox.bind.is_empty());
     }
 
     #[test]
