@@ -12,6 +12,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
 use crate::endpoint::Endpoint;
 use crate::link::Link;
+use crate::metrics::RouteMetrics;
 use crate::routes::Route;
 use crate::tenants::{LogRate, Tenancy};
 use crate::units::printable;
@@ -20,6 +21,7 @@ use crate::units::printable;
 pub(super) struct Speaker {
     route: Arc<Route>,
     tenancy: Arc<Tenancy>,
+    metrics: Arc<RouteMetrics>,
     link: Mutex<Option<Arc<Link>>>,
     /// `max-log-bytes-per-second`.
     rate: LogRate,
@@ -35,6 +37,7 @@ impl Speaker {
         Self {
             route: endpoint.route.clone(),
             tenancy: endpoint.tenancy.clone(),
+            metrics: endpoint.metrics.clone(),
             link: Mutex::new(None),
             rate: LogRate::new(endpoint.route.limits.max_log_bytes_per_second),
             dropped: AtomicU64::new(0),
@@ -51,6 +54,7 @@ impl Speaker {
         let bytes = RECORD_BYTES + line.len();
         if !self.rate.take(bytes) || !self.tenancy.may_log(bytes) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.metrics.count_dropped_log_lines(1);
             return;
         }
         self.tell_dropped();

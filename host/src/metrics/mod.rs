@@ -108,7 +108,6 @@ impl RouteMetrics {
     }
 
     /// Lines that handlers printed and nobody will read.
-    #[expect(dead_code, reason = "for the limit of log lines")]
     pub(crate) fn count_dropped_log_lines(&self, lines: u64) {
         self.dropped_log_lines.fetch_add(lines, Ordering::Relaxed);
     }
