@@ -272,6 +272,40 @@ fn check_tells_what_a_good_handler_is() {
 }
 
 #[test]
+fn check_tells_every_limit_that_a_configuration_comes_to() {
+    let folder = Folder::new();
+    let handler = folder.write("echo.wat", "(component)");
+    let text = format!(
+        "max-instances = 9\n[limits]\nmax-timers = 3\n[tenant.acme]\nhosts = ['a.example']\n\
+         [tenant.acme.total]\nmax-connections = 7\nmax-memory-bytes = 'unlimited'\n\
+         [tenant.acme.route.chat]\npath = '/chat'\nhandler = '{}'\nlimits.life-time = 'unlimited'\n",
+        handler.display()
+    );
+    let file = folder.write("waterspout.toml", text);
+    let ended = run_for(folder.command().arg("check").arg("--config").arg(&file), 200);
+    for line in [
+        "max-instances = 9",
+        "max-handshakes-per-address = 100",
+        "[tenant.acme.total]\nmax-connections = 7",
+        "max-memory-bytes = \"unlimited\"\ncpu-share = 100",
+        "max-timers = 3",
+        "cpu-per-event = \"50ms\"",
+        "life-time = \"unlimited\"",
+    ] {
+        assert!(ended.stdout.contains(line), "no `{line}`: {ended:?}");
+    }
+    // The handler is looked at, too.
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(
+        ended.sentence().contains("in route `chat`") && ended.sentence().contains("another world"),
+        "{ended:?}"
+    );
+    for arguments in [&["check"][..], &["check", "a.wasm", "--config", "b.toml"]] {
+        assert_eq!(run(folder.command().args(arguments)).code, 1);
+    }
+}
+
+#[test]
 fn check_tells_what_is_wrong_with_a_bad_one() {
     let folder = Folder::new();
     for (name, bytes, wanted) in bad_handlers() {

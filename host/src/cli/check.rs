@@ -1,10 +1,11 @@
-//! `waterspout check`: is this a handler that this host can run?
+//! `waterspout check`: is this a handler that this host can run? And with `--config`: what does a configuration come to?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use waterspout::config::Config;
 use waterspout::inspect::Inspection;
-use waterspout::{CompileLimits, HandlerSource, Limits, Runtime, RuntimeOptions};
+use waterspout::{CompileLimits, HandlerSource, Limits, Route, Runtime, RuntimeOptions, Tenant};
 
 use super::progress::with_progress;
 
@@ -12,25 +13,101 @@ use super::progress::with_progress;
 #[derive(Args)]
 pub(super) struct Check {
     /// A component, a core module with a component-type section, or WebAssembly text
-    handler: PathBuf,
+    #[arg(required_unless_present = "config", conflicts_with = "config")]
+    handler: Option<PathBuf>,
+    /// A configuration file: tell every limit that it comes to, and whether each route's handler can be run under its own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let source = HandlerSource::File(self.handler);
-        let named = |error| anyhow::anyhow!("{source} {error}");
-        let compiler = super::compiler(CompileLimits::default(), false)?;
-        let inspection =
-            with_progress(&source.to_string(), || Inspection::of(&source, &compiler)).map_err(named)?;
-        super::say(&source);
-        super::say(inspection.to_string().trim_end());
-        let limits = Limits::default();
-        // One instance: nothing is run here.
-        let options = RuntimeOptions { max_instances: 1, compiler, ..RuntimeOptions::default() };
-        let runtime =
-            Runtime::new(&options, [&limits]).map_err(|error| super::Internal(format!("{error:#}")))?;
-        with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;
-        super::say(format_args!("ok       `waterspout serve {source}` runs it"));
-        Ok(())
+        match (self.handler, self.config) {
+            (Some(handler), _) => check_handler(HandlerSource::File(handler)),
+            (None, Some(file)) => check_config(&file),
+            (None, None) => unreachable!("clap requires one of them"),
+        }
+    }
+}
+
+fn check_handler(source: HandlerSource) -> anyhow::Result<()> {
+    let named = |error| anyhow::anyhow!("{source} {error}");
+    let compiler = super::compiler(CompileLimits::default(), false)?;
+    let inspection =
+        with_progress(&source.to_string(), || Inspection::of(&source, &compiler)).map_err(named)?;
+    super::say(&source);
+    super::say(inspection.to_string().trim_end());
+    let limits = Limits::default();
+    // One instance: nothing is run here.
+    let options = RuntimeOptions { max_instances: 1, compiler, ..RuntimeOptions::default() };
+    let runtime = runtime(&options, [&limits])?;
+    with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;
+    super::say(format_args!("ok       `waterspout serve {source}` runs it"));
+    Ok(())
+}
+
+fn runtime<'a>(
+    options: &RuntimeOptions,
+    limits: impl IntoIterator<Item = &'a Limits>,
+) -> anyhow::Result<Runtime> {
+    Ok(Runtime::new(options, limits).map_err(|error| super::Internal(format!("{error:#}")))?)
+}
+
+/// Says in the file's own language what it comes to. Handlers come last, because they take time.
+fn check_config(file: &Path) -> anyhow::Result<()> {
+    let config = Config::from_file(file)?;
+    super::say(format_args!("# {}", file.display()));
+    let server = &config.server;
+    for (key, count) in [
+        ("max-connections", server.max_connections),
+        ("max-connections-per-address", server.max_connections_per_address),
+        ("max-handshakes-per-address", server.max_handshakes_per_address),
+        ("max-instances", config.runtime.max_instances),
+    ] {
+        super::say(format_args!("{key} = {count}"));
+    }
+    super::say(format_args!("max-memory-bytes = {}", config.runtime.max_memory_bytes));
+    let mut told: Vec<&Tenant> = Vec::new();
+    for (route, source) in &config.routes {
+        if !told.contains(&&route.tenant) {
+            told.push(&route.tenant);
+            say_table(&format!("tenant.{}.total", route.tenant.name), route.tenant.total.shown());
+        }
+        say_route(route, source);
+    }
+    let mut options = RuntimeOptions { max_instances: 1, ..config.runtime };
+    options.compiler = super::compiler(config.compile, config.sandbox)?;
+    let runtime = runtime(&options, config.routes.iter().map(|(route, _)| &route.limits))?;
+    for (route, source) in &config.routes {
+        with_progress(&source.to_string(), || runtime.load(source, &route.limits)).map_err(|error| {
+            anyhow::anyhow!("{}: in route `{}`: {source} {error}", file.display(), route.name)
+        })?;
+    }
+    super::say(format_args!("\n# ok: `waterspout serve --config {}` runs it", file.display()));
+    Ok(())
+}
+
+fn say_route(route: &Route, source: &HandlerSource) {
+    let tenant = &route.tenant.name;
+    super::say(format_args!("\n# {} for {source}, of tenant {tenant}", route.pattern.as_str()));
+    say_lines(&format!("route.{}.limits", route.name), route.limits.shown());
+}
+
+fn say_table(name: &str, lines: Vec<(String, String)>) {
+    super::say("");
+    say_lines(name, lines);
+}
+
+fn say_lines(name: &str, lines: Vec<(String, String)>) {
+    super::say(format_args!("[{name}]"));
+    for (key, value) in lines {
+        if value.starts_with('`') {
+            // Another key's value, which is no value itself.
+            super::say(format_args!("# {key} is {value}"));
+            continue;
+        }
+        let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+        let quote = if is_number { "" } else { "\"" };
+        super::say(format_args!("{key} = {quote}{value}{quote}"));
     }
 }
