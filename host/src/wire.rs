@@ -104,7 +104,7 @@ impl<S: Socket> Wire<S> {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
-            .max_write_buffer_size(WRITE_BUFFER + WRITE_SLACK + limits.max_queue_bytes)
+            .max_write_buffer_size(limits.max_queue_bytes.saturating_add(WRITE_BUFFER + WRITE_SLACK))
             .max_message_size(Some(limits.max_message_bytes))
             .max_frame_size(Some(limits.max_message_bytes.max(MAX_CONTROL_BYTES)));
         let socket = Intake::new(socket, read_ahead.len(), Reservation::default());
