@@ -1,0 +1,264 @@
+//! Where an attack takes place: the host's addresses, clients that do whatever they like, and what they note.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use waterspout_tests::frames::{CLOSE, TEXT};
+use waterspout_tests::{Frame, Identity};
+
+use crate::attack::{Running, Tally};
+use crate::program::ATTACKER;
+
+/// See the module.
+pub(crate) struct Field {
+    /// The host's listeners: plain, behind the PROXY protocol, with TLS.
+    pub(crate) plain: SocketAddr,
+    pub(crate) proxied: SocketAddr,
+    pub(crate) tls: SocketAddr,
+    /// A server that harms whoever connects to it.
+    pub(crate) hostile: SocketAddr,
+    pub(crate) identity: Arc<Identity>,
+    tally: Mutex<Tally>,
+}
+
+/// A client's socket.
+pub(crate) struct Peer {
+    pub(crate) socket: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// What comes on a socket.
+pub(crate) enum Arrival {
+    /// Opcode and payload.
+    Frame(u8, Vec<u8>),
+    /// The socket ended.
+    Gone,
+}
+
+impl Field {
+    pub(crate) fn new(
+        [plain, proxied, tls]: [SocketAddr; 3],
+        hostile: SocketAddr,
+        identity: Arc<Identity>,
+    ) -> Self {
+        Self { plain, proxied, tls, hostile, identity, tally: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Counts something that a client has seen.
+    pub(crate) fn note(&self, what: impl Into<String>) {
+        let mut what: String = what.into();
+        // Filling is not worth a line of the table.
+        if what.len() > 90 && what.bytes().all(|byte| byte == what.as_bytes()[0]) {
+            what = format!("{} bytes", what.len());
+        }
+        what.truncate(what.char_indices().nth(90).map_or(what.len(), |(at, _)| at));
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+    }
+
+    /// All that was noted, as yet.
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A good handshake at the attacker's route, with this query, without the empty line at its end.
+    pub(crate) fn head(query: &str) -> String {
+        format!(
+            "GET /attack{query} HTTP/1.1\r\nHost: {ATTACKER}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n",
+            waterspout_tests::http::KEY
+        )
+    }
+
+    /// What tells the guest `attacker` to do something in a function.
+    pub(crate) fn query(at: &str, what: &str) -> String {
+        format!("?at={at}&do={}", what.replace(' ', "+"))
+    }
+
+    /// Connects; behind the PROXY protocol if there is an address to pretend.
+    pub(crate) async fn socket(
+        &self,
+        from: Option<Ipv4Addr>,
+        receive_buffer: Option<u32>,
+    ) -> io::Result<Peer> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        let mut socket = socket.connect(if from.is_some() { self.proxied } else { self.plain }).await?;
+        socket.set_nodelay(true)?;
+        if let Some(from) = from {
+            let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+            header.extend(from.octets());
+            header.extend(Ipv4Addr::LOCALHOST.octets());
+            header.extend([0x10, 0, 0x20, 0]);
+            socket.write_all(&header).await?;
+        }
+        Ok(Peer { socket, buffer: Vec::new() })
+    }
+
+    /// Sends a head (without its empty line), reads the answer and notes its status if it is not 101.
+    pub(crate) async fn ask(&self, mut peer: Peer, head: &str) -> io::Result<(u16, String, Peer)> {
+        peer.socket.write_all(head.as_bytes()).await?;
+        peer.socket.write_all(b"\r\n").await?;
+        let answer = peer.answer_head().await?;
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        if status != 101 {
+            self.note(format!("HTTP {status}"));
+        }
+        Ok((status, answer, peer))
+    }
+
+    /// Opens a WebSocket at the attacker's route; none if it is refused, which is noted.
+    pub(crate) async fn open(&self, query: &str) -> Option<Peer> {
+        self.open_from(None, query, None).await
+    }
+
+    /// The same, from some address, with a small receive buffer.
+    pub(crate) async fn open_from(
+        &self,
+        from: Option<Ipv4Addr>,
+        query: &str,
+        receive_buffer: Option<u32>,
+    ) -> Option<Peer> {
+        let asked = async { self.ask(self.socket(from, receive_buffer).await?, &Self::head(query)).await };
+        match asked.await {
+            Ok((101, _, peer)) => Some(peer),
+            Ok(_) => None,
+            Err(_) => {
+                self.note("dropped in the handshake");
+                None
+            }
+        }
+    }
+
+    /// Reads to the end; notes texts and how it ended.
+    pub(crate) async fn watch(&self, peer: &mut Peer) {
+        self.watch_until(peer, false).await;
+    }
+
+    /// The same, but leaves after the first text.
+    pub(crate) async fn watch_until_answer(&self, peer: &mut Peer) {
+        self.watch_until(peer, true).await;
+    }
+
+    async fn watch_until(&self, peer: &mut Peer, leaves_at_text: bool) {
+        loop {
+            match peer.next().await {
+                Arrival::Frame(TEXT, text) => {
+                    self.note(String::from_utf8_lossy(&text));
+                    if leaves_at_text {
+                        return;
+                    }
+                }
+                Arrival::Frame(CLOSE, payload) => {
+                    let code = payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code));
+                    let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
+                    self.note(format!("close {code} {reason}"));
+                    return;
+                }
+                Arrival::Frame(..) => {}
+                Arrival::Gone => return self.note("dropped"),
+            }
+        }
+    }
+}
+
+impl Peer {
+    /// Sends bytes; whether that was possible.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
+        self.socket.write_all(bytes).await.is_ok()
+    }
+
+    /// Sends a frame as a client does.
+    pub(crate) async fn say(&mut self, frame: Frame) -> bool {
+        self.send(&frame.masked()).await
+    }
+
+    /// The next frame.
+    pub(crate) async fn next(&mut self) -> Arrival {
+        loop {
+            if let Some((opcode, payload, length)) = decode(&self.buffer) {
+                self.buffer.drain(..length);
+                return Arrival::Frame(opcode, payload);
+            }
+            match self.socket.read_buf(&mut self.buffer).await {
+                Ok(read) if read > 0 => {}
+                _ => return Arrival::Gone,
+            }
+        }
+    }
+
+    async fn answer_head(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = self.buffer.drain(..at + 4).collect::<Vec<_>>();
+                return Ok(String::from_utf8_lossy(&head).into_owned());
+            }
+            if self.socket.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// Opcode, payload and length of the first frame, if it is all there.
+fn decode(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
+    let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
+    let (length, rest) = match second & 0x7f {
+        126 => {
+            rest.split_first_chunk().map(|(length, rest)| (u64::from(u16::from_be_bytes(*length)), rest))?
+        }
+        127 => rest.split_first_chunk().map(|(length, rest)| (u64::from_be_bytes(*length), rest))?,
+        length => (u64::from(length), rest),
+    };
+    let payload = rest.get(..usize::try_from(length).ok()?)?;
+    Some((first & 0xf, payload.to_vec(), bytes.len() - rest.len() + payload.len()))
+}
+
+/// So many clients that do `act` again and again.
+pub(crate) fn clients<F>(field: Arc<Field>, count: u32, act: fn(Arc<Field>, u32) -> F) -> Running
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Box::pin(async move {
+        let mut all = JoinSet::new();
+        for number in 0..count {
+            let field = field.clone();
+            all.spawn(async move {
+                loop {
+                    act(field.clone(), number).await;
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        all.join_next().await;
+    })
+}
+
+/// Clients that open a connection, say something, and see what becomes of it. Whoever is refused waits for a moment, as an
+/// attacker would that is not after the handshake.
+pub(crate) fn poke(field: Arc<Field>, count: u32, at: &'static str, what: &'static str) -> Running {
+    Box::pin(async move {
+        let mut all = JoinSet::new();
+        for _ in 0..count {
+            let field = field.clone();
+            all.spawn(async move {
+                let query = Field::query(at, what);
+                loop {
+                    if let Some(mut peer) = field.open(&query).await {
+                        peer.say(Frame::text("go")).await;
+                        field.watch(&mut peer).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            });
+        }
+        all.join_next().await;
+    })
+}

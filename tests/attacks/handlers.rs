@@ -1,0 +1,142 @@
+//! Handlers that no compiler makes: the host's own echo, which is WebAssembly text, changed in one place.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+const ECHO: &str = include_str!("../../host/src/echo.wat");
+const PREPARE: &str =
+    "(i32.store8 (i32.const 0) (i32.const 0))\n    (i32.const 0))\n\n  ;; The host's default";
+
+/// Nothing is changed: every message comes back.
+pub(crate) fn echo() -> Vec<u8> {
+    component(ECHO)
+}
+
+/// Its `on-message` grows a table for ever.
+pub(crate) fn growing_table() -> Vec<u8> {
+    let text = echo_with(
+        "  (memory (export \"memory\") 6)",
+        "  (memory (export \"memory\") 6)\n  (table $grown 1 funcref)",
+    );
+    let text = changed(
+        &text,
+        "    (local $connection i32)\n    (local.set $connection",
+        "    (local $connection i32)\n    (loop $more\n      (if (i32.eq (table.grow $grown (ref.null func) (i32.const 5000)) (i32.const -1)) (then unreachable))\n      \
+         (br_if $more (i32.lt_u (table.size $grown) (i32.const 9000000))))\n    (local.set $connection",
+    );
+    component(&text)
+}
+
+/// Its `prepare` rejects with a body of a gigabyte, most of which is not there.
+pub(crate) fn list_of_a_gigabyte() -> Vec<u8> {
+    component(&echo_with(
+        PREPARE,
+        "(i32.store8 (i32.const 0) (i32.const 1))\n    (i32.store16 (i32.const 4) (i32.const 200))\n    (i32.store (i32.const 8) (i32.const 0))\n    \
+         (i32.store (i32.const 12) (i32.const 0))\n    (i32.store (i32.const 16) (i32.const 1024))\n    (i32.store (i32.const 20) (i32.const 0x40000000))\n    \
+         (i32.const 0))\n\n  ;; The host's default",
+    ))
+}
+
+/// Its start function traps: it cannot be instantiated.
+pub(crate) fn trap_at_start() -> Vec<u8> {
+    component(&echo_with("  (func $slot", "  (func $begin unreachable)\n  (start $begin)\n  (func $slot"))
+}
+
+/// Its `cabi_realloc` traps when there is a message to be put into memory.
+pub(crate) fn trap_in_realloc() -> Vec<u8> {
+    component(&echo_with(
+        "    (local.set $at\n      (i32.and",
+        "    unreachable\n    (local.set $at\n      (i32.and",
+    ))
+}
+
+/// It imports what is not WASI and not ours.
+pub(crate) fn foreign_import() -> Vec<u8> {
+    let wit = "package evil:box@1.0.0; interface files { read-secret: func(); }
+        world foreign { include waterspout:websocket/websocket-app@0.1.0; import files; }";
+    let import = "(module\n  (import \"evil:box/files@1.0.0\" \"read-secret\" (func $read-secret))";
+    let text = echo_with("(module", import);
+    // What is not called is left out.
+    let text = changed(&text, "(func $release ", "(func $release (call $read-secret) ");
+    component_of(&text, Some(wit))
+}
+
+/// The first half of a good component.
+pub(crate) fn truncated() -> Vec<u8> {
+    let mut bytes = component(ECHO);
+    bytes.truncate(bytes.len() / 2);
+    bytes
+}
+
+/// What begins like the ELF file that wasmtime makes of a component, and has code of its own behind that.
+pub(crate) fn forged_artefact() -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01\x01\xc8".to_vec();
+    bytes.resize(64, 0);
+    bytes.extend(b".wasmtime.engine\0.wasmtime.info\0");
+    bytes.extend([0xcc; 4096]);
+    bytes
+}
+
+/// A good component, and 100 MB in a custom section.
+pub(crate) fn hundred_megabytes() -> Vec<u8> {
+    let mut bytes = component(ECHO);
+    let filling = 100_000_000_u32;
+    // A name of one byte, and its length before it.
+    let length = filling + 2;
+    bytes.push(0);
+    let mut rest = length;
+    while rest >= 0x80 {
+        bytes.push((rest & 0x7f | 0x80) as u8);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes.extend([1, b'x']);
+    bytes.resize(bytes.len() + filling as usize, 0);
+    bytes
+}
+
+/// A good handler with 100,000 functions that are long enough to be work.
+pub(crate) fn hundred_thousand_functions() -> Vec<u8> {
+    let mut functions = String::new();
+    for number in 0..100_000 {
+        let _ = writeln!(
+            functions,
+            "(func $f{number} (param i32) (result i32) (i32.add (i32.mul (local.get 0) (i32.const {number})) (i32.load (i32.and (local.get 0) (i32.const 0xfff)))))"
+        );
+    }
+    component(&echo_with("  (func $slot", &format!("{functions}  (func $slot")))
+}
+
+fn echo_with(what: &str, by: &str) -> String {
+    changed(ECHO, what, by)
+}
+
+fn changed(text: &str, what: &str, by: &str) -> String {
+    assert!(text.contains(what), "host/src/echo.wat has changed: there is no `{what}`");
+    text.replacen(what, by, 1)
+}
+
+/// The component that a module's text makes.
+fn component(text: &str) -> Vec<u8> {
+    component_of(text, None)
+}
+
+/// The same, of a world of its own.
+fn component_of(text: &str, world: Option<&str>) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let (mut package, _) = resolve.push_dir(folder).expect("the interface");
+    if let Some(world) = world {
+        package = resolve.push_str("foreign.wit", world).expect("a world");
+    }
+    let name = if world.is_some() { "foreign" } else { "websocket-app" };
+    let world = resolve.select_world(&[package], Some(name)).expect("the world");
+    let mut module = wat::parse_str(text).expect("WebAssembly text");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("a module");
+    let mut encoder =
+        ComponentEncoder::default().module(&module).expect("a module with a component-type section");
+    encoder.encode().expect("a component")
+}
