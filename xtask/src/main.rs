@@ -10,8 +10,10 @@
 //! - `clients`: the foreign WebSocket clients and servers that tests talk through and to
 //! - `test`: `cargo xtask test`
 //! - `bench`: `cargo xtask bench`
+//! - `attacks`: `cargo xtask attacks`
 //! - `autobahn`: `cargo xtask autobahn`
 
+mod attacks;
 mod autobahn;
 mod bench;
 mod clients;
@@ -53,6 +55,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the attack suite at length against the optimized host, and print its table
+    Attacks {
+        /// Passed on to the suite: parts of attacks' names, `--strict`, `--list`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run the Autobahn|Testsuite against the server and against the client library (its HTML goes to target/autobahn)
     Autobahn(Autobahn),
     /// Setup, guests, then `cargo test` of everything that runs on this machine
@@ -81,6 +89,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Guests(guests) => guests.run()?,
         Command::Bench { arguments } => return bench::run(&arguments),
+        Command::Attacks { arguments } => return attacks::run(&arguments),
         Command::Autobahn(autobahn) => return autobahn.run(),
         Command::Test { arguments } => return test::run(&arguments),
     }
