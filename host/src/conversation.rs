@@ -27,7 +27,7 @@ use crate::socket::{Counted, Socket, Transport};
 use crate::wire::Wire;
 
 /// Headers of a request, in number and in bytes; browsers stay far below.
-const MAX_HEADERS: usize = 64;
+pub(crate) const MAX_HEADERS: usize = 64;
 pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// The task of an open connection.

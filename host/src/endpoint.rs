@@ -63,6 +63,12 @@ impl Endpoint {
         (self.route.limits.max_instances as usize).saturating_sub(self.permits.available_permits())
     }
 
+    /// Instances that there may still be of the route.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn free_permits(&self) -> usize {
+        self.permits.available_permits()
+    }
+
     /// The tenant's.
     pub(crate) fn memory(&self) -> &Budget {
         &self.tenancy.memory

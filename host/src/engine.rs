@@ -135,6 +135,12 @@ impl EngineClass {
         self.slots.clone().try_acquire_many_owned(weight).ok()
     }
 
+    /// Slots that nobody has taken.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn free_slots(&self) -> usize {
+        self.slots.available_permits()
+    }
+
     /// How many slots a component takes.
     pub(crate) fn weight(memories: u32, tables: u32, core_instances: u32) -> u32 {
         memories

@@ -221,6 +221,12 @@ impl Handler {
         self.class.try_permit(self.weight)
     }
 
+    /// Slots that nobody has taken.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn free_slots(&self) -> usize {
+        self.class.free_slots()
+    }
+
     /// Memory that an instance begins with, at most.
     pub(crate) fn initial_bytes(&self) -> usize {
         self.initial_bytes

@@ -19,6 +19,7 @@
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`], [`admin`]: who is let in, and HTTP
 //! - [`config`]: the configuration file; [`sandbox`]: what the process may still do; [`inspect`]: what a component is, told to a person
+//! - `fuzzing`, in no ordinary build: what `fuzz/` runs
 
 mod addresses;
 pub mod admin;
@@ -40,6 +41,9 @@ mod echo;
 mod endpoint;
 mod engine;
 mod fragments;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handler;
 pub mod handshake;
 mod http2;

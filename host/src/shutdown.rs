@@ -61,6 +61,12 @@ impl OpenConnections {
         self.changes_until(|links| links.draining).await;
     }
 
+    /// Whether no connection is open.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Starts the closing handshake of every connection, and of those that still open. Returns how many there are.
     pub(crate) fn drain(&self) -> usize {
         let mut links = self.lock();

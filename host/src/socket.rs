@@ -73,7 +73,7 @@ impl Transport for AnyTransport {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(fuzzing, test))]
 impl Transport for tokio::io::DuplexStream {
     fn set_nodelay(&self, _: bool) -> io::Result<()> {
         Ok(())

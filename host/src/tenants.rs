@@ -76,6 +76,12 @@ impl Tenancy {
         self.log.take(bytes)
     }
 
+    /// Connections and instances that there may still be.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn free_permits(&self) -> [usize; 2] {
+        [self.connections.available_permits(), self.instances.available_permits()]
+    }
+
     /// What is told where `memory` has no room: the server's is full, or the tenant's.
     pub(crate) fn out_of_memory(&self) -> Reached {
         Reached { scope: Scope::Tenant, limit: "max-memory-bytes" }

@@ -86,6 +86,12 @@ impl Topics {
         }
     }
 
+    /// Whether nobody is subscribed to anything.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn lock(&self) -> RwLockReadGuard<'_, HashMap<String, Subscribers>> {
         self.subscribers.read().unwrap_or_else(PoisonError::into_inner)
     }
