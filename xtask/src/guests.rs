@@ -23,6 +23,11 @@ pub(crate) struct Guests {
 }
 
 impl Guests {
+    /// Only the handler crate in this folder.
+    pub(crate) fn of(folder: PathBuf) -> Self {
+        Self { manifest_path: vec![folder], lean: false }
+    }
+
     pub(crate) fn run(&self) -> Result<()> {
         self.run_with(&toolchain::setup(Source::Auto)?)
     }

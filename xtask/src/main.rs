@@ -12,6 +12,8 @@
 //! - `bench`: `cargo xtask bench`
 //! - `attacks`: `cargo xtask attacks`
 //! - `autobahn`: `cargo xtask autobahn`
+//! - `fuzz`: `cargo xtask fuzz`
+//! - `soak`: `cargo xtask soak`
 
 mod attacks;
 mod autobahn;
@@ -19,7 +21,9 @@ mod bench;
 mod clients;
 mod component;
 mod debian;
+mod fuzz;
 mod guests;
+mod soak;
 mod step;
 mod test;
 mod toolchain;
@@ -30,7 +34,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{autobahn::Autobahn, guests::Guests, toolchain::Source};
+use crate::{autobahn::Autobahn, fuzz::Fuzz, guests::Guests, soak::Soak, toolchain::Source};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Waterspout's chores")]
@@ -63,6 +67,10 @@ enum Command {
     },
     /// Run the Autobahn|Testsuite against the server and against the client library (its HTML goes to target/autobahn)
     Autobahn(Autobahn),
+    /// Fuzz every target for so long: compression, handshakes, configuration files, host calls (needs a nightly compiler)
+    Fuzz(Fuzz),
+    /// Mixed load and attacks for so long: memory must be flat, and no descriptor left
+    Soak(Soak),
     /// Setup, guests, then `cargo test` of everything that runs on this machine
     Test {
         /// Passed on to `cargo test`
@@ -91,6 +99,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench { arguments } => return bench::run(&arguments),
         Command::Attacks { arguments } => return attacks::run(&arguments),
         Command::Autobahn(autobahn) => return autobahn.run(),
+        Command::Fuzz(fuzz) => return fuzz.run(),
+        Command::Soak(soak) => return soak.run(),
         Command::Test { arguments } => return test::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -158,7 +158,11 @@ impl Config {
         Self::from_text(&text, file, listen)
     }
 
-    pub(crate) fn from_text(text: &str, file: &Path, listen: Option<ListenAddress>) -> Result<Self, ConfigError> {
+    pub(crate) fn from_text(
+        text: &str,
+        file: &Path,
+        listen: Option<ListenAddress>,
+    ) -> Result<Self, ConfigError> {
         let wrong = |line, message| ConfigError::Wrong { file: file.into(), line, message };
         let table: FileTable = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| line_of(text, span.start));

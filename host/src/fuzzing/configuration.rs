@@ -51,9 +51,7 @@ pub fn run(data: &[u8]) {
 fn opens_a_file(text: &str) -> bool {
     fn names(value: &toml::Value) -> bool {
         match value {
-            toml::Value::Table(table) => {
-                table.iter().any(|(key, value)| key == "connect-ca" || names(value))
-            }
+            toml::Value::Table(table) => table.iter().any(|(key, value)| key == "connect-ca" || names(value)),
             toml::Value::Array(values) => values.iter().any(names),
             _ => false,
         }

@@ -31,9 +31,9 @@ thread_local! {
 }
 
 /// A handshake to which there are only headers to be added.
-const BEGINNING: &str = "GET /websocket HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
-const VERSION_AND_KEY: &str =
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const BEGINNING: &str =
+    "GET /websocket HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+const VERSION_AND_KEY: &str = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// Runs the target once.
 pub fn run(data: &[u8]) {
@@ -79,7 +79,10 @@ fn examine(request: &Request<Incoming>) {
     if let Ok(host) = &host {
         assert!(headers.get_all(header::HOST).iter().count() == 1, "exactly one Host: {headers:?}");
         assert!(!host.name.is_empty() && !host.with_port.contains('@'), "{host:?}");
-        assert_eq!((&host.name, &host.with_port), (&host.name.to_lowercase(), &host.with_port.to_lowercase()));
+        assert_eq!(
+            (&host.name, &host.with_port),
+            (&host.name.to_lowercase(), &host.with_port.to_lowercase())
+        );
         assert!(host.with_port.starts_with(&host.name), "{host:?}");
         hosts(host);
     }
@@ -112,10 +115,14 @@ fn accepted(request: &Request<Incoming>, upgrade: &Upgrade) {
     let [key] = keys[..] else { panic!("accepted with {} keys", keys.len()) };
     assert_eq!(key.len(), 24, "{key:?}");
     assert_eq!(upgrade.accept_key, Some(derive_accept_key(key.as_bytes())));
-    assert!(!headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING));
+    assert!(
+        !headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING)
+    );
     let contains = |name: &HeaderName, text: &str| {
         let mut values = headers.get_all(name).iter();
-        values.any(|value| value.as_bytes().to_ascii_lowercase().windows(text.len()).any(|w| w == text.as_bytes()))
+        values.any(|value| {
+            value.as_bytes().to_ascii_lowercase().windows(text.len()).any(|w| w == text.as_bytes())
+        })
     };
     assert!(contains(&header::UPGRADE, "websocket") && contains(&header::CONNECTION, "upgrade"));
     assert_eq!(headers.get_all(header::SEC_WEBSOCKET_VERSION).iter().count(), 1);
@@ -142,7 +149,8 @@ fn origins(origin: &str, host: &Host) {
         let rest = after.strip_prefix(&host.with_port).expect("the same host and port");
         assert!(rest.is_empty() || rest.starts_with(['/', '?', '#']), "{origin:?} {host:?}");
     }
-    let listed = Origins::listed(&["https://a.example".into(), "https://*.b.example".into()]).expect("origins");
+    let listed =
+        Origins::listed(&["https://a.example".into(), "https://*.b.example".into()]).expect("origins");
     assert_ne!(listed.forbid(origin, host), listed.allow(origin, host));
     if listed.allow(origin, host) {
         let lower = origin.to_ascii_lowercase();
@@ -176,7 +184,10 @@ fn forwarded(written: &HeaderMap) {
     assert_eq!(trusted.client(client, written).ok(), Some(client), "who is not trusted speaks for itself");
     assert_eq!(TrustedProxies::default().client(proxy, written).ok(), Some(proxy));
     let forms: [(&str, [&str; 4]); 2] = [
-        ("x-forwarded-for", ["203.0.113.9", "203.0.113.9:4711", "203.0.113.9, 10.0.0.2", "::ffff:203.0.113.9,fd00::1"]),
+        (
+            "x-forwarded-for",
+            ["203.0.113.9", "203.0.113.9:4711", "203.0.113.9, 10.0.0.2", "::ffff:203.0.113.9,fd00::1"],
+        ),
         (
             "forwarded",
             [

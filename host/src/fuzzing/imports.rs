@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime as Threads;
 use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::configuration::{masked, pattern};
 use super::idle::Idle;
@@ -106,9 +106,8 @@ impl Host {
             RuntimeOptions { max_instances: 8, max_memory_bytes: 64 << 20, ..RuntimeOptions::default() };
         let runtime = Runtime::new(&options, [&limits()]).expect("room for a few instances");
         let handler = runtime.load(&HandlerSource::File(guest()), &limits());
-        let handler = handler.unwrap_or_else(|error| {
-            panic!("{}: {error}; `cargo xtask guests` builds it", guest().display())
-        });
+        let handler = handler
+            .unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask guests` builds it", guest().display()));
         let application = threads.block_on(async { application(&handler, upstream().await) });
         let idle = Idle::of(&application);
         Self { threads, application, idle }
@@ -159,7 +158,10 @@ impl Host {
             "GET /{}?{hex} HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}{}{}\r\n",
             if choices & 1 == 0 { "own" } else { "shared" },
-            line(choices & 2 != 0, "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n"),
+            line(
+                choices & 2 != 0,
+                "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n"
+            ),
             line(choices & 4 != 0, "Sec-WebSocket-Protocol: a, b\r\n"),
             line(choices & 8 != 0, "Origin: http://a.example\r\n"),
         );
@@ -209,7 +211,8 @@ fn application(handler: &Handler, port: u16) -> Application {
         route.slow_consumer = slow_consumer;
         route.limits = limits();
         route.tenant = tenant();
-        let entries = [format!("127.0.0.1:{port}"), format!("upstream.example:{port}"), "private.example:9".into()];
+        let entries =
+            [format!("127.0.0.1:{port}"), format!("upstream.example:{port}"), "private.example:9".into()];
         route.connect = Destinations::listed(&entries).expect("hosts with ports");
         route.environment = [("UPSTREAM".into(), port.to_string())].into();
         (route, handler.clone())

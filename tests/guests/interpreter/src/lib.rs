@@ -262,7 +262,9 @@ impl State {
         match call {
             19 => drop(request.set_response_header(&program.text(), &program.long_text())),
             20 => drop((request.origin_allowed(&program.text()), request.header(&program.text()))),
-            _ => drop((request.uri(), request.path(), request.query(), request.path_args(), request.headers())),
+            _ => {
+                drop((request.uri(), request.path(), request.query(), request.path_args(), request.headers()))
+            }
         }
     }
 
