@@ -103,7 +103,7 @@ impl Attack {
                 let mut peer = own().await?;
                 peer.send(Message::text("write 2000 x 8KiB")).await?;
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                if turn % 2 == 0 { peer.reset() } else { peer.end_unread() }
+                if turn.is_multiple_of(2) { peer.reset() } else { peer.end_unread() }
             }
             Self::Print => {
                 let mut peer = own().await?;
@@ -117,10 +117,10 @@ impl Attack {
                 let mut peer = Peer::stranger(address, &format!("/shared/{}", turn % 1000), tally).await?;
                 peer.send(Message::text("count")).await?;
                 peer.recv().await?;
-                if turn % 3 == 0 {
+                if turn.is_multiple_of(3) {
                     peer.send(Message::text("trap")).await?;
                 }
-                if turn % 2 == 0 {
+                if turn.is_multiple_of(2) {
                     peer.end_unread();
                 } else {
                     peer.reset();

@@ -195,7 +195,7 @@ impl Client {
     async fn churn(self, turn: u64) -> Result<()> {
         let mut peer = Peer::good(self.address, "/echo", &self.tally).await?;
         peer.echo(Message::text("hello")).await?;
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             peer.leave().await?;
         } else {
             peer.reset();
