@@ -172,12 +172,6 @@ impl Application {
         &self.inner.open
     }
 
-    /// Of its routes.
-    #[cfg(any(fuzzing, test))]
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.inner.services.iter().map(|service| &service.endpoint)
-    }
-
     pub(crate) fn default_admission(&self) -> &Arc<Admission> {
         &self.inner.admission
     }
