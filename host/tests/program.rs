@@ -767,7 +767,7 @@ fn help_mentions_every_command_and_every_flag() {
                 "{room}",
             ],
         ),
-        (&["check", "--help"], &["<HANDLER>", "--log", "--log-format"]),
+        (&["check", "--help"], &["[HANDLER]", "--config <FILE>", "--log", "--log-format"]),
         (
             &["connect", "--help"],
             &[
