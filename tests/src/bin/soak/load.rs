@@ -40,11 +40,16 @@ struct Client {
     number: u32,
 }
 
-/// One connection, one echo.
+/// One connection of each route: what is opened once for a handler, such as the image of its memory, is opened by its first instance.
 pub(crate) async fn first(address: SocketAddr) -> Result<()> {
-    let mut peer = Peer::good(address, "/echo", &Arc::default()).await?;
-    peer.echo(Message::text("first")).await?;
-    peer.leave().await
+    let tally = Arc::default();
+    for path in ["/echo", "/chat/first", "/ticker"] {
+        Peer::good(address, path, &tally).await?.leave().await?;
+    }
+    for path in ["/own", "/shared/first"] {
+        Peer::stranger(address, path, &tally).await?.leave().await?;
+    }
+    Ok(())
 }
 
 /// Starts them all. They end soon after `stopped` says so.

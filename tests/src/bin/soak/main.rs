@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -60,7 +61,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Options::parse()).await {
+    // Dropped, the program that it has started is killed.
+    let done = tokio::select! {
+        done = run(Options::parse()) => done,
+        () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -70,11 +76,18 @@ async fn main() -> ExitCode {
     }
 }
 
+async fn interrupted() {
+    let mut terminate = signal(SignalKind::terminate()).expect("the runtime has signals");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 async fn run(options: Options) -> Result<bool> {
     let mut program = Program::start(&options.program, &options.guests, &options.folder).await?;
     let (tally, (stop, stopped)) = (Arc::new(Tally::default()), watch::channel(false));
-    // What is opened once is opened by the first connection.
-    load::first(program.address).await.context("the first connection")?;
+    load::first(program.address).await.context("the first connections")?;
     let before = settled(&program, None).await?;
     println!("before: {before}");
     println!("{}", Sample::HEADING);

@@ -40,7 +40,7 @@ wall-per-event = "20s"
 
 [tenant.good.route.echo]
 path = "/echo"
-handler = "GUESTS/echo.wasm"
+handler = "GUESTS/bench-echo.wasm"
 
 [tenant.good.route.chat]
 path = "/chat/{room}"
