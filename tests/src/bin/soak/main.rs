@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::program::Program;
 use crate::tally::Tally;
-use crate::usage::{Sample, Usage, slope_per_minute};
+use crate::usage::{Sample, Trend, Usage};
 
 #[derive(Parser)]
 #[command(name = "soak", about = "The program under mixed load and attacks")]
@@ -113,13 +113,13 @@ async fn run(options: Options) -> Result<bool> {
     println!("after:  {after}");
 
     let second_half = &samples[samples.len() / 2..];
-    let slope = slope_per_minute(second_half);
+    let trend = Trend::of(second_half);
     let checks = [
         (
-            slope <= options.max_slope,
+            !trend.exceeds(options.max_slope),
             format!(
-                "resident memory grew by {slope:.0} KiB a minute in the second half; at most {:.0} is flat",
-                options.max_slope
+                "resident memory grew by {:.0} ± {:.0} KiB a minute in the second half; up to {:.0} is flat",
+                trend.slope, trend.error, options.max_slope
             ),
         ),
         (

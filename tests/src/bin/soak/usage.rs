@@ -88,16 +88,39 @@ impl fmt::Display for Sample {
     }
 }
 
-/// How fast resident memory grows, in KiB a minute: the straight line with the least squares.
-pub(crate) fn slope_per_minute(samples: &[Sample]) -> f64 {
-    let count = samples.len() as f64;
-    let minutes = |sample: &Sample| sample.at.as_secs_f64() / 60.0;
-    let resident = |sample: &Sample| sample.usage.resident_kib as f64;
-    let mean_minutes = samples.iter().map(minutes).sum::<f64>() / count;
-    let mean_resident = samples.iter().map(resident).sum::<f64>() / count;
-    let spread: f64 = samples.iter().map(|sample| (minutes(sample) - mean_minutes).powi(2)).sum();
-    let common = |sample: &Sample| (minutes(sample) - mean_minutes) * (resident(sample) - mean_resident);
-    if spread == 0.0 { 0.0 } else { samples.iter().map(common).sum::<f64>() / spread }
+/// How fast resident memory grows, in KiB a minute.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trend {
+    /// Of the straight line with the least squares.
+    pub(crate) slope: f64,
+    /// The slope's standard error: what memory's ups and downs alone may make of it. Large where there are few samples.
+    pub(crate) error: f64,
+}
+
+impl Trend {
+    pub(crate) fn of(samples: &[Sample]) -> Self {
+        let count = samples.len() as f64;
+        let minutes = |sample: &Sample| sample.at.as_secs_f64() / 60.0;
+        let resident = |sample: &Sample| sample.usage.resident_kib as f64;
+        let mean_minutes = samples.iter().map(minutes).sum::<f64>() / count;
+        let mean_resident = samples.iter().map(resident).sum::<f64>() / count;
+        let spread: f64 = samples.iter().map(|sample| (minutes(sample) - mean_minutes).powi(2)).sum();
+        if samples.len() < 3 || spread == 0.0 {
+            return Self { slope: 0.0, error: f64::INFINITY };
+        }
+        let common = |sample: &Sample| (minutes(sample) - mean_minutes) * (resident(sample) - mean_resident);
+        let slope = samples.iter().map(common).sum::<f64>() / spread;
+        let beside = |sample: &Sample| {
+            (resident(sample) - mean_resident - slope * (minutes(sample) - mean_minutes)).powi(2)
+        };
+        let error = (samples.iter().map(beside).sum::<f64>() / (count - 2.0) / spread).sqrt();
+        Self { slope, error }
+    }
+
+    /// Whether memory surely grows faster: by more than ups and downs would explain once in forty times.
+    pub(crate) fn exceeds(self, slope: f64) -> bool {
+        self.slope - 2.0 * self.error > slope
+    }
 }
 
 #[cfg(test)]
@@ -112,10 +135,22 @@ mod tests {
     #[test]
     fn the_slope_is_what_memory_grows_by_in_a_minute() {
         let steady: Vec<Sample> = (0..10).map(|n| sample(n * 30, 1000 + n * 50)).collect();
-        assert!((slope_per_minute(&steady) - 100.0).abs() < 1e-6);
-        let flat = [sample(0, 500), sample(60, 500)];
-        assert!(slope_per_minute(&flat).abs() < 1e-6);
-        assert_eq!(slope_per_minute(&[sample(5, 7)]), 0.0, "one sample has no slope");
+        let trend = Trend::of(&steady);
+        assert!((trend.slope - 100.0).abs() < 1e-6 && trend.error < 1e-6, "{trend:?}");
+        assert!(trend.exceeds(99.0) && !trend.exceeds(101.0), "{trend:?}");
+        let flat: Vec<Sample> = (0..10).map(|n| sample(n * 30, 500)).collect();
+        assert!(Trend::of(&flat).slope.abs() < 1e-6);
+    }
+
+    #[test]
+    fn ups_and_downs_are_no_growth_and_growth_is_seen_through_them() {
+        let noisy = |slope: u64| -> Vec<Sample> {
+            (0..90).map(|n| sample(n * 5, 200_000 + slope * n / 12 + (n * 7919 % 13) * 800)).collect()
+        };
+        assert!(!Trend::of(&noisy(0)).exceeds(1024.0));
+        assert!(Trend::of(&noisy(4000)).exceeds(1024.0));
+        assert!(!Trend::of(&noisy(4000)[..2]).exceeds(1024.0), "two samples tell nothing");
+        assert!(!Trend::of(&[]).exceeds(0.0));
     }
 
     #[test]
