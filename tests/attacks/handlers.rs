@@ -30,6 +30,15 @@ pub(crate) fn growing_table() -> Vec<u8> {
     component(&text)
 }
 
+/// Its `on-message` overwrites all of its 62 MiB for ever: one instruction each time, within which nothing interrupts it.
+pub(crate) fn filling_memory() -> Vec<u8> {
+    let text = echo_with("  (memory (export \"memory\") 6)", "  (memory (export \"memory\") 1000)");
+    let begin = "    (local $connection i32)\n    (local.set $connection";
+    let filling = "    (local $connection i32)\n    (loop $again\n      (memory.fill (i32.const 0x100000) (i32.const 7) (i32.const 64000000))\n      \
+                   (br $again))\n    (local.set $connection";
+    component(&changed(&text, begin, filling))
+}
+
 /// Its `prepare` rejects with a body of a gigabyte, most of which is not there.
 pub(crate) fn list_of_a_gigabyte() -> Vec<u8> {
     component(&echo_with(

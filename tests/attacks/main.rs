@@ -126,6 +126,7 @@ fn run() -> Result<bool> {
         forgiven: Duration::from_millis(if arguments.strict { 5 } else { 250 }),
     };
     let began = Instant::now();
+    println!("\nrunning {} attacks", attacks.len());
     let mut rows = Vec::new();
     for attack in &attacks {
         let row = trial::run(attack, &workshop, &form).with_context(|| attack.name.to_owned())?;

@@ -42,6 +42,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
     loop_in!("loop in open", "open", Noted("close 1011 handler took too long")),
     loop_in!("loop in on-close", "on-close", Logged("on-close")),
     Attack {
+        name: "loop over instructions that take long (memory.fill)",
+        handler: Made(handlers::filling_memory),
+        settings: &[],
+        assault: |field| poke(field, 4, "", ""),
+        seen: &[Noted("close 1011 handler took too long")],
+        without: Limit(&[tenant("limits.cpu-per-event", "\"unlimited\"")], SPINS),
+    },
+    Attack {
         name: "recurse",
         handler: ATTACKER,
         settings: &[],
@@ -242,8 +250,21 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack {
         name: "publish in a loop",
         handler: ATTACKER,
-        settings: &[],
+        // The allocator keeps small pieces: with full queues of 16 MiB more than the suite forgives.
+        settings: &[tenant("limits.max-queue-bytes", "\"4MiB\"")],
         assault: |field| poke(field, 4, "on-message", "publish 4096"),
+        seen: &[Noted("close 1011 handler took too long")],
+        without: Limit(&[tenant("limits.cpu-per-event", "\"unlimited\"")], SPINS),
+    },
+    Attack {
+        name: "publish in a loop to many connections",
+        handler: ATTACKER,
+        settings: &[
+            tenant("total.max-memory-bytes", "\"100MiB\""),
+            route("instance", "\"route\""),
+            tenant("limits.linger", "\"50ms\""),
+        ],
+        assault: publish_to_many,
         seen: &[Noted("close 1011 handler took too long")],
         without: Limit(&[tenant("limits.cpu-per-event", "\"unlimited\"")], SPINS),
     },
@@ -430,6 +451,23 @@ const EXPORTS: [&str; 9] = [
     "on-message",
     "on-close",
 ];
+
+/// Three hundred subscribers that do not read, one of which makes the handler publish for ever.
+fn publish_to_many(field: Arc<Field>) -> Running {
+    Box::pin(async move {
+        let subscribe = Field::query("open", "subscribe own");
+        loop {
+            let mut peers = Vec::new();
+            for _ in 0..300 {
+                peers.extend(field.open_from(None, &subscribe, Some(4096)).await);
+            }
+            if let Some(mut peer) = field.open(&Field::query("on-message", "publish 100")).await {
+                peer.say(Frame::text("go")).await;
+                field.watch(&mut peer).await;
+            }
+        }
+    })
+}
 
 /// A subscriber of the attacker's own, one of the neighbour's, and somebody who publishes.
 fn topics(field: Arc<Field>) -> Running {
