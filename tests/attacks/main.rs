@@ -123,7 +123,12 @@ fn run() -> Result<bool> {
     let form = Form {
         quiet: Duration::from_millis(if arguments.long { 3000 } else { 600 }),
         attack: Duration::from_millis(if arguments.long { 5000 } else { 1000 }),
-        forgiven: Duration::from_millis(if arguments.strict { 5 } else { 250 }),
+        forgiven: Duration::from_millis(match (arguments.strict, arguments.long) {
+            (true, _) => 5,
+            (false, true) => 250,
+            // On a machine on which others build, a quiet p99 of 1 ms has become 230 ms by chance.
+            (false, false) => 500,
+        }),
     };
     let began = Instant::now();
     println!("\nrunning {} attacks", attacks.len());
