@@ -413,8 +413,9 @@ async fn flush_waits_for_a_peer_that_reads_slowly() {
     // A little may have left meanwhile: the handler is interrupted every millisecond.
     assert!(buffered > 8 << 20, "{buffered}");
     assert_eq!(client.recv_text().await, "ok");
-    // Nothing but that answer.
-    assert_eq!(client.recv_text().await, "2");
+    // Nothing but that answer, unless it has left, too.
+    let buffered = client.recv_text().await;
+    assert!(["0", "2"].contains(&buffered.as_str()), "{buffered}");
 }
 
 #[tokio::test]
