@@ -38,7 +38,7 @@ pub fn run(data: &[u8]) {
     }
     let file = Path::new("conf/waterspout.toml");
     match Config::from_text(text, file, None) {
-        Ok(config) => accepted(text, config),
+        Ok(config) => accepted(config),
         Err(ConfigError::Wrong { line, message, .. }) => {
             assert!(!message.is_empty());
             assert!(line.is_none_or(|line| (1..=text.lines().count() + 1).contains(&line)), "line {line:?}");
@@ -59,7 +59,7 @@ fn opens_a_file(text: &str) -> bool {
     text.parse::<toml::Table>().is_ok_and(|table| names(&toml::Value::Table(table)))
 }
 
-fn accepted(text: &str, config: Config) {
+fn accepted(config: Config) {
     assert!(!config.listeners.is_empty() && !config.routes.is_empty());
     assert!(config.server.max_connections > 0 && config.runtime.max_instances > 0);
     assert!(config.listeners.iter().all(|listener| !listener.tls || !config.certificates.is_empty()));
@@ -78,10 +78,6 @@ fn accepted(text: &str, config: Config) {
     if let Some(path) = simple_path(routes[0]) {
         HOST.with(|host| host.serve(config, &path));
     }
-    // Elsewhere, and the same again.
-    let again = Config::from_text(text, Path::new("conf/waterspout.toml"), None).expect("as before");
-    let first = &again.routes[0].0;
-    assert_eq!(first.limits, again.routes[0].0.limits);
 }
 
 /// As `check --config` shows them.
