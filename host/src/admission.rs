@@ -18,7 +18,7 @@ pub struct ServerOptions {
     /// WebSocket over HTTP/2 is one more connection, and is refused (503). Default: 10,000.
     pub max_connections: u32,
     /// WebSocket connections of one address: of one IPv4 address, or of an IPv6 network of 64 bits. Protects everybody else's share
-    /// of `max_connections`. One more is refused (429). As many sockets may be open, whatever is asked on them; one more is closed at once. Loopback and Unix sockets are not counted. Default: 1,000.
+    /// of `max_connections`. One more is refused (429). Twice as many sockets may be open, whatever is asked on them; one more is closed at once. Loopback and Unix sockets are not counted. Default: 1,000.
     pub max_connections_per_address: u32,
     /// WebSocket handshakes of one address in a second; as many may come at once after a silence. Protects the processors from those who open
     /// and close as fast as they can. One more is refused (429). Loopback and Unix sockets are not counted. Default: 100.
@@ -59,6 +59,8 @@ pub(crate) struct Admission {
     connections: Option<Arc<Semaphore>>,
 }
 
+/// Sockets of an address for each WebSocket that it may have: some are only asking, and are to be told why they get none.
+const SOCKETS_PER_CONNECTION: u32 = 2;
 /// Far longer than anybody waits, and far from where clocks overflow.
 const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
@@ -68,7 +70,9 @@ impl Admission {
             handshake_timeout: options.handshake_timeout.min(MAX_HANDSHAKE_TIMEOUT),
             trusted_proxies: options.trusted_proxies.clone(),
             addresses: AddressPermits::new(options.max_connections_per_address),
-            sockets: AddressPermits::new(options.max_connections_per_address),
+            sockets: AddressPermits::new(
+                options.max_connections_per_address.saturating_mul(SOCKETS_PER_CONNECTION),
+            ),
             handshakes: AddressRates::new(options.max_handshakes_per_address),
             connections,
         }

@@ -190,7 +190,7 @@ async fn serve_on<T: Transport>(
         }
     }
     let Ok(_permit) = newcomer.socket_permit() else {
-        return tracing::debug!(peer = %newcomer.peer, "closed: the address has `max-connections-per-address` sockets");
+        return tracing::debug!(peer = %newcomer.peer, "closed: the address has twice `max-connections-per-address` sockets");
     };
     let Some(certificates) = expected.certificates else {
         return application.serve(transport, newcomer).await;

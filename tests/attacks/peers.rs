@@ -68,7 +68,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 let Ok(mut peer) = field.socket(None, None).await else { return };
                 let line = format!("X-{}: {}\r\n", "n".repeat(50), "v".repeat(1000));
                 let mut sent = peer.send(Field::head("").as_bytes()).await;
-                for _ in 0..1000 {
+                // More than the kernel takes for a socket that nobody reads.
+                for _ in 0..20_000 {
                     sent = sent && peer.send(line.as_bytes()).await;
                 }
                 field.note(if sent { "swallowed" } else { "dropped" });
@@ -272,7 +273,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
             })
         },
         seen: &[Noted("HTTP 429")],
-        without: Limit(&[server("max-connections-per-address", "1000000")], Victim),
+        without: Limit(
+            &[
+                server("max-connections-per-address", "1000000"),
+                server("max-handshakes-per-address", "1000000"),
+            ],
+            Victim,
+        ),
     },
     Attack {
         name: "extensions twice, unknown, contradictory, window bits 8",

@@ -156,3 +156,24 @@ async fn half_a_proxy_header_has_the_handshakes_time() {
     }
     host.logged("it", |record| record.message == "no PROXY header within `handshake-timeout`").await;
 }
+
+#[tokio::test]
+async fn an_addresss_sockets_are_counted_whatever_is_asked_on_them_and_one_too_many_is_closed() {
+    let host = behind_proxy(&[]).options(|options| options.max_connections_per_address = 1).start().await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut socket = TcpStream::connect(host.second_address()).await.expect("connected");
+        socket.write_all(&proxy_header([203, 0, 113, 9])).await.expect("sent");
+        let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        socket.write_all(request).await.expect("sent");
+        let mut status = [0; 15];
+        within("an answer", socket.read_exact(&mut status)).await.expect("answered");
+        assert_eq!(&status, b"HTTP/1.1 200 OK");
+        open.push(socket);
+    }
+    let request = host.second_request("/websocket").bytes();
+    assert_eq!(answer_to(&host, &[proxy_header([203, 0, 113, 9]), request.clone()].concat()).await, "");
+    host.logged("it", |record| record.message.starts_with("closed: the address has twice")).await;
+    let answer = answer_to(&host, &[proxy_header([203, 0, 113, 8]), request].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "another address has its own: {answer}");
+}
