@@ -129,12 +129,20 @@ fn run() -> Result<bool> {
             // On a machine on which others build, a quiet p99 of 1 ms has become 230 ms by chance.
             (false, false) => 500,
         }),
+        // What the allocator keeps depends on where the peak was, and on how many threads: it is told in the table.
+        kept_kibibytes: if arguments.long || arguments.strict { 48 << 10 } else { 128 << 10 },
     };
     let began = Instant::now();
     println!("\nrunning {} attacks", attacks.len());
     let mut rows = Vec::new();
     for attack in &attacks {
-        let row = trial::run(attack, &workshop, &form).with_context(|| attack.name.to_owned())?;
+        let once = || trial::run(attack, &workshop, &form).with_context(|| attack.name.to_owned());
+        let mut row = once()?;
+        if !row.failures.is_empty() && !arguments.long && !arguments.strict {
+            // A second of an attack on a machine on which others build may go wrong by chance; twice is none.
+            println!("test {} ... once more: {}", row.name, row.failures.join("; "));
+            row = once()?;
+        }
         println!("test {} ... {}", row.name, if row.failures.is_empty() { "ok" } else { "FAILED" });
         for failure in &row.failures {
             println!("    {failure}");

@@ -17,6 +17,8 @@ pub(crate) struct Form {
     /// Beyond twice the quiet p99. The bound that counts is 5 ms; a busy machine of two cores, on which the attacker's own clients
     /// run, too, needs more not to fail by chance.
     pub(crate) forgiven: Duration,
+    /// What may stay: the allocator's arenas, buffers that a thread keeps, pages of code that are run for the first time.
+    pub(crate) kept_kibibytes: u64,
 }
 
 /// Beyond twice the quiet p99: the issue's own bound.
@@ -29,8 +31,6 @@ const SETTLING: Duration = Duration::from_secs(5);
 const LONG_WAIT: Duration = Duration::from_secs(1);
 /// How long an attack goes on whose harm is that nothing happens.
 const LEAST: Duration = Duration::from_millis(1600);
-/// What may stay: the allocator's arenas, buffers that a thread keeps, pages of code that are run for the first time.
-const KEPT_KIBIBYTES: u64 = 48 << 10;
 /// Descriptors that may stay: the newcomer who is there just now.
 const KEPT_DESCRIPTORS: u64 = 4;
 
@@ -129,7 +129,7 @@ fn withstand(attack: &Attack, workshop: &Workshop, form: &Form, row: &mut Row) -
     row.processor = used.as_secs_f64() / (over - attacked).as_secs_f64();
     row.peak_kibibytes = program.take_peak().0;
     row.after = program.settle(
-        row.before.kibibytes + KEPT_KIBIBYTES,
+        row.before.kibibytes + form.kept_kibibytes,
         row.before.descriptors + KEPT_DESCRIPTORS,
         SETTLING,
     );
@@ -161,7 +161,7 @@ fn withstand(attack: &Attack, workshop: &Workshop, form: &Form, row: &mut Row) -
     if row.attacked.p99 > bound {
         row.failures.push(format!("the victim's p99 is {:.1?}, over {bound:.1?}", row.attacked.p99));
     }
-    if row.after.kibibytes > row.before.kibibytes + KEPT_KIBIBYTES {
+    if row.after.kibibytes > row.before.kibibytes + form.kept_kibibytes {
         row.failures.push(format!(
             "memory does not come back: {} MiB, and {} MiB before",
             row.after.kibibytes >> 10,

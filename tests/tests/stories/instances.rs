@@ -438,6 +438,8 @@ async fn a_connection_that_vanishes_within_an_event_leaves_the_instance_to_the_o
     let mut vanishes = host.connect("/rooms/blue?ping=fill+64KiB&close=say+hello").await;
     vanishes.ping("").await;
     assert!(vanishes.recv().await.is_pong());
+    // The pong leaves before the event begins; what the event writes does not.
+    assert_eq!(vanishes.recv_text().await.len(), 64 << 10);
     vanishes.reset();
     let lines = read_until(&mut stays, "history 2 drop").await;
     // The event that ran learnt that its connection was closed, and so did on-close.
