@@ -9,7 +9,7 @@ use crate::field::Field;
 
 /// Somebody who means harm, and what must become of it.
 pub(crate) struct Attack {
-    /// As shared/threats.md has it.
+    /// What he does, in a few words.
     pub(crate) name: &'static str,
     /// What the attacking tenant's route serves.
     pub(crate) handler: Handler,
@@ -108,6 +108,8 @@ pub(crate) enum Harm {
     Unstopped { processor_percent: u32 },
     /// So many MiB more than before.
     Memory(u64),
+    /// So many KiB of log more than before.
+    Log(u64),
     /// The victim loses a message or a newcomer.
     Victim,
     /// The attack gets what it wants: its clients note this.

@@ -168,8 +168,6 @@ fn run() -> Result<bool> {
 const NOT_TRIED: &[&str] = &[
     "loop in resume: no swap is served yet",
     "guess a connection's id: 128 random bits, see the stories",
-    "flood stdout, stderr and logs; endless tiny fragments; pings as fast as it can, beyond what is measured here; crash loops; \
-     handshakes a second: their limits are being built",
     "DNS rebinding and redirects: stories of outgoing connections, with a resolver of their own",
 ];
 

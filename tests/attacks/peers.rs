@@ -179,14 +179,16 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 let Some(mut peer) = field.open("").await else { return };
                 let many: Vec<u8> = Frame::continuation("").unfinished().masked().repeat(1000);
                 let mut sent = peer.say(Frame::text("").unfinished()).await;
-                while sent {
-                    sent = peer.send(&many).await;
+                // Twice as many as are allowed.
+                for _ in 0..20 {
+                    sent = sent && peer.send(&many).await;
                 }
-                field.watch(&mut peer).await;
+                peer.say(Frame::continuation("all of it")).await;
+                field.watch_until_answer(&mut peer).await;
             })
         },
-        seen: &[],
-        without: Rule("`max-fragments` is being built"),
+        seen: &[Noted("close 1009"), NotNoted("all of it")],
+        without: Limit(&[tenant("limits.max-fragments", "\"unlimited\"")], Gets("all of it")),
     },
     Attack {
         name: "a deflate bomb",
@@ -224,7 +226,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
             })
         },
         seen: &[Noted("500 pings")],
-        without: Rule("pings are answered; `max-messages-per-second` is being built"),
+        without: Rule("pings are answered, and who does not read the answers is not read"),
     },
     Attack {
         name: "stop reading",
@@ -247,7 +249,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         settings: &[],
         assault: |field| {
             clients(field, 16, |field, number| async move {
-                if let Some(peer) = field.open("").await {
+                let from = Some(Ipv4Addr::new(203, 0, 113, 9));
+                if let Some(peer) = field.open_from(from, "", None).await {
                     if number % 2 == 0 {
                         let _ = peer.socket.set_zero_linger();
                     }
@@ -255,8 +258,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 }
             })
         },
-        seen: &[Noted("opened")],
-        without: Rule("handshakes a second are being built"),
+        seen: &[Noted("opened"), Noted("HTTP 429")],
+        without: Limit(
+            &[server("max-handshakes-per-address", "\"unlimited\"")],
+            Unstopped { processor_percent: 50 },
+        ),
     },
     Attack {
         name: "take all connections from one address",
@@ -388,8 +394,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 field.watch(&mut peer).await;
             })
         },
-        seen: &[Noted("close 1011 handler failed"), NotNoted("HTTP 503")],
-        without: Rule("pauses by address are being built"),
+        seen: &[Noted("close 1011 handler failed"), Noted("HTTP 429"), NotNoted("HTTP 503")],
+        without: Rule("his address waits, longer each time"),
     },
     Attack {
         name: "invent a million room names",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use waterspout_tests::Frame;
 
 use crate::attack::Handler::{Guest, Made};
-use crate::attack::Harm::{Memory, Noted as Gets, Unstopped};
+use crate::attack::Harm::{Log, Memory, Noted as Gets, Unstopped};
 use crate::attack::Sign::{Logged, NotLogged, NotNoted, NotStarted, Noted};
 use crate::attack::Without::{Limit, Rule};
 use crate::attack::{Attack, Handler, Running, neighbour, route, server, tenant};
@@ -438,6 +438,20 @@ pub(crate) const ATTACKS: &[Attack] = &[
         assault: |field| say_to_probe(field, "print \u{1b}[2Jforged"),
         seen: &[Logged("forged"), NotLogged("\u{1b}[2J")],
         without: Rule("they are always escaped"),
+    },
+    Attack {
+        name: "flood stdout and logs",
+        handler: ATTACKER,
+        settings: &[],
+        assault: |field| poke(field, 4, "on-message", "print 1000"),
+        seen: &[Logged("what the handler printed was dropped")],
+        without: Limit(
+            &[
+                tenant("limits.max-log-bytes-per-second", "\"unlimited\""),
+                tenant("total.max-log-bytes-per-second", "\"unlimited\""),
+            ],
+            Log(4 << 10),
+        ),
     },
 ];
 

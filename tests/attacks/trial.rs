@@ -213,6 +213,7 @@ fn suffer(
         peak = (peak.0.max(now.0), peak.1.max(now.1));
         match harm {
             Harm::Memory(mebibytes) => peak.0 >= before.kibibytes + (mebibytes << 10),
+            Harm::Log(kibibytes) => program.log_bytes() - log_before >= kibibytes << 10,
             Harm::Noted(what) => field.tally().keys().any(|note| note.contains(what)),
             Harm::Unstopped { .. } | Harm::Victim => true,
         }
