@@ -80,7 +80,7 @@ impl From<ReadRefused> for io::Error {
 }
 
 /// How many causes there are.
-pub(crate) const CAUSES: usize = 17;
+pub(crate) const CAUSES: usize = 18;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub enum CloseCause {
     Trapped,
     /// An event ran past its limit of processor time or of wall-clock time.
     DeadlineExceeded,
+    /// An event used more fuel than its limit.
+    OutOfFuel,
     /// The peer broke the protocol.
     ProtocolError,
     /// The peer sent text that is not UTF-8.
@@ -129,6 +131,7 @@ impl CloseCause {
         Self::Kicked,
         Self::Trapped,
         Self::DeadlineExceeded,
+        Self::OutOfFuel,
         Self::ProtocolError,
         Self::InvalidUtf8,
         Self::CorruptCompression,
@@ -163,6 +166,7 @@ impl CloseCause {
             Self::DeadlineExceeded => {
                 (Some((1011, "handler took too long")), "deadline_exceeded", Level::WARN)
             }
+            Self::OutOfFuel => (Some((1011, "handler out of fuel")), "out_of_fuel", Level::WARN),
             Self::ProtocolError => (Some((1002, "protocol error")), "protocol_error", Level::DEBUG),
             Self::InvalidUtf8 => (Some((1007, "invalid UTF-8")), "invalid_utf8", Level::DEBUG),
             Self::CorruptCompression => {
@@ -278,6 +282,7 @@ mod tests {
         for cause in [
             CloseCause::Trapped,
             CloseCause::DeadlineExceeded,
+            CloseCause::OutOfFuel,
             CloseCause::GoingAway,
             CloseCause::Overloaded,
             CloseCause::PingTimeout,

@@ -1,7 +1,7 @@
 //! Engine classes: what reservation, pool sizes and compiled code belong to.
 //!
-//! A few classes, fixed at start, differ in how large a linear memory may grow. A route takes the smallest class that fits its
-//! `max-memory-bytes`. Every live instance holds one [`Slot`], which covers its memories, tables, core instances and stack;
+//! A few classes, fixed at start, differ in how large a linear memory may grow, and in whether code counts the fuel that it uses. A route
+//! takes the smallest class that fits its `max-memory-bytes`, of those that are metered if it has `fuel-per-event`. Every live instance holds one [`Slot`], which covers its memories, tables, core instances and stack;
 //! without a slot no handshake is answered with 101.
 
 use std::collections::BTreeMap;
@@ -47,15 +47,44 @@ impl MemoryClass {
             .find(|class| limits.max_memory_bytes <= class.max_memory_bytes())
             .unwrap_or(Self::Large)
     }
+}
+
+/// What compiled code belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CodeClass {
+    pub(crate) memory: MemoryClass,
+    /// The code counts the fuel that it uses, for which it takes more time.
+    pub(crate) metered: bool,
+}
+
+impl CodeClass {
+    /// From small to large, first without and then with a meter.
+    pub(crate) fn all() -> [Self; 6] {
+        let of = |metered| MemoryClass::ALL.map(|memory| Self { memory, metered });
+        let ([a, b, c], [d, e, f]) = (of(false), of(true));
+        [a, b, c, d, e, f]
+    }
+
+    /// The smallest class for a route.
+    pub(crate) fn for_limits(limits: &Limits) -> Self {
+        Self { memory: MemoryClass::for_limits(limits), metered: limits.fuel_per_event.is_metered() }
+    }
+
+    /// Whether code that needs `other` may be of this class instead.
+    fn serves(self, other: Self) -> bool {
+        self.metered == other.metered && self.memory >= other.memory
+    }
 
     /// All that compiled code depends on, the same wherever it is compiled; without a pool.
     pub(crate) fn code_config(self) -> Config {
         let mut config = Config::new();
         config
             .concurrency_support(false)
+            // In metered code, too: fuel does not see time.
             .epoch_interruption(true)
+            .consume_fuel(self.metered)
             .cranelift_opt_level(OptLevel::Speed)
-            .memory_reservation(self.max_memory_bytes() as u64)
+            .memory_reservation(self.memory.max_memory_bytes() as u64)
             .max_wasm_stack(MAX_WASM_STACK)
             .async_stack_size(FIBER_STACK);
         config
@@ -70,7 +99,7 @@ impl MemoryClass {
             .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
             .total_stacks(slots)
             .table_elements(table_elements as usize)
-            .max_memory_size(self.max_memory_bytes());
+            .max_memory_size(self.memory.max_memory_bytes());
         Engine::new(self.code_config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
     }
 }
@@ -92,7 +121,7 @@ const MAX_WASM_STACK: usize = 512 << 10;
 
 /// One engine, with everything a handler may import linked.
 pub(crate) struct EngineClass {
-    pub(crate) memory: MemoryClass,
+    pub(crate) code: CodeClass,
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestState>,
     slots: Arc<Semaphore>,
@@ -122,12 +151,12 @@ impl Slot {
 }
 
 impl EngineClass {
-    fn new(memory: MemoryClass, slots: u32, table_elements: u32) -> wasmtime::Result<Self> {
-        let engine = memory.pooling_engine(slots, table_elements)?;
+    fn new(code: CodeClass, slots: u32, table_elements: u32) -> wasmtime::Result<Self> {
+        let engine = code.pooling_engine(slots, table_elements)?;
         meter::start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
-        imports::add_to_linker(&mut linker)?;
-        Ok(Self { memory, engine, linker, slots: Arc::new(Semaphore::new(slots as usize)), all_slots: slots })
+        imports::add_to_linker(&mut linker, code.metered)?;
+        Ok(Self { code, engine, linker, slots: Arc::new(Semaphore::new(slots as usize)), all_slots: slots })
     }
 
     /// For an instance that needs `weight` times what an ordinary one does; none if the pool is exhausted.
@@ -179,22 +208,22 @@ impl Engines {
         // Each class with the largest table that one of its routes allows.
         let mut wanted = BTreeMap::new();
         for limits in limits {
-            let elements = wanted.entry(MemoryClass::for_limits(limits)).or_insert(MIN_TABLE_ELEMENTS);
+            let elements = wanted.entry(CodeClass::for_limits(limits)).or_insert(MIN_TABLE_ELEMENTS);
             *elements = limits.max_table_elements.max(*elements);
         }
         let (granted, shortage) = fit(max_instances, max_map_count());
         let share = (granted / wanted.len().max(1) as u32).max(1);
         let classes = wanted
             .into_iter()
-            .map(|(memory, table_elements)| EngineClass::new(memory, share, table_elements).map(Arc::new))
+            .map(|(code, table_elements)| EngineClass::new(code, share, table_elements).map(Arc::new))
             .collect::<wasmtime::Result<_>>()?;
         Ok((Self { classes }, shortage))
     }
 
     /// The smallest class there is for a route; none if it was not foreseen at start.
     pub(crate) fn class(&self, limits: &Limits) -> Option<&Arc<EngineClass>> {
-        let needed = MemoryClass::for_limits(limits);
-        self.classes.iter().find(|class| class.memory >= needed)
+        let needed = CodeClass::for_limits(limits);
+        self.classes.iter().find(|class| class.code.serves(needed))
     }
 }
 
@@ -218,6 +247,7 @@ fn fit(wanted: u32, max_map_count: Option<u64>) -> (u32, Option<Shortage>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::FuelLimit;
 
     #[test]
     fn a_route_takes_the_smallest_class_that_fits() {
@@ -227,6 +257,21 @@ mod tests {
         assert_eq!(class(16 << 20), MemoryClass::Small);
         assert_eq!(class((16 << 20) + 1), MemoryClass::Medium);
         assert_eq!(class(1 << 30), MemoryClass::Large);
+    }
+
+    #[test]
+    fn a_metered_route_takes_metered_code_of_its_size_and_no_other_route_does() {
+        let metered = Limits { fuel_per_event: FuelLimit::AtMost(1), ..Limits::default() };
+        let (engines, _) = Engines::new([&Limits::default(), &metered], 4).expect("address space");
+        let found = |limits: &Limits| engines.class(limits).map(|class| (class.code, class.all_slots));
+        let of = |metered| CodeClass { memory: MemoryClass::Medium, metered };
+        assert_eq!(found(&Limits::default()), Some((of(false), 2)), "half of the instances");
+        assert_eq!(found(&metered), Some((of(true), 2)));
+        assert_eq!(found(&Limits { max_memory_bytes: 1, ..metered.clone() }), Some((of(true), 2)));
+        assert_eq!(found(&Limits { max_memory_bytes: 1 << 30, ..metered }), None);
+        let (engines, _) = Engines::new([&Limits::default()], 4).expect("address space");
+        let metered = Limits { fuel_per_event: FuelLimit::AtMost(1), ..Limits::default() };
+        assert!(engines.class(&metered).is_none(), "code that does not count cannot be stopped by a count");
     }
 
     #[test]

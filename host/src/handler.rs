@@ -141,7 +141,7 @@ impl Runtime {
                 Err(error) => tracing::warn!(error = one_line(&error), "a cached handler is compiled again"),
             }
         }
-        let compiled = self.compiler.compile(class.memory, handler)?;
+        let compiled = self.compiler.compile(class.code, handler)?;
         let component =
             deserialize(class, &compiled).map_err(|error| LoadError::Compile(one_line(&error)))?;
         if let Some(cache) = &self.cache {
@@ -225,6 +225,11 @@ impl Handler {
     #[cfg(any(fuzzing, test))]
     pub(crate) fn free_slots(&self) -> usize {
         self.class.free_slots()
+    }
+
+    /// Whether its code counts the fuel that it uses.
+    pub(crate) fn is_metered(&self) -> bool {
+        self.class.code.metered
     }
 
     /// Memory that an instance begins with, at most.

@@ -14,6 +14,7 @@ use crate::bindings::types::{CompressionOptions, OutgoingCloseFrame, OutgoingMes
 use crate::close::{CloseCause, CloseFrame};
 use crate::endpoint::Endpoint;
 use crate::engine::{Slot, SlotPermits};
+use crate::fuel::{FuelExceeded, FueledStore};
 use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::inbox::Arrival;
 use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
@@ -96,6 +97,8 @@ pub(crate) enum CallFailure {
     Trapped,
     #[error("the handler ran past its deadline")]
     Deadline,
+    #[error("the handler ran out of fuel")]
+    OutOfFuel,
     /// The pool had no room although its permit was there: our fault, not the handler's.
     #[error("the pool of instances is exhausted")]
     Exhausted,
@@ -105,6 +108,8 @@ impl CallFailure {
     fn of(error: &wasmtime::Error) -> Self {
         if error.is::<CpuExceeded>() || error.is::<WallExceeded>() {
             Self::Deadline
+        } else if error.is::<FuelExceeded>() {
+            Self::OutOfFuel
         } else if error.is::<PoolConcurrencyLimitError>() {
             Self::Exhausted
         } else {
@@ -118,6 +123,7 @@ impl From<CallFailure> for CloseCause {
         match failure {
             CallFailure::Trapped => Self::Trapped,
             CallFailure::Deadline => Self::DeadlineExceeded,
+            CallFailure::OutOfFuel => Self::OutOfFuel,
             CallFailure::Exhausted => Self::Overloaded,
         }
     }
@@ -125,7 +131,7 @@ impl From<CallFailure> for CloseCause {
 
 /// See the module.
 pub(crate) struct Instance {
-    store: Store<GuestState>,
+    store: FueledStore<GuestState>,
     app: WebsocketApp,
     meter: Arc<Meter>,
     endpoint: Arc<Endpoint>,
@@ -152,12 +158,18 @@ impl Instance {
         store.epoch_deadline_callback(|context| context.data().meter.on_tick());
         store.data_mut().start_event(party);
         store.set_epoch_deadline(1);
+        let gauge = store.data().fuel.clone();
+        let mut store = FueledStore::new(store, gauge);
         let timed = metrics.calls.begin(CallKind::Instantiate);
-        let instantiated = Metered::new(handler.pre.instantiate_async(&mut store), &meter).await;
+        let instantiating = async {
+            store.fill()?;
+            handler.pre.instantiate_async(&mut *store).await
+        };
+        let instantiated = Metered::new(instantiating, &meter).await;
         if let Some(timed) = timed {
             metrics.calls.end(timed);
         }
-        match instantiated {
+        match store.end_event(instantiated) {
             Ok(app) => {
                 store.data_mut().limiter.settle();
                 endpoint.start_pause.succeeded();
@@ -187,7 +199,7 @@ impl Instance {
         if let Some(timed) = timed {
             metrics.calls.end(timed);
         }
-        answer.map_err(|error| {
+        self.store.end_event(answer).map_err(|error| {
             metrics.count_trap(trap_cause(&error));
             let failure = CallFailure::of(&error);
             // It may be the peer's doing, and must not be everybody's loss.
@@ -270,6 +282,9 @@ fn trap_cause(error: &wasmtime::Error) -> TrapCause {
     if error.is::<WallExceeded>() {
         return TrapCause::Wall;
     }
+    if error.is::<FuelExceeded>() {
+        return TrapCause::Fuel;
+    }
     if error.is::<PoolConcurrencyLimitError>() {
         return TrapCause::Exhausted;
     }
@@ -291,12 +306,17 @@ fn report(
     pause: Option<Duration>,
 ) {
     let place = error.downcast_ref::<wasmtime::WasmBacktrace>().map(place).unwrap_or_default();
+    let cause = match error.downcast_ref::<FuelExceeded>() {
+        // Around wasmtime's own error, which does not name the limit.
+        Some(exceeded) => exceeded.to_string(),
+        None => error.root_cause().to_string(),
+    };
     tracing::warn!(
         tenant = endpoint.tenancy.name,
         route = %endpoint.route.name,
         connection = %party.link.id(),
         call,
-        cause = shown(error.root_cause().to_string().lines().next().unwrap_or_default()),
+        cause = shown(cause.lines().next().unwrap_or_default()),
         at = shown(&place),
         pause = pause.map(tracing::field::debug),
         "{failure}"

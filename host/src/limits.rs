@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use crate::units::PongTimeout;
+pub use crate::units::{FuelLimit, PongTimeout};
 use crate::units::{Limit, Unit};
 
 /// One line of the reference of limits.
@@ -16,7 +16,7 @@ use crate::units::{Limit, Unit};
 pub struct LimitReference {
     /// The key in `[limits]`.
     pub key: String,
-    /// `size`, `count` or `duration`.
+    /// `size`, `count`, `duration`, or such a one with the words that may stand in its place.
     pub form: &'static str,
     /// The default as one would write it.
     pub default: String,
@@ -138,6 +138,10 @@ limits! {
     /// Processor time of one event: a message, a timer, one question of the handshake. Protects everybody's latency. Past it
     /// the instance ends: 1011, or 503 before the upgrade.
     cpu_per_event: Duration = Duration::from_millis(50);
+    /// Units of wasmtime's fuel that one event may use: one for most instructions, one for each byte or element that an instruction copies or
+    /// fills, none for what the host does. Protects who accounts for computing: the same event is stopped at the same instruction on every
+    /// machine. Past it the instance ends: 1011, or 503 before the upgrade. `"off"` counts nothing and costs nothing; `"unlimited"` only counts.
+    fuel_per_event: FuelLimit = FuelLimit::Off;
     /// Wall-clock time of one event, waiting in imports included. Protects the queue behind it. Past it the instance ends:
     /// 1011, or 503 before the upgrade; imports that wait give up (`timeout`) 100 ms earlier.
     wall_per_event: Duration = Duration::from_secs(5);
@@ -274,6 +278,13 @@ impl Limits {
         }
         if self.cpu_per_event < Duration::from_millis(1) {
             return too_small("cpu-per-event", "1ms".into());
+        }
+        if self.fuel_per_event == FuelLimit::AtMost(0) {
+            return Some((
+                "fuel-per-event",
+                "`fuel-per-event` must be at least 1; `\"off\"` meters nothing, `\"unlimited\"` only counts"
+                    .into(),
+            ));
         }
         if self.max_queue_bytes < MIN_QUEUE_BYTES {
             return too_small("max-queue-bytes", MIN_QUEUE_BYTES.show());

@@ -86,8 +86,8 @@ pub enum LoadError {
     /// The route's limits cannot be met.
     #[error("belongs to a route with an impossible limit: {0}")]
     Limits(String),
-    /// The runtime was not made for a route with this much memory.
-    #[error("belongs to a route whose `max-memory-bytes` the runtime was not made for")]
+    /// The runtime was not made for a route with this much memory, or not for one whose fuel is metered.
+    #[error("belongs to a route whose `max-memory-bytes` or `fuel-per-event` the runtime was not made for")]
     UnforeseenClass,
 }
 

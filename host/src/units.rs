@@ -153,6 +153,70 @@ impl Unit for PongTimeout {
     }
 }
 
+/// How much fuel something may use, in wasmtime's units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FuelLimit {
+    /// Nobody counts, and nobody pays for counting: `"off"`.
+    Off,
+    /// So many units; the largest number only counts.
+    AtMost(u64),
+}
+
+impl FuelLimit {
+    /// Whether the code must be compiled so that it counts.
+    pub(crate) fn is_metered(self) -> bool {
+        self != Self::Off
+    }
+}
+
+/// What an operator writes who wants no fuel to be counted.
+const OFF: &str = "off";
+
+impl Unit for FuelLimit {
+    const FORM: &'static str = "count or \"off\"";
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = FuelLimit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "units of fuel such as 10000000, or \"{OFF}\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<FuelLimit, E> {
+                if text == OFF {
+                    return Ok(FuelLimit::Off);
+                }
+                Err(E::custom(format!("`{text}` is no number of units such as 10000000; or \"{OFF}\"")))
+            }
+
+            fn visit_u64<E: Error>(self, units: u64) -> Result<FuelLimit, E> {
+                Ok(FuelLimit::AtMost(units))
+            }
+
+            fn visit_i64<E: Error>(self, units: i64) -> Result<FuelLimit, E> {
+                let less_than_nothing = |_| E::custom("units of fuel are a whole number such as 10000000");
+                u64::try_from(units).map(FuelLimit::AtMost).map_err(less_than_nothing)
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Off => OFF.into(),
+            Self::AtMost(u64::MAX) => UNLIMITED.into(),
+            Self::AtMost(units) => units.to_string(),
+        }
+    }
+
+    /// Counted, and never too much.
+    fn unlimited() -> Self {
+        Self::AtMost(u64::MAX)
+    }
+}
+
 /// Reads any [`Unit`]; what `serde` derives see.
 pub(crate) struct Written<T>(pub(crate) T);
 

@@ -1,11 +1,11 @@
 //! Handlers for tests. Engines reserve address space and components take their time to compile: a process has one runtime,
-//! and compiles each guest once for each size of memory.
+//! and compiles each guest once for each size of memory, and once more for routes whose fuel is metered.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use waterspout::{Handler, HandlerSource, Limits, Runtime, RuntimeOptions};
+use waterspout::{FuelLimit, Handler, HandlerSource, Limits, Runtime, RuntimeOptions};
 
 /// A handler to test with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -67,9 +67,10 @@ impl Guest {
     /// # Panics
     /// It has not been built, or cannot be loaded.
     pub fn handler(&self, limits: &Limits) -> Handler {
-        type Compiled = HashMap<(Guest, bool), Arc<OnceLock<Handler>>>;
+        type Compiled = HashMap<(Guest, bool, bool), Arc<OnceLock<Handler>>>;
         static COMPILED: OnceLock<Mutex<Compiled>> = OnceLock::new();
-        let key = (self.clone(), limits.max_memory_bytes <= SMALL_MEMORY_BYTES);
+        let is_small = limits.max_memory_bytes <= SMALL_MEMORY_BYTES;
+        let key = (self.clone(), is_small, limits.fuel_per_event != FuelLimit::Off);
         let mut compiled =
             COMPILED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         let cell = compiled.entry(key).or_default().clone();
@@ -85,15 +86,16 @@ impl Guest {
 
 /// Memories up to here belong to the host's smallest engine class; the default limits to the next one.
 const SMALL_MEMORY_BYTES: usize = 16 << 20;
-/// Live instances of all tests that run at once, in both classes.
-const MAX_INSTANCES: u32 = 2_000;
+/// Live instances of all tests that run at once, in the three classes.
+const MAX_INSTANCES: u32 = 3_000;
 
 fn shared_runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         let small = Limits { max_memory_bytes: SMALL_MEMORY_BYTES, ..Limits::default() };
         let options = RuntimeOptions { max_instances: MAX_INSTANCES, ..RuntimeOptions::default() };
-        Runtime::new(&options, [&small, &Limits::default()])
+        let metered = Limits { fuel_per_event: FuelLimit::AtMost(1), ..Limits::default() };
+        Runtime::new(&options, [&small, &Limits::default(), &metered])
             .expect("this machine has address space for the engines")
     })
 }

@@ -11,6 +11,7 @@ struct Counted<'a> {
     route: &'a str,
     metrics: &'a RouteMetrics,
     live_instances: usize,
+    metered: bool,
 }
 
 impl Office {
@@ -24,6 +25,7 @@ impl Office {
                 route: &endpoint.route.name,
                 metrics: &endpoint.metrics,
                 live_instances: endpoint.live_instances(),
+                metered: endpoint.handler.is_metered(),
             })
             .collect();
         handshakes(&mut exposition, &routes, self.application.unrouted());
@@ -111,6 +113,10 @@ fn guests(exposition: &mut Exposition, routes: &[Counted<'_>]) {
     let mut samples = exposition.family(&metrics::TRAPS);
     for Counted { tenant, route, metrics, .. } in routes {
         metrics.traps().for_each(|(cause, count)| samples.add(&[tenant, route, cause], count));
+    }
+    let mut samples = exposition.family(&metrics::GUEST_FUEL);
+    for Counted { tenant, route, metrics, .. } in routes.iter().filter(|counted| counted.metered) {
+        samples.add(&[tenant, route], metrics.fuel.total());
     }
     let mut samples = exposition.family(&metrics::INSTANCES_LIVE);
     for Counted { tenant, route, live_instances, .. } in routes {

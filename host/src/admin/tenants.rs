@@ -56,6 +56,9 @@ struct Route<'a> {
 struct UsedByRoute {
     connections: usize,
     instances: usize,
+    /// Units, where they are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fuel: Option<u64>,
 }
 
 /// As an operator would write them, in the reference's order.
@@ -85,11 +88,15 @@ fn tenant<'a>(tenancy: &'a Tenancy, endpoints: &[&'a Arc<Endpoint>]) -> Tenant<'
 }
 
 fn route(endpoint: &Endpoint) -> Route<'_> {
-    let Endpoint { route, metrics, .. } = endpoint;
+    let Endpoint { route, metrics, handler, .. } = endpoint;
     Route {
         name: &route.name,
         path: route.pattern.as_str(),
-        used: UsedByRoute { connections: metrics.connections.count(), instances: endpoint.live_instances() },
+        used: UsedByRoute {
+            connections: metrics.connections.count(),
+            instances: endpoint.live_instances(),
+            fuel: handler.is_metered().then(|| metrics.fuel.total()),
+        },
         limits: route.limits.shown().into_iter().collect(),
     }
 }

@@ -4,14 +4,14 @@ use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldItem, WorldKey};
 
 use super::component::{WIT_PACKAGE, check_exports, componentize, core_instances};
-use crate::engine::MemoryClass;
+use crate::engine::CodeClass;
 use crate::load_error::{LoadError, one_line};
 
 /// What is asked about a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Job {
     /// Its code, for the engine class.
-    Compile(MemoryClass),
+    Compile(CodeClass),
     /// What it is.
     Describe,
 }
@@ -101,7 +101,7 @@ impl Job {
     }
 }
 
-fn compile(class: MemoryClass, handler: &[u8]) -> Result<Compiled, LoadError> {
+fn compile(class: CodeClass, handler: &[u8]) -> Result<Compiled, LoadError> {
     let component = componentize(handler)?;
     check_exports(&component)?;
     // Without a pool: nothing is run here, and address space that the pool reserves would count.
@@ -139,15 +139,16 @@ fn names<'a>(resolve: &Resolve, items: impl Iterator<Item = (&'a WorldKey, &'a W
 mod tests {
     use super::*;
 
+    fn fingerprint(engine: &wasmtime::Engine) -> u64 {
+        use std::hash::{Hash, Hasher};
+        let mut hasher = std::hash::DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    }
+
     #[test]
     fn code_that_is_compiled_without_a_pool_fits_every_class_that_has_one() {
-        use std::hash::{Hash, Hasher};
-        let fingerprint = |engine: &wasmtime::Engine| {
-            let mut hasher = std::hash::DefaultHasher::new();
-            engine.precompile_compatibility_hash().hash(&mut hasher);
-            hasher.finish()
-        };
-        for class in MemoryClass::ALL {
+        for class in CodeClass::all() {
             let without = wasmtime::Engine::new(&class.code_config()).expect("an engine");
             let with = class.pooling_engine(1, 20_000).expect("an engine with a pool of one");
             assert_eq!(fingerprint(&without), fingerprint(&with), "{class:?}");
@@ -155,9 +156,16 @@ mod tests {
     }
 
     #[test]
+    fn code_of_one_class_is_not_taken_for_anothers() {
+        let engine = |class: CodeClass| wasmtime::Engine::new(&class.code_config()).expect("an engine");
+        let (plain, metered) = (CodeClass::all()[0], CodeClass { metered: true, ..CodeClass::all()[0] });
+        assert_ne!(fingerprint(&engine(plain)), fingerprint(&engine(metered)), "the cache's name");
+    }
+
+    #[test]
     fn what_is_compiled_carries_its_core_instances_and_loads() {
         let Answer::Compiled(compiled) =
-            Job::Compile(MemoryClass::Small).run(&crate::echo::component()).expect("compiles")
+            Job::Compile(CodeClass::all()[0]).run(&crate::echo::component()).expect("compiles")
         else {
             panic!("another answer")
         };

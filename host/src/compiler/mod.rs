@@ -35,7 +35,7 @@ pub use worker::{WORKER_COMMAND, worker_main};
 
 use self::job::{Answer, Job};
 pub(crate) use self::job::{Compiled, Description, Form};
-use crate::engine::MemoryClass;
+use crate::engine::CodeClass;
 use crate::load_error::LoadError;
 
 /// Where handlers are compiled.
@@ -113,7 +113,7 @@ impl Compiler {
     }
 
     /// Compiles a handler for an engine class. Blocks, for as long as `timeout` in a child.
-    pub(crate) fn compile(&self, class: MemoryClass, handler: &[u8]) -> Result<Compiled, LoadError> {
+    pub(crate) fn compile(&self, class: CodeClass, handler: &[u8]) -> Result<Compiled, LoadError> {
         match self.answer(Job::Compile(class), handler)? {
             Answer::Compiled(compiled) => Ok(compiled),
             Answer::Described(_) => Err(of_another_question()),

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 
 use super::confinement::Confinement;
 use super::job::{Answer, Compiled, Description, Form, Job};
-use crate::engine::MemoryClass;
+use crate::engine::CodeClass;
 use crate::load_error::LoadError;
 use crate::units::printable;
 
@@ -17,6 +17,8 @@ const REQUEST_MARK: [u8; 8] = *b"WSPCREQ1";
 const REQUEST_HEAD_BYTES: usize = 8 + 1 + 1 + 8 + 8;
 const ANSWER_MARK: [u8; 8] = *b"WSPCANS1";
 const ANSWER_HEAD_BYTES: usize = 8 + 1 + 1 + 8;
+/// The bit of an engine class whose code counts fuel.
+const METERED: u8 = 1 << 4;
 /// Of a refusal: a person reads it.
 const MAX_REFUSAL_BYTES: usize = 4 << 10;
 /// Of a description: every name that a component of the usual size could have.
@@ -35,9 +37,7 @@ impl Request {
     pub(super) fn head(job: Job, max_artefact_bytes: usize, handler_bytes: usize) -> Vec<u8> {
         let (job, class) = match job {
             Job::Describe => (0, 0),
-            Job::Compile(MemoryClass::Small) => (1, 0),
-            Job::Compile(MemoryClass::Medium) => (1, 1),
-            Job::Compile(MemoryClass::Large) => (1, 2),
+            Job::Compile(class) => (1, class_byte(class)),
         };
         let mut head = REQUEST_MARK.to_vec();
         head.extend([job, class]);
@@ -60,9 +60,9 @@ impl Request {
             (fields.take(8)? == REQUEST_MARK).then_some(())?;
             let job = match (fields.byte()?, fields.byte()?) {
                 (0, 0) => Job::Describe,
-                (1, 0) => Job::Compile(MemoryClass::Small),
-                (1, 1) => Job::Compile(MemoryClass::Medium),
-                (1, 2) => Job::Compile(MemoryClass::Large),
+                (1, byte) => {
+                    Job::Compile(CodeClass::all().into_iter().find(|class| class_byte(*class) == byte)?)
+                }
                 _ => return None,
             };
             Some((job, fields.length()?, fields.length()?))
@@ -75,6 +75,10 @@ impl Request {
         }
         Ok(Self { job, max_artefact_bytes, handler })
     }
+}
+
+fn class_byte(class: CodeClass) -> u8 {
+    class.memory as u8 | if class.metered { METERED } else { 0 }
 }
 
 /// What a child says: an answer, or why there is none.
@@ -345,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_request_arrives_as_it_was_sent() {
-        for job in [Job::Describe, Job::Compile(MemoryClass::Small), Job::Compile(MemoryClass::Large)] {
+        for job in CodeClass::all().map(Job::Compile).into_iter().chain([Job::Describe]) {
             let bytes = [Request::head(job, 77, 3).as_slice(), b"abc, and what is not part of it"].concat();
             let request = Request::read(&mut bytes.as_slice()).expect("a request");
             assert_eq!((request.job, request.max_artefact_bytes), (job, 77));
@@ -359,9 +363,11 @@ mod tests {
         for length in 0..whole.len() {
             assert!(Request::read(&mut &whole[..length]).is_err(), "{length} bytes");
         }
-        let mut other = whole.clone();
-        other[8] = 9;
-        assert!(Request::read(&mut other.as_slice()).is_err());
+        for of_none in [[9, 0], [0, 1], [1, 3], [1, METERED | 3], [1, METERED << 1]] {
+            let mut other = whole.clone();
+            other[8..10].copy_from_slice(&of_none);
+            assert!(Request::read(&mut other.as_slice()).is_err(), "{of_none:?}");
+        }
     }
 
     #[test]

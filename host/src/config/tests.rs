@@ -1,6 +1,6 @@
 use super::*;
 use crate::compression::{CompressionPolicy, Level, WindowBits};
-use crate::limits::TenantLimits;
+use crate::limits::{FuelLimit, TenantLimits};
 use crate::routes::InstancePolicy;
 
 fn read(text: &str) -> Result<Config, String> {
@@ -33,6 +33,32 @@ fn a_routes_limits_stand_on_the_files() {
     let config = read(&text).expect("valid");
     let limits = &config.routes[0].0.limits;
     assert_eq!((limits.max_message_bytes, limits.max_timers), (1024, 2));
+}
+
+#[test]
+fn fuel_is_counted_where_somebody_says_how_much_or_unlimited() {
+    let fuel = |text: &str| read(text).expect("valid").routes[0].0.limits.fuel_per_event;
+    let of_route = |value: &str| fuel(&format!("{ROUTE}[route.chat.limits]\nfuel-per-event = {value}\n"));
+    assert_eq!(fuel(ROUTE), FuelLimit::Off);
+    assert_eq!(of_route("10_000_000"), FuelLimit::AtMost(10_000_000));
+    assert_eq!(of_route("9223372036854775807"), FuelLimit::AtMost(i64::MAX as u64), "all that TOML has");
+    assert_eq!(of_route("'unlimited'"), FuelLimit::AtMost(u64::MAX));
+    let of_tenant =
+        "[tenant.acme]\nlimits.fuel-per-event = 5\n[tenant.acme.route.chat]\npath = '/chat'\nhandler = 'x'\n";
+    assert_eq!(fuel(of_tenant), FuelLimit::AtMost(5));
+    assert_eq!(fuel(&format!("{of_tenant}limits.fuel-per-event = 'off'\n")), FuelLimit::Off);
+}
+
+#[test]
+fn fuel_that_is_no_number_of_units_is_refused_with_what_may_stand_there() {
+    let refused = |value: &str| mistake(&format!("{ROUTE}[route.chat.limits]\nfuel-per-event = {value}\n"));
+    for value in ["'much'", "'1MiB'", "-1", "true", "1.5"] {
+        let error = refused(value);
+        assert!(error.contains(":5:") && error.contains("fuel-per-event"), "{error}");
+        assert!(error.contains("10000000") || error.contains("count or \"off\" or \"unlimited\""), "{error}");
+    }
+    let error = refused("0");
+    assert!(error.contains("`fuel-per-event` must be at least 1") && error.contains("off"), "{error}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::admission::{Admission, Newcomer};
 use crate::config::{Config, ConfigError};
 use crate::handler::{Handler, HandlerSource, Runtime, RuntimeOptions};
 use crate::handshake::Hosts;
-use crate::limits::{Limits, TenantLimits};
+use crate::limits::{FuelLimit, Limits, TenantLimits};
 use crate::routes::{Pattern, Route};
 use crate::server::Application;
 
@@ -28,6 +28,8 @@ thread_local! {
 struct Host {
     threads: Threads,
     echo: Handler,
+    /// For routes whose fuel is metered.
+    metered_echo: Handler,
 }
 
 /// Runs the target once.
@@ -133,10 +135,12 @@ impl Host {
     fn new() -> Self {
         let threads = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let limits = Limits::default();
-        let options = RuntimeOptions { max_instances: 8, ..RuntimeOptions::default() };
-        let runtime = Runtime::new(&options, [&limits]).expect("room for a few instances");
-        let echo = runtime.load(&HandlerSource::Echo, &limits).expect("the embedded handler");
-        Self { threads: threads.expect("a runtime"), echo }
+        let metered = Limits { fuel_per_event: FuelLimit::AtMost(1), ..Limits::default() };
+        let options = RuntimeOptions { max_instances: 16, ..RuntimeOptions::default() };
+        let runtime = Runtime::new(&options, [&limits, &metered]).expect("room for a few instances");
+        let [echo, metered_echo] = [limits, metered]
+            .map(|limits| runtime.load(&HandlerSource::Echo, &limits).expect("the embedded handler"));
+        Self { threads: threads.expect("a runtime"), echo, metered_echo }
     }
 
     /// One connection of the first route, with one message; however it ends, nothing is left.
@@ -144,7 +148,8 @@ impl Host {
         let admission = Admission::new(&config.server, None);
         let routes = config.routes.into_iter().map(|(route, _)| {
             let route = Route { hosts: Hosts::Any, ..route };
-            (route, self.echo.clone())
+            let is_metered = route.limits.fuel_per_event.is_metered();
+            (route, if is_metered { &self.metered_echo } else { &self.echo }.clone())
         });
         self.threads.block_on(async {
             let application = Application::new(routes, None);

@@ -6,7 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wasmtime::component::Resource;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
 
 use super::connection::wire_message;
 use super::{Answer, GuestState, answer};
@@ -56,6 +57,52 @@ impl GuestState {
             Some(until) => tokio::time::timeout_at(until, future).await.ok(),
             None => Some(future.await),
         }
+    }
+
+    /// What the guest does from here on has the limits of an event of its own.
+    fn begin_again(&mut self) {
+        self.meter.begin_again();
+        self.has_begun_again = true;
+    }
+}
+
+/// Links what may begin an event again once more, for code that is metered: fuel is the store's, which the bindings do not hand over.
+pub(super) fn link_metered(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut interface = linker.instance(CLIENT_INTERFACE)?;
+    type Connect = (String, Option<ConnectOptions>);
+    interface.func_wrap_async("connect", |mut store, (url, options): Connect| {
+        Box::new(async move {
+            let connected = client::Host::connect(store.data_mut(), url, options).await?;
+            refuel(store)?;
+            Ok((connected,))
+        })
+    })?;
+    type ReadMessage = (Handle, Option<u32>);
+    interface.func_wrap_async(
+        "[method]client-connection.read-message",
+        |mut store, (handle, timeout_ms): ReadMessage| {
+            Box::new(async move {
+                let state: &mut GuestState = store.data_mut();
+                let read = client::HostClientConnection::read_message(state, handle, timeout_ms).await?;
+                refuel(store)?;
+                Ok((read,))
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The interface's name as a component imports it.
+const CLIENT_INTERFACE: &str = "waterspout:websocket/client@0.1.0";
+
+/// If the event has begun again.
+fn refuel(mut store: StoreContextMut<'_, GuestState>) -> wasmtime::Result<()> {
+    let state = store.data_mut();
+    match (std::mem::take(&mut state.has_begun_again), state.fuel.clone()) {
+        (true, Some(gauge)) => gauge.settle(store),
+        _ => Ok(()),
     }
 }
 
@@ -149,7 +196,7 @@ impl client::HostClientConnection for GuestState {
         let result = self.wait(asked_until, reading).await.unwrap_or(Err(Error::Timeout));
         let shared = self.is_shared();
         if !shared && (waited || matches!(result, Ok(Some(_)))) {
-            self.meter.begin_again();
+            self.begin_again();
         }
         Ok(result.map(|message| {
             message.map(|message| match message {
@@ -231,7 +278,7 @@ impl client::Host for GuestState {
         // It has a time-out of its own.
         let opened = self.wait(None, opening).await;
         if !self.is_shared() {
-            self.meter.begin_again();
+            self.begin_again();
         }
         match opened.unwrap_or(Err(DialError::Timeout)) {
             Ok(()) => self.hand_out(outgoing).map(Ok),

@@ -18,6 +18,7 @@ use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use crate::bindings;
 use crate::compression::Reservation;
 use crate::endpoint::Endpoint;
+use crate::fuel::FuelGauge;
 use crate::limits::WAIT_MARGIN;
 use crate::link::LinkError;
 use crate::meter::Meter;
@@ -40,6 +41,10 @@ pub(crate) struct GuestState {
     pub(crate) table: ResourceTable,
     pub(crate) limiter: InstanceLimiter,
     pub(crate) meter: Arc<Meter>,
+    /// Where code is metered.
+    pub(crate) fuel: Option<FuelGauge>,
+    /// Since fuel was last counted the event has begun again.
+    has_begun_again: bool,
     route: Arc<Route>,
     tenancy: Arc<Tenancy>,
     /// Whose event is running, for what the guest prints.
@@ -61,6 +66,12 @@ impl GuestState {
             table,
             limiter: InstanceLimiter::new(&route.limits, memory),
             meter,
+            fuel: FuelGauge::of(
+                endpoint.handler.is_metered(),
+                route.limits.fuel_per_event,
+                &endpoint.metrics,
+            ),
+            has_begun_again: false,
             tenancy,
             wasi: Wasi::new(route.clone(), speaker.clone()),
             speaker,
@@ -98,9 +109,12 @@ impl HasData for GuestState {
     type Data<'a> = &'a mut GuestState;
 }
 
-/// Links everything a handler may import: the WIT's interfaces, all of WASI 0.2 and `wasi:config`.
-pub(crate) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+/// Links everything a handler may import: the WIT's interfaces, all of WASI 0.2 and `wasi:config`; for code that is metered or not.
+pub(crate) fn add_to_linker(linker: &mut Linker<GuestState>, metered: bool) -> wasmtime::Result<()> {
     bindings::WebsocketApp::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
+    if metered {
+        client::link_metered(linker)?;
+    }
     wasi::add_to_linker(linker)
 }
 

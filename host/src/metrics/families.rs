@@ -59,6 +59,8 @@ families! {
         "How long guest calls take, waiting in imports included, in seconds. Of each kind at most one a millisecond, thread and route is timed: a sample, not the number of calls.";
     TRAPS = "waterspout_traps_total", Counter, ["tenant", "route", "cause"],
         "Guest calls that failed, and with them their instance, by cause.";
+    GUEST_FUEL = "waterspout_guest_fuel_total", Counter, ["tenant", "route"],
+        "Fuel that guest calls have used, in wasmtime's units. Only of routes with fuel-per-event.";
     INSTANCES_LIVE = "waterspout_instances_live", Gauge, ["tenant", "route"],
         "Live instances.";
     LOG_LINES_DROPPED = "waterspout_log_lines_dropped_total", Counter, ["tenant", "route"],

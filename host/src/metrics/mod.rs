@@ -6,6 +6,7 @@
 
 mod calls;
 mod families;
+mod fuel;
 mod register;
 mod text;
 
@@ -19,6 +20,7 @@ use crate::limits::{Reached, Scope};
 
 pub(crate) use calls::{BUCKETS, CallKind, Calls};
 pub(crate) use families::*;
+pub(crate) use fuel::FuelCount;
 pub(crate) use register::{Open, Register, Registered};
 pub(crate) use text::Exposition;
 
@@ -32,6 +34,7 @@ pub(crate) struct RouteMetrics {
     closes: [AtomicU64; CAUSES],
     traps: [AtomicU64; TrapCause::ALL.len()],
     dropped_log_lines: AtomicU64,
+    pub(crate) fuel: FuelCount,
 }
 
 /// How handshakes are answered. A handler may reject with any status: what the host itself does not answer counts by its first digit.
@@ -47,6 +50,8 @@ pub(crate) enum TrapCause {
     Cpu,
     /// `wall-per-event`.
     Wall,
+    /// `fuel-per-event`.
+    Fuel,
     /// `unreachable`: a panic, an abort, a failed assertion.
     Unreachable,
     /// The stack is full.
@@ -60,13 +65,22 @@ pub(crate) enum TrapCause {
 }
 
 impl TrapCause {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Cpu, Self::Wall, Self::Unreachable, Self::Stack, Self::Memory, Self::Other, Self::Exhausted];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Cpu,
+        Self::Wall,
+        Self::Fuel,
+        Self::Unreachable,
+        Self::Stack,
+        Self::Memory,
+        Self::Other,
+        Self::Exhausted,
+    ];
 
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Wall => "wall",
+            Self::Fuel => "fuel",
             Self::Unreachable => "unreachable",
             Self::Stack => "stack",
             Self::Memory => "memory",

@@ -219,7 +219,9 @@ fn verdict(
 ) -> anyhow::Result<()> {
     let why = match (frame, cause) {
         // Whatever the server answers.
-        (_, Some(CloseCause::Trapped | CloseCause::DeadlineExceeded)) => "the handler failed".into(),
+        (_, Some(CloseCause::Trapped | CloseCause::DeadlineExceeded | CloseCause::OutOfFuel)) => {
+            "the handler failed".into()
+        }
         (Some(frame), _) if matches!(frame.code, 1000 | 1001 | 1005) => return Ok(()),
         (Some(frame), _) => format!("the server closed with {}", show::close_frame(frame)),
         (None, Some(CloseCause::HandlerClosed | CloseCause::GoingAway)) => {
