@@ -120,6 +120,12 @@ pub(crate) fn paused_start(left: Duration) -> Refusal {
         .at(Reached { scope: Scope::Route, limit: "traps" })
 }
 
+/// The handler could not be loaded. It may be mended meanwhile, by a person.
+pub(crate) fn not_loaded() -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The handler is not loaded.")
+        .with_header(header::RETRY_AFTER, "60")
+}
+
 /// A trusted proxy names two peers.
 pub(crate) fn two_peers() -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "Forwarded and X-Forwarded-For name different addresses.")

@@ -133,7 +133,7 @@ async fn open(
     let link = &held.link;
     let party =
         Party { link: link.clone(), outgoings: held.outgoings.clone(), peer: Peer::Unix, handler: None };
-    let mut seat = Seat::take(&Instances::new(endpoint), None, party).await?;
+    let mut seat = Seat::take(&Instances::new(endpoint), None, handler.clone(), party).await?;
     seat.call(Call::Construct(seen)).await?;
     if let Answer::Prepared(Err(rejection)) = seat.call(Call::Prepare).await? {
         seat.give_back().await;

@@ -12,7 +12,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use crate::compression::Reservation;
 use crate::imports::{self, GuestState};
 use crate::limits::{Limits, MAX_MEMORY_BYTES};
 use crate::meter;
@@ -127,27 +126,6 @@ pub(crate) struct EngineClass {
     slots: Arc<Semaphore>,
     /// How many slots there are when none is taken.
     pub(crate) all_slots: u32,
-}
-
-/// The right to one live instance. Given back by drop.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    permits: SlotPermits,
-    /// What the instance may begin with.
-    memory: Reservation,
-}
-
-/// The route's, the tenant's and the server's.
-pub(crate) type SlotPermits = [OwnedSemaphorePermit; 3];
-
-impl Slot {
-    pub(crate) fn new(permits: SlotPermits, memory: Reservation) -> Self {
-        Self { permits, memory }
-    }
-
-    pub(crate) fn into_parts(self) -> (SlotPermits, Reservation) {
-        (self.permits, self.memory)
-    }
 }
 
 impl EngineClass {

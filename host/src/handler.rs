@@ -97,13 +97,32 @@ impl Runtime {
     /// # Errors
     /// See [`LoadError`]; nothing has been changed.
     pub fn load(&self, source: &HandlerSource, limits: &Limits) -> Result<Handler, LoadError> {
+        let (class, bytes) = self.read(source, limits)?;
+        self.link(class, self.compile(class, &bytes)?, limits)
+    }
+
+    /// The file's bytes, and the class that a route with these limits takes.
+    pub(crate) fn read(
+        &self,
+        source: &HandlerSource,
+        limits: &Limits,
+    ) -> Result<(&Arc<EngineClass>, Vec<u8>), LoadError> {
         if let Some((_, why)) = limits.contradiction() {
             return Err(LoadError::Limits(why));
         }
         let class = self.engines.class(limits).ok_or(LoadError::UnforeseenClass)?;
-        let (compiled, core_instances) =
-            self.compile(class, &source.read(self.compiler.max_component_bytes())?)?;
-        let resources = compiled.resources_required().unwrap_or(wasmtime::ResourcesRequired {
+        Ok((class, source.read(self.compiler.max_component_bytes())?))
+    }
+
+    /// Code for a route with these limits.
+    pub(crate) fn link(
+        &self,
+        class: &Arc<EngineClass>,
+        code: Code,
+        limits: &Limits,
+    ) -> Result<Handler, LoadError> {
+        let Code { component, core_instances } = code;
+        let resources = component.resources_required().unwrap_or(wasmtime::ResourcesRequired {
             num_memories: 1,
             max_initial_memory_size: None,
             num_tables: 1,
@@ -112,7 +131,7 @@ impl Runtime {
         check_size(&resources, limits)?;
         let pre = class
             .linker
-            .instantiate_pre(&compiled)
+            .instantiate_pre(&component)
             .map_err(|error| LoadError::MissingImport(one_line(&error)))?;
         let pre = WebsocketAppPre::new(pre).map_err(|error| LoadError::Mismatch(one_line(&error)))?;
         let weight = EngineClass::weight(resources.num_memories, resources.num_tables, core_instances);
@@ -132,12 +151,14 @@ impl Runtime {
         })
     }
 
-    /// A handler's code and how many core instances it has: kept from an earlier start, or compiled.
-    fn compile(&self, class: &EngineClass, handler: &[u8]) -> Result<(Component, u32), LoadError> {
+    /// A handler's code: kept from an earlier start, or compiled.
+    pub(crate) fn compile(&self, class: &EngineClass, handler: &[u8]) -> Result<Code, LoadError> {
         let kept = self.cache.as_ref().and_then(|cache| cache.load(&class.engine, handler));
         if let Some(kept) = kept.and_then(Compiled::from_bytes) {
             match deserialize(class, &kept) {
-                Ok(component) => return Ok((component, kept.core_instances())),
+                Ok(component) => {
+                    return Ok(Code { component, core_instances: kept.core_instances() });
+                }
                 Err(error) => tracing::warn!(error = one_line(&error), "a cached handler is compiled again"),
             }
         }
@@ -147,8 +168,20 @@ impl Runtime {
         if let Some(cache) = &self.cache {
             cache.store(&class.engine, handler, compiled.as_bytes());
         }
-        Ok((component, compiled.core_instances()))
+        Ok(Code { component, core_instances: compiled.core_instances() })
     }
+
+    /// All tenants'.
+    pub(crate) fn memory(&self) -> &Budget {
+        &self.memory
+    }
+}
+
+/// What a handler's bytes come to in one engine class. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Code {
+    component: Component,
+    core_instances: u32,
 }
 
 #[allow(unsafe_code)]
@@ -225,11 +258,6 @@ impl Handler {
     #[cfg(any(fuzzing, test))]
     pub(crate) fn free_slots(&self) -> usize {
         self.class.free_slots()
-    }
-
-    /// Whether its code counts the fuel that it uses.
-    pub(crate) fn is_metered(&self) -> bool {
-        self.class.code.metered
     }
 
     /// Memory that an instance begins with, at most.

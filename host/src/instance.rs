@@ -12,8 +12,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use crate::bindings::WebsocketApp;
 use crate::bindings::types::{CompressionOptions, OutgoingCloseFrame, OutgoingMessage, Rejection};
 use crate::close::{CloseCause, CloseFrame};
-use crate::endpoint::Endpoint;
-use crate::engine::{Slot, SlotPermits};
+use crate::endpoint::{Endpoint, Slot, SlotPermits};
 use crate::fuel::{FuelExceeded, FueledStore};
 use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::inbox::Arrival;
@@ -146,10 +145,10 @@ impl Instance {
         slot: Slot,
         party: &Party,
     ) -> Result<Self, CallFailure> {
-        let Endpoint { route, handler, metrics, .. } = &**endpoint;
+        let Endpoint { route, metrics, .. } = &**endpoint;
         let limits = &route.limits;
         let meter = Arc::new(Meter::new(limits.cpu_per_event, limits.wall_per_event));
-        let (permits, memory) = slot.into_parts();
+        let Slot { handler, permits, memory } = slot;
         let state = GuestState::new(endpoint, memory, meter.clone());
         let mut store = Store::new(handler.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);

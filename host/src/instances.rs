@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
 
 use crate::endpoint::Endpoint;
+use crate::handler::Handler;
 use crate::instance::{Answer, Call, CallFailure, Instance};
 use crate::limits::{Reached, Scope};
 use crate::link::{Closing, Link};
@@ -64,8 +65,13 @@ impl Instances {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place in the instance for `key`, which is started if there is none.
-    pub(crate) fn join(self: &Arc<Self>, key: &InstanceKey, party: &Party) -> Result<SharedPlace, Reached> {
+    /// A place in the instance for `key`, which is started, of `handler`, if there is none.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        key: &InstanceKey,
+        handler: Handler,
+        party: &Party,
+    ) -> Result<SharedPlace, Reached> {
         let link = &party.link;
         let mut shared = self.lock();
         let most = self.endpoint.route.limits.max_connections_per_instance as usize;
@@ -76,7 +82,7 @@ impl Instances {
             live.seated.insert(link.address(), link.clone());
             return Ok(live.place());
         }
-        let slot = self.endpoint.try_slot()?;
+        let slot = self.endpoint.try_slot(handler)?;
         // A connection has one call in the mailbox, and one farewell.
         let (mailbox, letters) = mpsc::channel(2 * most);
         let live = Live {

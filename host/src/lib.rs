@@ -15,7 +15,7 @@
 //! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], `fragments`, `throttle`, `traffic`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `metrics`, `permits`, `pauses`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `intake`, `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
-//! - guest: `meter`, `fuel`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
+//! - guest: `meter`, `fuel`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], [`loading`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`], [`admin`]: who is let in, and HTTP
 //! - [`config`]: the configuration file; [`sandbox`]: what the process may still do; [`inspect`]: what a component is, told to a person
@@ -59,6 +59,7 @@ mod link;
 pub mod listener;
 pub mod listening;
 mod load_error;
+pub mod loading;
 mod machine;
 mod meter;
 mod metrics;
@@ -99,6 +100,7 @@ pub use handler::{Handler, HandlerSource, LoadError, Runtime, RuntimeOptions};
 pub use limits::{FuelLimit, Limits, SlowConsumer, TenantLimits};
 pub use listener::{InheritedSockets, ListenAddress, Listener, Reserved};
 pub use listening::Server;
+pub use loading::{Loader, NotLoaded, RouteHandler};
 pub use page::Page;
 pub use routes::{InstancePolicy, Pattern, Route};
 pub use sandbox::Sandbox;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::bindings::types::{CompressionOptions, Rejection};
+use crate::handler::Handler;
 use crate::instance::{Answer, Call, CallFailure, Instance};
 use crate::instances::{Instances, SharedPlace};
 use crate::limits::Reached;
@@ -45,16 +46,17 @@ pub(crate) enum Verdict {
 }
 
 impl Seat {
-    /// An instance for one connection, or a place in the instance for `key`.
+    /// An instance of `handler` for one connection, or a place in the instance for `key`.
     pub(crate) async fn take(
         instances: &Arc<Instances>,
         key: Option<&InstanceKey>,
+        handler: Handler,
         party: Party,
     ) -> Result<Self, SeatError> {
         let place = match key {
-            Some(key) => Place::Shared(instances.join(key, &party)?),
+            Some(key) => Place::Shared(instances.join(key, handler, &party)?),
             None => {
-                let slot = instances.endpoint.try_slot()?;
+                let slot = instances.endpoint.try_slot(handler)?;
                 let instance =
                     Instance::new(&instances.endpoint, slot, &party).await.map_err(SeatError::Failed)?;
                 Place::Own(Box::new(instance))

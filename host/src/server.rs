@@ -5,17 +5,17 @@ use std::sync::Arc;
 use crate::addresses::Peer;
 use crate::admission::{Admission, Newcomer};
 use crate::answers::{
-    HttpAnswer, failed, foreign_origin, full, healthz, internal_error, misdirected, paused_address,
-    paused_start, refusal_answer, rejection_answer, switching_protocols, too_many_connections,
-    too_many_handshakes, two_peers, unavailable,
+    HttpAnswer, failed, foreign_origin, full, healthz, internal_error, misdirected, not_loaded,
+    paused_address, paused_start, refusal_answer, rejection_answer, switching_protocols,
+    too_many_connections, too_many_handshakes, two_peers, unavailable,
 };
 use crate::client::Resolver;
 use crate::compression::{CompressionMemory, Deflate};
 use crate::endpoint::Endpoint;
-use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
 use crate::instances::Instances;
 use crate::link::{CONNECTION_BYTES, Link};
+use crate::loading::RouteHandler;
 use crate::metrics::RouteMetrics;
 use crate::outgoing::{Dialler, Outgoings};
 use crate::page::Page;
@@ -124,14 +124,17 @@ impl Drop for Held {
 const LOGGED_PATH_BYTES: usize = 200;
 
 impl Application {
-    /// An application with these routes, tried in order.
-    pub fn new(routes: impl IntoIterator<Item = (Route, Handler)>, page: Option<Page>) -> Self {
+    /// An application with these routes, tried in order. Handshakes with a route whose handler could not be loaded are answered 503.
+    pub fn new<H: Into<RouteHandler>>(
+        routes: impl IntoIterator<Item = (Route, H)>,
+        page: Option<Page>,
+    ) -> Self {
         Self::with_resolver(routes, page, None)
     }
 
     /// The same, whose handlers find the addresses of the hosts that they connect to by `resolver`; none asks the system.
-    pub fn with_resolver(
-        routes: impl IntoIterator<Item = (Route, Handler)>,
+    pub fn with_resolver<H: Into<RouteHandler>>(
+        routes: impl IntoIterator<Item = (Route, H)>,
         page: Option<Page>,
         resolver: Option<Arc<dyn Resolver>>,
     ) -> Self {
@@ -139,6 +142,7 @@ impl Application {
         let processors = Arc::<Processors>::default();
         let mut tenancies: Vec<Arc<Tenancy>> = Vec::new();
         let services = routes.into_iter().map(|(route, handler)| {
+            let handler = handler.into();
             let known = tenancies.iter().find(|tenancy| tenancy.name == route.tenant.name).cloned();
             let tenancy = known.unwrap_or_else(|| {
                 let tenancy = Tenancy::new(&route.tenant, handler.memory(), &processors);
@@ -298,6 +302,7 @@ impl Application {
         let Endpoint { route, tenancy, metrics, .. } = &**endpoint;
         let key =
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
+        let handler = endpoint.handler().ok_or_else(not_loaded)?;
         if let Some(left) = endpoint.start_pause.left() {
             return Err(paused_start(left));
         }
@@ -317,7 +322,7 @@ impl Application {
             permits: Some(permits),
         };
         let party = Party { link: link.clone(), outgoings, peer: client, handler: None };
-        let seat = Seat::take(instances, key.as_ref(), party).await;
+        let seat = Seat::take(instances, key.as_ref(), handler, party).await;
         let mut seat = seat.map_err(|error| match error {
             SeatError::Full(reached) => {
                 tracing::warn!(route = %route.name, limit = %reached, "no room for another instance or connection");

@@ -10,6 +10,7 @@ struct Counted<'a> {
     tenant: &'a str,
     route: &'a str,
     metrics: &'a RouteMetrics,
+    loaded: bool,
     live_instances: usize,
     metered: bool,
 }
@@ -24,8 +25,9 @@ impl Office {
                 tenant: &endpoint.tenancy.name,
                 route: &endpoint.route.name,
                 metrics: &endpoint.metrics,
+                loaded: endpoint.not_loaded().is_none(),
                 live_instances: endpoint.live_instances(),
-                metered: endpoint.handler.is_metered(),
+                metered: endpoint.route.limits.fuel_per_event.is_metered(),
             })
             .collect();
         handshakes(&mut exposition, &routes, self.application.unrouted());
@@ -117,6 +119,10 @@ fn guests(exposition: &mut Exposition, routes: &[Counted<'_>]) {
     let mut samples = exposition.family(&metrics::GUEST_FUEL);
     for Counted { tenant, route, metrics, .. } in routes.iter().filter(|counted| counted.metered) {
         samples.add(&[tenant, route], metrics.fuel.total());
+    }
+    let mut samples = exposition.family(&metrics::ROUTES_NOT_LOADED);
+    for Counted { tenant, route, loaded, .. } in routes {
+        samples.add(&[tenant, route], u8::from(!loaded));
     }
     let mut samples = exposition.family(&metrics::INSTANCES_LIVE);
     for Counted { tenant, route, live_instances, .. } in routes {

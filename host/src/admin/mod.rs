@@ -8,6 +8,7 @@
 mod answers;
 mod connections;
 mod exposition;
+mod health;
 mod process;
 mod query;
 mod tenants;
@@ -251,6 +252,7 @@ impl Office {
         let deletes = *request.method() == Method::DELETE;
         match *segments.as_slice() {
             ["metrics"] if reads => on_a_thread_of_its_own(move || Ok(self.exposition())).await,
+            ["healthz"] if reads => Ok(self.health()),
             ["tenants"] if reads => on_a_thread_of_its_own(move || Ok(self.tenants())).await,
             ["connections"] if reads => on_a_thread_of_its_own(move || self.connections(&asked)).await,
             ["connections"] if deletes => on_a_thread_of_its_own(move || self.kick_several(&asked)).await,
@@ -258,11 +260,11 @@ impl Office {
                 let id = id.to_owned();
                 on_a_thread_of_its_own(move || self.kick(&id, &asked)).await
             }
-            ["metrics" | "tenants"] => Err(Problem::method("GET, HEAD")),
+            ["metrics" | "healthz" | "tenants"] => Err(Problem::method("GET, HEAD")),
             ["connections"] => Err(Problem::method("GET, HEAD, DELETE")),
             ["connections", _] => Err(Problem::method("DELETE")),
             _ => Err(Problem::not_found(
-                "There are GET /metrics, GET /tenants, GET /connections, DELETE /connections and DELETE /connections/ID.",
+                "There are GET /metrics, GET /healthz, GET /tenants, GET /connections, DELETE /connections and DELETE /connections/ID.",
             )),
         }
     }

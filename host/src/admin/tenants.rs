@@ -88,14 +88,14 @@ fn tenant<'a>(tenancy: &'a Tenancy, endpoints: &[&'a Arc<Endpoint>]) -> Tenant<'
 }
 
 fn route(endpoint: &Endpoint) -> Route<'_> {
-    let Endpoint { route, metrics, handler, .. } = endpoint;
+    let Endpoint { route, metrics, .. } = endpoint;
     Route {
         name: &route.name,
         path: route.pattern.as_str(),
         used: UsedByRoute {
             connections: metrics.connections.count(),
             instances: endpoint.live_instances(),
-            fuel: handler.is_metered().then(|| metrics.fuel.total()),
+            fuel: route.limits.fuel_per_event.is_metered().then(|| metrics.fuel.total()),
         },
         limits: route.limits.shown().into_iter().collect(),
     }

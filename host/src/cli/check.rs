@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use waterspout::config::Config;
 use waterspout::inspect::Inspection;
-use waterspout::{CompileLimits, HandlerSource, Limits, Route, Runtime, RuntimeOptions, Tenant};
+use waterspout::{CompileLimits, HandlerSource, Limits, Loader, Route, Runtime, RuntimeOptions, Tenant};
 
 use super::progress::with_progress;
 
@@ -78,10 +78,15 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
     let mut options = RuntimeOptions { max_instances: 1, ..config.runtime };
     options.compiler = super::compiler(config.compile, config.sandbox)?;
     let runtime = runtime(&options, config.routes.iter().map(|(route, _)| &route.limits))?;
+    let mut loader = Loader::new(&runtime);
+    let mut missing = Vec::new();
     for (route, source) in &config.routes {
-        with_progress(&source.to_string(), || runtime.load(source, &route.limits)).map_err(|error| {
-            anyhow::anyhow!("{}: in route `{}`: {source} {error}", file.display(), route.name)
-        })?;
+        let loaded = with_progress(&source.to_string(), || loader.load(source, &route.limits));
+        missing.extend(loaded.err().map(|error| (route, error)));
+    }
+    if !missing.is_empty() {
+        let missing = missing.iter().map(|(route, error)| (*route, error));
+        return Err(super::not_loaded(Some(file), missing));
     }
     super::say(format_args!("\n# ok: `waterspout serve --config {}` runs it", file.display()));
     Ok(())

@@ -8,12 +8,13 @@ mod serve;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use waterspout::compiler::{WORKER_COMMAND, worker_main};
-use waterspout::{ChildCompiler, CompileLimits, Compiler};
+use waterspout::{ChildCompiler, CompileLimits, Compiler, NotLoaded, Route};
 
 /// Runs WebSocket handlers that are WebAssembly components.
 ///
@@ -103,6 +104,19 @@ fn compiler(limits: CompileLimits, sandboxed: bool) -> anyhow::Result<Compiler> 
         Internal(format!("the system does not say which program this is, to start it for compiling: {error}"))
     })?;
     Ok(Compiler::Child(ChildCompiler { require_confinement: sandboxed, ..compiler }))
+}
+
+/// What is wrong with routes that have no handler: a line for each.
+fn not_loaded<'a>(
+    file: Option<&Path>,
+    routes: impl IntoIterator<Item = (&'a Route, &'a NotLoaded)>,
+) -> anyhow::Error {
+    let sentence = |(route, missing): (&Route, &NotLoaded)| match file {
+        Some(file) => format!("{}: in route `{}`: {missing}", file.display(), route.name),
+        None => missing.to_string(),
+    };
+    let sentences: Vec<String> = routes.into_iter().map(sentence).collect();
+    anyhow::anyhow!(sentences.join("\nwaterspout: "))
 }
 
 /// Writes a line for the user. Whoever closed the pipe does not want it: that is no error.

@@ -9,7 +9,7 @@ use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, ListenerConfig, P
 use waterspout::handshake::{Hosts, Origins};
 use waterspout::{
     Admin, Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,
-    ListenAddress, Listener, Page, Pattern, Reserved, Route, Runtime, Server,
+    ListenAddress, Listener, Loader, Page, Pattern, Reserved, Route, Runtime, Server,
 };
 
 use super::progress::with_progress;
@@ -204,18 +204,22 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
             Some(Page::from_file(path).with_context(|| format!("--page {} cannot be read", path.display()))?)
         }
     };
+    let mut loader = Loader::new(&runtime);
     let mut routes = Vec::new();
     for (route, source) in config.routes {
-        let handler =
-            with_progress(&source.to_string(), || runtime.load(&source, &route.limits)).map_err(|error| {
-                match &file {
-                    Some(file) => anyhow!("{}: in route `{}`: {source} {error}", file.display(), route.name),
-                    None => anyhow!("{source} {error}"),
-                }
-            })?;
-        routes.push((route, handler));
+        let loaded = with_progress(&source.to_string(), || loader.load(&source, &route.limits));
+        routes.push((route, loaded));
     }
-    let paths: Vec<String> = routes.iter().map(|(route, _)| route.pattern.as_str().to_owned()).collect();
+    drop(loader);
+    let paths: Vec<String> = routes
+        .iter()
+        .filter(|(_, loaded)| loaded.is_ok())
+        .map(|(route, _)| route.pattern.as_str().to_owned())
+        .collect();
+    if paths.is_empty() {
+        let missing = routes.iter().filter_map(|(route, loaded)| Some((route, loaded.as_ref().err()?)));
+        return Err(super::not_loaded(file.as_deref(), missing));
+    }
     let has_page = page.is_some();
     let mut listeners = Vec::new();
     let reserved = addresses.take(&config.listeners)?;

@@ -67,7 +67,7 @@ impl GuestState {
             limiter: InstanceLimiter::new(&route.limits, memory),
             meter,
             fuel: FuelGauge::of(
-                endpoint.handler.is_metered(),
+                route.limits.fuel_per_event.is_metered(),
                 route.limits.fuel_per_event,
                 &endpoint.metrics,
             ),

@@ -61,6 +61,8 @@ families! {
         "Guest calls that failed, and with them their instance, by cause.";
     GUEST_FUEL = "waterspout_guest_fuel_total", Counter, ["tenant", "route"],
         "Fuel that guest calls have used, in wasmtime's units. Only of routes with fuel-per-event.";
+    ROUTES_NOT_LOADED = "waterspout_routes_not_loaded", Gauge, ["tenant", "route"],
+        "1 while the route has no handler, because it could not be loaded, and answers 503; else 0.";
     INSTANCES_LIVE = "waterspout_instances_live", Gauge, ["tenant", "route"],
         "Live instances.";
     LOG_LINES_DROPPED = "waterspout_log_lines_dropped_total", Counter, ["tenant", "route"],

@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod children;
+mod routes;
 mod wasm;
 
 use std::fs;

@@ -203,6 +203,21 @@ fn a_sandboxed_server_compiles_serves_and_has_no_privileges() {
 }
 
 #[test]
+fn a_sandboxed_server_does_without_a_handler_that_is_not_there() {
+    let Some(folder) = open_folder() else { return };
+    folder.write(
+        "conf.toml",
+        "[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n[route.gone]\npath = '/gone'\nhandler = 'nowhere/gone.wasm'\n",
+    );
+    folder.write("echo.wasm", handlers::echo_module());
+    let program = Program::start(&mut serve(&folder, ["--config", "conf.toml", "--listen", "127.0.0.1:0"]));
+    program.record_with("route=gone ");
+    let mut client = client(program.address(), "/echo");
+    client.send(Message::text("hello")).expect("sent");
+    assert_eq!(client.read().expect("an echo"), Message::text("hello"));
+}
+
+#[test]
 fn a_privileged_port_is_taken_before_privileges_are_given_up() {
     if !is_root() {
         eprintln!("skipped: only root has privileges to give up");

@@ -514,7 +514,7 @@ async fn a_page_under_a_strangers_name_is_not_answered() {
 #[tokio::test]
 async fn an_address_that_others_can_reach_is_refused_and_so_is_a_port_without_a_token() {
     let folder = Folder::new();
-    let application = || Application::new([], None);
+    let application = || Application::new::<waterspout::Handler>([], None);
     let refuse = |address: &str, token_file: Option<PathBuf>| {
         let options = AdminOptions { address: address.parse().expect("an address"), mode: None, token_file };
         Admin::bind(&options, application()).expect_err("refused").to_string()
