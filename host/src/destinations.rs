@@ -3,6 +3,7 @@
 //! A URL must name a listed host and port. What the name then resolves to must be an address of the public internet, or be listed
 //! itself: else a name of a stranger's (DNS rebinding) would open what only this machine or its neighbours may reach.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A route's list. Empty: nothing may be connected to.
@@ -59,6 +60,12 @@ impl Destinations {
         self.0.iter().map(|listed| listed.port)
     }
 
+    /// The first of `others` that these do not cover.
+    pub(crate) fn first_outside(&self, others: &Self) -> Option<String> {
+        let covered = |other: &&Destination| self.0.iter().any(|own| own.covers(other));
+        others.0.iter().find(|other| !covered(other)).map(Destination::to_string)
+    }
+
     /// Whether a URL may name this host (of an IPv6 address without its brackets) and port.
     pub(crate) fn allow(&self, host: &str, port: u16) -> bool {
         match host.parse() {
@@ -78,7 +85,39 @@ impl Destinations {
     }
 }
 
+impl fmt::Display for Destinations {
+    /// As in a file, without quotes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, destination) in self.0.iter().enumerate() {
+            write!(f, "{}{destination}", if at == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            ListedHost::Name(name) => write!(f, "{name}:{}", self.port),
+            ListedHost::Below(base) => write!(f, "*.{base}:{}", self.port),
+            ListedHost::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
+        }
+    }
+}
+
 impl Destination {
+    /// Whether everything that `other` allows is allowed by this.
+    fn covers(&self, other: &Self) -> bool {
+        let host = match &other.host {
+            ListedHost::Name(name) => self.host.is_named(name) || self.host == other.host,
+            // Every name below one that is itself below ours, or ours.
+            ListedHost::Below(base) => self.host == other.host || self.host.is_below(base),
+            // No name stands for an address: what it leads to is for others to say.
+            ListedHost::Address(_) => self.host == other.host,
+        };
+        host && self.port == other.port
+    }
+
     fn read(entry: &str) -> Option<Self> {
         if let Ok(address) = entry.parse::<SocketAddr>() {
             let host = ListedHost::Address(address.ip().to_canonical());
@@ -110,6 +149,11 @@ impl ListedHost {
             }
             Self::Address(_) => false,
         }
+    }
+
+    /// Whether this is a star that has `name` below it.
+    fn is_below(&self, name: &str) -> bool {
+        matches!(self, Self::Below(_)) && self.is_named(name)
     }
 }
 
@@ -202,6 +246,35 @@ mod tests {
         ] {
             assert_eq!(listed.allow(host, port), allowed, "{host}:{port}");
         }
+    }
+
+    #[test]
+    fn a_list_covers_what_it_allows_and_nothing_else() {
+        let bound = destinations(&["example.com:443", "*.example.org:80", "10.0.0.5:9000", "[::1]:9000"]);
+        for (entry, covered) in [
+            ("EXAMPLE.com:443", true),
+            ("example.com:80", false),
+            ("*.example.com:443", false),
+            ("a.example.com:443", false),
+            ("a.b.example.org:80", true),
+            ("*.example.org:80", true),
+            ("*.a.example.org:80", true),
+            ("*.org:80", false),
+            ("*.evilexample.org:80", false),
+            ("example.org:80", false),
+            ("10.0.0.5:9000", true),
+            ("[::ffff:10.0.0.5]:9000", true),
+            ("10.0.0.5:9001", false),
+            ("10.0.0.6:9000", false),
+            ("[::1]:9000", true),
+        ] {
+            let outside = bound.first_outside(&destinations(&["example.com:443", entry]));
+            assert_eq!(outside.is_none(), covered, "{entry}: {outside:?}");
+        }
+        assert_eq!(bound.first_outside(&Destinations::default()), None);
+        let shown = bound.to_string();
+        assert_eq!(shown, "example.com:443, *.example.org:80, 10.0.0.5:9000, [::1]:9000");
+        assert_eq!(Destinations::default().first_outside(&bound).as_deref(), Some("example.com:443"));
     }
 
     #[test]

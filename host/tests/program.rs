@@ -277,7 +277,7 @@ fn check_tells_every_limit_that_a_configuration_comes_to() {
     let handler = folder.write("echo.wat", "(component)");
     let text = format!(
         "max-instances = 9\n[limits]\nmax-timers = 3\n[tenant.acme]\nhosts = ['a.example']\n\
-         [tenant.acme.total]\nmax-connections = 7\nmax-memory-bytes = 'unlimited'\n\
+         connect = ['api.example:443']\n[tenant.acme.total]\nmax-connections = 7\nmax-memory-bytes = 'unlimited'\n\
          [tenant.acme.route.chat]\npath = '/chat'\nhandler = '{}'\nlimits.life-time = 'unlimited'\n",
         handler.display()
     );
@@ -288,6 +288,7 @@ fn check_tells_every_limit_that_a_configuration_comes_to() {
         "max-handshakes-per-address = 100",
         "[tenant.acme.total]\nmax-connections = 7",
         "max-memory-bytes = \"unlimited\"\ncpu-share = 100",
+        "# its handlers may connect to api.example:443",
         "max-timers = 3",
         "cpu-per-event = \"50ms\"",
         "life-time = \"unlimited\"",

@@ -95,6 +95,9 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
 fn say_route(route: &Route, source: &HandlerSource) {
     let tenant = &route.tenant.name;
     super::say(format_args!("\n# {} for {source}, of tenant {tenant}", route.pattern.as_str()));
+    if !route.connect.is_empty() {
+        super::say(format_args!("# its handlers may connect to {}", route.connect));
+    }
     say_lines(&format!("route.{}.limits", route.name), route.limits.shown());
 }
 

@@ -235,8 +235,13 @@ impl Config {
         let hosts = Hosts::default_for(listeners.iter().all(|listener| listener.address.is_local()));
         let mut limits = Limits::default();
         table.limits.apply_to(&mut limits);
-        let defaults =
-            RouteDefaults { tenant: Tenant::default(), hosts, connect: Destinations::default(), limits };
+        let defaults = RouteDefaults {
+            tenant: Tenant::default(),
+            hosts,
+            connect: Destinations::default(),
+            connect_bound: None,
+            limits,
+        };
         let mut routes: Vec<(Route, HandlerSource)> = Vec::new();
         let mut authorities = Vec::new();
         let mut add = |tables: IndexMap<String, RouteTable>, below: &str, defaults: &RouteDefaults| {

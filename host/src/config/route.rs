@@ -48,6 +48,8 @@ pub(super) struct RouteDefaults {
     pub(super) tenant: Tenant,
     pub(super) hosts: Hosts,
     pub(super) connect: Destinations,
+    /// What its own `connect` must stay within: its tenant's, if that has one.
+    pub(super) connect_bound: Option<Destinations>,
     pub(super) limits: Limits,
 }
 
@@ -87,7 +89,20 @@ impl RouteTable {
         let connect = match self.connect {
             None => defaults.connect.clone(),
             Some(listed) => {
-                Destinations::listed(&listed).map_err(|error| Mistake::among("connect", error))?
+                let listed =
+                    Destinations::listed(&listed).map_err(|error| Mistake::among("connect", error))?;
+                if let Some(bound) = &defaults.connect_bound
+                    && let Some(outside) = bound.first_outside(&listed)
+                {
+                    let tenant = &defaults.tenant.name;
+                    let allowed = if bound.is_empty() { "nothing".into() } else { bound.to_string() };
+                    let error = format!(
+                        "`{outside}` is not among what tenant `{tenant}` may connect to ({allowed}): a route may narrow its tenant's \
+                         `connect`, not widen it; add it to `connect` of `[tenant.{tenant}]`, or remove it"
+                    );
+                    return Err(Mistake::among("connect", error));
+                }
+                listed
             }
         };
         let connect_ca = match &self.connect_ca {

@@ -45,6 +45,7 @@ impl TenantTable {
         if let Some(connect) = &self.connect {
             defaults.connect =
                 Destinations::listed(connect).map_err(|error| Mistake::among("connect", error))?;
+            defaults.connect_bound = Some(defaults.connect.clone());
         }
         Ok(defaults)
     }

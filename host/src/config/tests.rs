@@ -301,6 +301,40 @@ fn a_tenants_routes_have_his_hosts_limits_and_destinations() {
 }
 
 #[test]
+fn a_route_may_narrow_what_its_tenant_connects_to_and_not_widen_it() {
+    let file = |of_tenant: &str, of_route: &str| {
+        format!(
+            "[tenant.acme]\nhosts = ['acme.example']\n{of_tenant}\n[tenant.acme.route.chat]\npath = '/chat'\n\
+             handler = 'chat.wasm'\nconnect = [{of_route}]\n"
+        )
+    };
+    let bound = "connect = ['*.acme.example:443', '10.0.0.5:9000']";
+    for within in ["", "'a.acme.example:443'", "'*.b.acme.example:443', '10.0.0.5:9000'"] {
+        let config = read(&file(bound, within)).expect(within);
+        let connect = &config.routes[0].0.connect;
+        assert_eq!(connect.allow("a.acme.example", 443), within.starts_with("'a."), "the route's own counts");
+    }
+    for (of_tenant, outside) in [
+        (bound, "b.example:443"),
+        (bound, "10.0.0.5:9001"),
+        (bound, "*.example:443"),
+        ("connect = []", "a:1"),
+    ] {
+        let error = mistake(&file(
+            of_tenant,
+            &format!("'a.acme.example:443', '{outside}'").replace("'a.acme.example:443', 'a:1'", "'a:1'"),
+        ));
+        let place = "conf/waterspout.toml:7: in route `chat`: `connect`: ";
+        assert!(error.starts_with(&format!("{place}`{outside}` is not among")), "{error}");
+        assert!(error.contains("add it to `connect` of `[tenant.acme]`"), "{error}");
+    }
+    assert!(mistake(&file("connect = []", "'a:1'")).contains("may connect to (nothing)"));
+    // Without a bound the routes decide.
+    let config = read(&file("", "'b.example:443'")).expect("valid");
+    assert!(config.routes[0].0.connect.allow("b.example", 443));
+}
+
+#[test]
 fn files_that_the_routes_name_are_known_to_the_sandbox() {
     let error = mistake(&format!("sandbox = true\nuser = 'nobody'\n{ROUTE}connect-ca = 'ca.pem'\n"));
     assert!(error.contains("ca.pem"), "{error}");
