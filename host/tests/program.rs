@@ -278,7 +278,7 @@ fn check_tells_every_limit_that_a_configuration_comes_to() {
     let text = format!(
         "max-instances = 9\n[limits]\nmax-timers = 3\n[tenant.acme]\nhosts = ['a.example']\n\
          connect = ['api.example:443']\n[tenant.acme.total]\nmax-connections = 7\nmax-memory-bytes = 'unlimited'\n\
-         [tenant.acme.route.chat]\npath = '/chat'\nhandler = '{}'\nlimits.life-time = 'unlimited'\n",
+         [tenant.acme.route.chat]\npath = '/chat'\nhandler = '{}'\nlimits.life-time = 'unlimited'\nlimits.fuel-per-event = 5000\n",
         handler.display()
     );
     let file = folder.write("waterspout.toml", text);
@@ -290,7 +290,7 @@ fn check_tells_every_limit_that_a_configuration_comes_to() {
         "max-memory-bytes = \"unlimited\"\ncpu-share = 100",
         "# its handlers may connect to api.example:443",
         "max-timers = 3",
-        "cpu-per-event = \"50ms\"",
+        "cpu-per-event = \"50ms\"\nfuel-per-event = 5000\nwall-per-event",
         "life-time = \"unlimited\"",
     ] {
         assert!(ended.stdout.contains(line), "no `{line}`: {ended:?}");

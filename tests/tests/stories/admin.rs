@@ -19,7 +19,7 @@ use crate::probe::{history, probe, rooms};
 const TOKEN: &str = "correct-horse-battery-staple";
 
 /// A folder of a test's own, gone with it.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
@@ -54,7 +54,8 @@ impl Drop for Folder {
     }
 }
 
-async fn start(host: Builder) -> (TestHost, Folder) {
+/// With an admin listener.
+pub(crate) async fn start(host: Builder) -> (TestHost, Folder) {
     let folder = Folder::new();
     (host.admin(folder.options()).start().await, folder)
 }
@@ -63,7 +64,7 @@ fn ask(host: &TestHost, method: &str, target: &str) -> Request {
     host.admin_request(target).method(method).header("Authorization", format!("Bearer {TOKEN}"))
 }
 
-async fn metrics(host: &TestHost) -> Metrics {
+pub(crate) async fn metrics(host: &TestHost) -> Metrics {
     let answer = ask(host, "GET", "/metrics").answer().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -78,7 +79,7 @@ async fn are_open(host: &TestHost, connections: usize) {
     .await;
 }
 
-async fn json(host: &TestHost, method: &str, target: &str) -> Value {
+pub(crate) async fn json(host: &TestHost, method: &str, target: &str) -> Value {
     let answer = ask(host, method, target).answer().await;
     assert_eq!(
         (answer.status, answer.header("content-type")),

@@ -7,6 +7,7 @@ mod client_tls;
 mod clients;
 mod closing;
 mod compression;
+mod fuel;
 mod handshake;
 mod http2;
 mod instances;
