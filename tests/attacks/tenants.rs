@@ -42,6 +42,17 @@ pub(crate) const ATTACKS: &[Attack] = &[
     loop_in!("loop in open", "open", Noted("close 1011 handler took too long")),
     loop_in!("loop in on-close", "on-close", Logged("on-close")),
     Attack {
+        name: "loop for ever in a metered route",
+        handler: ATTACKER,
+        settings: &[
+            tenant("limits.fuel-per-event", "20000000"),
+            tenant("limits.cpu-per-event", "\"unlimited\""),
+        ],
+        assault: |field| poke_all(field, "on-message", "loop"),
+        seen: &[Noted("close 1011 handler out of fuel"), Logged("ran out of fuel")],
+        without: Limit(&[tenant("limits.fuel-per-event", "\"unlimited\"")], SPINS),
+    },
+    Attack {
         name: "loop over instructions that take long (memory.fill)",
         handler: Made(handlers::filling_memory),
         settings: &[],
