@@ -48,7 +48,8 @@ impl Unit for u32 {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let count = u64::deserialize(deserializer)
             .map_err(|_| D::Error::custom("a count is a whole number such as 100"))?;
-        u32::try_from(count).map_err(|_| D::Error::custom(format!("a count is at most {}", u32::MAX - 1)))
+        let count = u32::try_from(count).ok().filter(|count| *count != Self::unlimited());
+        count.ok_or_else(|| D::Error::custom(format!("a count is at most {}", u32::MAX - 1)))
     }
 
     fn show(&self) -> String {
@@ -231,32 +232,59 @@ pub(crate) struct Limit<T>(pub(crate) T);
 
 impl<'de, T: Unit> Deserialize<'de> for Limit<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrNumber<T>(PhantomData<T>);
-        impl<T: Unit> Visitor<'_> for TextOrNumber<T> {
-            type Value = T;
+        deserializer.deserialize_any(TextOrNumber { needed: None, value: PhantomData }).map(Limit)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a {} or \"{UNLIMITED}\"", T::FORM)
-            }
+/// The same for a limit that there must be: it cannot be `"unlimited"`, and the reason is told.
+pub(crate) struct Needed<T, R>(pub(crate) T, PhantomData<R>);
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-                if text == UNLIMITED {
-                    return Ok(T::unlimited());
-                }
-                T::read(text.into_deserializer()).map_err(|error: E| {
-                    E::custom(format!("{}; or \"{UNLIMITED}\"", error.to_string().trim_end()))
-                })
-            }
+/// Why a limit cannot be `"unlimited"`.
+pub(crate) trait Reason {
+    /// What follows `it cannot be "unlimited": `.
+    const WHY: &'static str;
+}
 
-            fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
-                T::read(number.into_deserializer())
-            }
+impl<'de, T: Unit, R: Reason> Deserialize<'de> for Needed<T, R> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = TextOrNumber { needed: Some(R::WHY), value: PhantomData };
+        deserializer.deserialize_any(visitor).map(|value| Self(value, PhantomData))
+    }
+}
 
-            fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-                T::read(number.into_deserializer())
-            }
+struct TextOrNumber<T> {
+    /// Why there must be a limit, if it must.
+    needed: Option<&'static str>,
+    value: PhantomData<T>,
+}
+
+impl<T: Unit> Visitor<'_> for TextOrNumber<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.needed {
+            None => write!(f, "a {} or \"{UNLIMITED}\"", T::FORM),
+            Some(_) => write!(f, "a {}", T::FORM),
         }
-        deserializer.deserialize_any(TextOrNumber(PhantomData)).map(Limit)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        match self.needed {
+            None if text == UNLIMITED => Ok(T::unlimited()),
+            Some(why) if text == UNLIMITED => Err(E::custom(format!("it cannot be \"{UNLIMITED}\": {why}"))),
+            Some(_) => T::read(text.into_deserializer()),
+            None => T::read(text.into_deserializer()).map_err(|error: E| {
+                E::custom(format!("{}; or \"{UNLIMITED}\"", error.to_string().trim_end()))
+            }),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        T::read(number.into_deserializer())
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        T::read(number.into_deserializer())
     }
 }
 

@@ -57,16 +57,8 @@ fn runtime<'a>(
 fn check_config(file: &Path) -> anyhow::Result<()> {
     let config = Config::from_file(file)?;
     super::say(format_args!("# {}", file.display()));
-    let server = &config.server;
-    for (key, count) in [
-        ("max-connections", server.max_connections),
-        ("max-connections-per-address", server.max_connections_per_address),
-        ("max-handshakes-per-address", server.max_handshakes_per_address),
-        ("max-instances", config.runtime.max_instances),
-    ] {
-        super::say(format_args!("{key} = {count}"));
-    }
-    super::say(format_args!("max-memory-bytes = {}", config.runtime.max_memory_bytes));
+    say_keys(config.shown_limits());
+    say_table("compile", config.compile.shown());
     let mut told: Vec<&Tenant> = Vec::new();
     for (route, source) in &config.routes {
         if !told.contains(&&route.tenant) {
@@ -108,6 +100,10 @@ fn say_table(name: &str, lines: Vec<(String, String)>) {
 
 fn say_lines(name: &str, lines: Vec<(String, String)>) {
     super::say(format_args!("[{name}]"));
+    say_keys(lines);
+}
+
+fn say_keys(lines: Vec<(String, String)>) {
     for (key, value) in lines {
         if value.starts_with('`') {
             // Another key's value, which is no value itself.

@@ -1,6 +1,7 @@
 //! `waterspout serve`: from arguments or a configuration file to a running server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -269,10 +270,7 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
     let dropped = server
         .run(async {
             shutdown.await;
-            super::say(format_args!(
-                "closing connections; at most {}; ctrl-c again to drop them",
-                humantime::format_duration(grace)
-            ));
+            super::say(format_args!("closing connections{}; ctrl-c again to drop them", at_most(grace)));
             exit_at_second_signal();
         })
         .await;
@@ -344,6 +342,12 @@ fn first_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
+/// What is said of how long connections may take to close.
+fn at_most(grace: Duration) -> String {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    if grace < YEAR { format!("; at most {}", humantime::format_duration(grace)) } else { String::new() }
+}
+
 fn exit_at_second_signal() {
     if let Ok(signal) = first_signal() {
         tokio::spawn(async move {
@@ -364,8 +368,10 @@ fn raise_descriptor_limit(connections: u32) {
     let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     // If it cannot be raised, what there is counts.
     let _ = setrlimit(Resource::Nofile, raised);
+    // Who wants no bound has this one.
     if let Some(available) = getrlimit(Resource::Nofile).current
         && available < needed
+        && connections != u32::MAX
     {
         tracing::warn!(
             wanted = connections,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::units::Written;
+use crate::units::{Limit, Unit};
 
 /// What compiling one handler in a process of its own may use. At a bound the handler is refused, and the bound is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,20 @@ impl Default for CompileLimits {
     }
 }
 
+impl CompileLimits {
+    /// Keys and values as one would write them.
+    pub fn shown(&self) -> Vec<(String, String)> {
+        [
+            ("timeout", self.timeout.show()),
+            ("max-memory-bytes", self.max_memory_bytes.show()),
+            ("max-component-bytes", self.max_component_bytes.show()),
+            ("max-artefact-bytes", self.max_artefact_bytes.show()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+}
+
 /// Less and the compiler's own threads do not start.
 const MIN_MEMORY_BYTES: usize = 64 << 20;
 /// Less and a process does not start on a busy machine.
@@ -42,10 +56,10 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct CompileTable {
-    timeout: Option<Written<Duration>>,
-    max_memory_bytes: Option<Written<usize>>,
-    max_component_bytes: Option<Written<usize>>,
-    max_artefact_bytes: Option<Written<usize>>,
+    timeout: Option<Limit<Duration>>,
+    max_memory_bytes: Option<Limit<usize>>,
+    max_component_bytes: Option<Limit<usize>>,
+    max_artefact_bytes: Option<Limit<usize>>,
 }
 
 impl CompileTable {
@@ -53,14 +67,14 @@ impl CompileTable {
     pub(crate) fn into_limits(self) -> Result<CompileLimits, &'static str> {
         let default = CompileLimits::default();
         let limits = CompileLimits {
-            timeout: self.timeout.map_or(default.timeout, |Written(timeout)| timeout),
-            max_memory_bytes: self.max_memory_bytes.map_or(default.max_memory_bytes, |Written(bytes)| bytes),
+            timeout: self.timeout.map_or(default.timeout, |Limit(timeout)| timeout),
+            max_memory_bytes: self.max_memory_bytes.map_or(default.max_memory_bytes, |Limit(bytes)| bytes),
             max_component_bytes: self
                 .max_component_bytes
-                .map_or(default.max_component_bytes, |Written(bytes)| bytes),
+                .map_or(default.max_component_bytes, |Limit(bytes)| bytes),
             max_artefact_bytes: self
                 .max_artefact_bytes
-                .map_or(default.max_artefact_bytes, |Written(bytes)| bytes),
+                .map_or(default.max_artefact_bytes, |Limit(bytes)| bytes),
         };
         match () {
             () if limits.timeout < MIN_TIMEOUT => Err("in `[compile]`: `timeout` must be at least 1s"),

@@ -15,7 +15,7 @@ use crate::compiler::CompileTable;
 use crate::limits::LimitsTable;
 use crate::listener::ListenAddress;
 use crate::proxies::{TrustedProxies, TrustedProxyError};
-use crate::units::{Limit, Written};
+use crate::units::{Limit, Needed, Reason};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -27,12 +27,12 @@ pub(super) struct FileTable {
     pub(super) certificate: Vec<CertificateTable>,
     pub(super) trusted_proxies: Option<ProxiesValue>,
     pub(super) page: Option<PageValue>,
-    pub(super) grace: Option<Written<Duration>>,
-    pub(super) handshake_timeout: Option<Written<Duration>>,
-    pub(super) max_connections: Option<u32>,
+    pub(super) grace: Option<Limit<Duration>>,
+    pub(super) handshake_timeout: Option<Needed<Duration, KeepsAPlace>>,
+    pub(super) max_connections: Option<Limit<u32>>,
     pub(super) max_connections_per_address: Option<Limit<u32>>,
     pub(super) max_handshakes_per_address: Option<Limit<u32>>,
-    pub(super) max_instances: Option<u32>,
+    pub(super) max_instances: Option<Needed<u32, SetAside>>,
     pub(super) max_memory_bytes: Option<Limit<usize>>,
     pub(super) cache: Option<CacheValue>,
     pub(super) admin: Option<AdminTable>,
@@ -47,6 +47,22 @@ pub(super) struct FileTable {
     pub(super) route: IndexMap<String, RouteTable>,
     #[serde(default)]
     pub(super) tenant: IndexMap<String, TenantTable>,
+}
+
+/// Of `handshake-timeout`.
+pub(super) struct KeepsAPlace;
+
+impl Reason for KeepsAPlace {
+    const WHY: &'static str =
+        "a peer that says nothing would keep its place among `max-connections` for ever; 100ms to 1h";
+}
+
+/// Of `max-instances`.
+pub(super) struct SetAside;
+
+impl Reason for SetAside {
+    const WHY: &'static str =
+        "address space is set aside for every instance at the start; systems usually allow some 10000";
 }
 
 #[derive(Deserialize)]

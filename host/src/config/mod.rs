@@ -32,7 +32,7 @@ use crate::listener::ListenAddress;
 use crate::routes::Route;
 use crate::tenants::Tenant;
 use crate::tls::CertificateFiles;
-use crate::units::{Limit, Written};
+use crate::units::{Limit, Unit};
 
 /// Everything that a configuration file says.
 #[derive(Debug, Clone)]
@@ -158,6 +158,22 @@ impl Config {
         Self::from_text(&text, file, listen)
     }
 
+    /// The server's own limits: keys and values as one would write them.
+    pub fn shown_limits(&self) -> Vec<(String, String)> {
+        let Self { server, runtime, .. } = self;
+        [
+            ("grace", server.grace.show()),
+            ("handshake-timeout", server.handshake_timeout.show()),
+            ("max-connections", server.max_connections.show()),
+            ("max-connections-per-address", server.max_connections_per_address.show()),
+            ("max-handshakes-per-address", server.max_handshakes_per_address.show()),
+            ("max-instances", runtime.max_instances.show()),
+            ("max-memory-bytes", runtime.max_memory_bytes.show()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+
     pub(crate) fn from_text(
         text: &str,
         file: &Path,
@@ -174,18 +190,19 @@ impl Config {
                 ),
             )
         })?;
-        let unlimited = |limit: &Option<Limit<u32>>| limit.as_ref().map(|Limit(count)| *count);
+        let count = |limit: &Option<Limit<u32>>| limit.as_ref().map(|Limit(count)| *count);
+        let max_instances = table.max_instances.map(|needed| needed.0);
         for (key, value) in [
-            ("max-connections", table.max_connections),
-            ("max-connections-per-address", unlimited(&table.max_connections_per_address)),
-            ("max-handshakes-per-address", unlimited(&table.max_handshakes_per_address)),
-            ("max-instances", table.max_instances),
+            ("max-connections", count(&table.max_connections)),
+            ("max-connections-per-address", count(&table.max_connections_per_address)),
+            ("max-handshakes-per-address", count(&table.max_handshakes_per_address)),
+            ("max-instances", max_instances),
         ] {
             if value == Some(0) {
                 return Err(wrong(None, format!("`{key} = 0` would serve nobody: at least 1")));
             }
         }
-        let handshake_timeout = table.handshake_timeout.map(|Written(timeout)| timeout);
+        let handshake_timeout = table.handshake_timeout.map(|needed| needed.0);
         if handshake_timeout
             .is_some_and(|timeout| !(MIN_HANDSHAKE_TIMEOUT..=MAX_HANDSHAKE_TIMEOUT).contains(&timeout))
         {
@@ -295,7 +312,7 @@ impl Config {
                 Some(PageValue::File(path)) => PageChoice::File(folder.join(path)),
             },
             runtime: RuntimeOptions {
-                max_instances: table.max_instances.unwrap_or(RuntimeOptions::default().max_instances),
+                max_instances: max_instances.unwrap_or(RuntimeOptions::default().max_instances),
                 max_memory_bytes: table
                     .max_memory_bytes
                     .map_or_else(|| RuntimeOptions::default().max_memory_bytes, |Limit(bytes)| bytes),
@@ -313,17 +330,17 @@ impl Config {
             },
             compile,
             server: ServerOptions {
-                max_connections: table.max_connections.unwrap_or(defaults.max_connections),
-                max_connections_per_address: unlimited(&table.max_connections_per_address)
+                max_connections: count(&table.max_connections).unwrap_or(defaults.max_connections),
+                max_connections_per_address: count(&table.max_connections_per_address)
                     .unwrap_or(defaults.max_connections_per_address),
-                max_handshakes_per_address: unlimited(&table.max_handshakes_per_address)
+                max_handshakes_per_address: count(&table.max_handshakes_per_address)
                     .unwrap_or(defaults.max_handshakes_per_address),
                 handshake_timeout: handshake_timeout.unwrap_or(defaults.handshake_timeout),
                 trusted_proxies: table
                     .trusted_proxies
                     .map(|ProxiesValue(proxies)| proxies)
                     .unwrap_or_default(),
-                grace: table.grace.map_or(defaults.grace, |Written(grace)| grace),
+                grace: table.grace.map_or(defaults.grace, |Limit(grace)| grace),
             },
             admin,
             routes,

@@ -388,6 +388,52 @@ fn a_mistake_in_a_tenant_is_named() {
 }
 
 #[test]
+fn every_limit_takes_unlimited_or_says_why_it_cannot() {
+    let route = |key: String| format!("{ROUTE}[route.chat.limits]\n{key} = 'unlimited'\n");
+    let tenant = |key: String| {
+        format!(
+            "[tenant.a]\n[tenant.a.total]\n{key} = 'unlimited'\n[tenant.a.route.b]\npath = '/'\nhandler = 'x'\n"
+        )
+    };
+    let config = read(ROUTE).expect("valid");
+    let own = config.shown_limits().into_iter().map(|(key, _)| format!("{key} = 'unlimited'\n{ROUTE}"));
+    let compile = config.compile.shown().into_iter();
+    let compile = compile.map(|(key, _)| format!("[compile]\n{key} = 'unlimited'\n{ROUTE}"));
+    let of_routes = Limits::reference().into_iter().map(|line| route(line.key));
+    let of_tenants = TenantLimits::reference().into_iter().map(|line| tenant(line.key));
+    let mut refused = Vec::new();
+    for text in own.chain(compile).chain(of_routes).chain(of_tenants) {
+        let Err(error) = read(&text) else { continue };
+        let (_, why) = error.rsplit_once(": ").expect("a reason");
+        assert!(error.starts_with("conf/waterspout.toml:") && why.contains(' '), "{error}");
+        let key = text.lines().find_map(|line| line.strip_suffix(" = 'unlimited'")).expect("a key");
+        assert!(error.contains(&format!("`{key}")), "{error}");
+        refused.push((key.to_owned(), why.to_owned()));
+    }
+    let expected = [
+        ("handshake-timeout", "a peer that says nothing would keep its place"),
+        ("max-instances", "address space is set aside for every instance"),
+        ("max-table-elements", "the room is set aside for every instance"),
+        ("cpu-share", "it is a part beside others' parts"),
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:?}");
+    for ((key, why), (wanted_key, wanted)) in refused.iter().zip(expected) {
+        assert!(key == wanted_key && why.starts_with(wanted), "{key}: {why}");
+    }
+}
+
+#[test]
+fn what_cannot_be_unlimited_is_not_offered_to_be() {
+    let error = mistake(&format!("max-instances = 'many'\n{ROUTE}"));
+    assert!(error.contains(":1:") && !error.contains("unlimited"), "{error}");
+    let error = mistake(&format!("max-connections = 'many'\n{ROUTE}"));
+    assert!(error.contains("unlimited"), "{error}");
+    // The number that stands for it inside is none that a file may say.
+    let error = mistake(&format!("max-connections = 4294967295\n{ROUTE}"));
+    assert!(error.contains("at most 4294967294"), "{error}");
+}
+
+#[test]
 fn unlimited_is_what_a_file_says_and_not_a_large_number() {
     let limits = |text: &str| {
         read(&format!("{ROUTE}[route.chat.limits]\n{text}\n")).map(|config| config.routes[0].0.limits.clone())
