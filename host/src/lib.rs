@@ -12,7 +12,7 @@
 //!
 //! In reading order; a module uses only modules above it.
 //!
-//! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], `fragments`, `throttle`, `traffic`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
+//! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], `fragments`, `throttle`, `timers`, `traffic`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `metrics`, `permits`, `pauses`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `intake`, `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `fuel`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], [`loading`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
@@ -82,6 +82,7 @@ mod shutdown;
 mod socket;
 pub mod tenants;
 mod throttle;
+mod timers;
 pub mod tls;
 mod topics;
 mod traffic;

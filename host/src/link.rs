@@ -20,6 +20,7 @@ use crate::close::{CloseCause, CloseRequest};
 use crate::compression::{ReadyMade, Reservation};
 use crate::limits::Limits;
 use crate::limits::SlowConsumer;
+use crate::timers::Timers;
 use crate::topics::Topics;
 use crate::traffic::Traffic;
 
@@ -57,7 +58,7 @@ struct State {
     ending: Ending,
     /// A write was refused: `on-writable` is owed.
     refused: bool,
-    timers: Vec<Timer>,
+    timers: Timers,
     topics: BTreeSet<String>,
     slow_consumer: SlowConsumer,
     nodelay: Option<bool>,
@@ -141,12 +142,6 @@ impl Closing {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Timer {
-    token: u32,
-    at: Instant,
-}
-
 /// What the loop finds when it looks, or why it may sleep.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Errand {
@@ -183,7 +178,7 @@ impl Link {
             queued_messages: 0,
             ending: Ending::Open,
             refused: false,
-            timers: Vec::new(),
+            timers: Timers::default(),
             topics: BTreeSet::new(),
             slow_consumer,
             nodelay: None,
@@ -386,21 +381,17 @@ impl Link {
     pub(crate) fn set_timer(&self, token: u32, delay: Duration) -> Result<(), LinkError> {
         self.act(|state| {
             state.check_open()?;
-            let timer = Timer { token, at: Instant::now() + delay };
-            if let Some(earlier) = state.timers.iter_mut().find(|timer| timer.token == token) {
-                *earlier = timer;
-            } else if state.timers.len() < state.bounds.timers {
-                state.timers.push(timer);
-            } else {
+            if !state.timers.contains(token) && state.timers.len() >= state.bounds.timers {
                 return Err(LinkError::Limit("max-timers".into()));
             }
+            state.timers.set(token, Instant::now() + delay);
             Ok(())
         })
     }
 
     pub(crate) fn clear_timer(&self, token: u32) {
         if let Some(state) = self.lock().as_mut() {
-            state.timers.retain(|timer| timer.token != token);
+            state.timers.clear(token);
         }
     }
 
@@ -422,15 +413,11 @@ impl Link {
                 return Errand::Writable;
             }
         }
-        let next = state.timers.iter().copied().enumerate().min_by_key(|(_, timer)| timer.at);
-        if let Some((index, timer)) = next
-            && timer.at <= now()
-        {
-            state.timers.swap_remove(index);
-            return Errand::Timer(timer.token);
+        if let Some(token) = state.timers.take_due(now) {
+            return Errand::Timer(token);
         }
         state.sleep(cx);
-        Errand::Sleep(next.map(|(_, timer)| timer.at).into_iter().chain(writable_at).min())
+        Errand::Sleep(state.timers.next().into_iter().chain(writable_at).min())
     }
 
     /// The loop runs, and will look for itself: what guests do now need not wake it.
@@ -489,7 +476,7 @@ impl Link {
     pub(crate) fn refuse_writes(&self) {
         if let Some(state) = self.lock().as_mut() {
             state.ending = Ending::Closed;
-            state.timers.clear();
+            state.timers.clear_all();
             state.wake_flushers();
             state.end();
         }
