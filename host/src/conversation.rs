@@ -174,24 +174,27 @@ impl Opening {
         let life = async move {
             // What was counted is free when the end is told.
             let ended = connection.run(seat).await;
-            registered.end(ended.cause);
-            log_end(&held.link, &route, peer, ended.cause);
+            let told = registered.end(ended.cause);
+            log_end(&held.link, &route, peer, ended.cause, told);
             drop(held);
         };
         Box::pin(Turns::new(tenancy, life))
     }
 }
 
-fn log_end(link: &Link, route: &Route, peer: Peer, cause: CloseCause) {
+/// `told`: where one record stands for many, whether this is that one, and of how many nobody has been told.
+fn log_end(link: &Link, route: &Route, peer: Peer, cause: CloseCause, told: Option<u64>) {
+    let untold = told.filter(|untold| *untold > 0);
     macro_rules! log {
         ($level:expr) => {
             tracing::event!(
                 $level, connection = %link.id(), route = %route.name, %peer, cause = cause.label(),
-                published_drops = Some(link.traffic.published_drops()).filter(|drops| *drops > 0), "closed"
+                published_drops = Some(link.traffic.published_drops()).filter(|drops| *drops > 0), untold, "closed"
             )
         };
     }
     match cause.level() {
+        _ if told.is_none() => log!(tracing::Level::DEBUG),
         tracing::Level::WARN => log!(tracing::Level::WARN),
         tracing::Level::INFO => log!(tracing::Level::INFO),
         _ => log!(tracing::Level::DEBUG),

@@ -12,7 +12,7 @@
 //!
 //! In reading order; a module uses only modules above it.
 //!
-//! - data: `units`, `clock`, `machine`, `rate`, [`limits`], [`close`], `fragments`, `throttle`, `timers`, `traffic`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
+//! - data: `units`, `clock`, `machine`, `rate`, `repeats`, [`limits`], [`close`], `fragments`, `throttle`, `timers`, `traffic`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `metrics`, `permits`, `pauses`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `intake`, `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `fuel`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], [`loading`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
@@ -72,6 +72,7 @@ mod processors;
 pub mod proxies;
 mod proxy_header;
 mod rate;
+mod repeats;
 mod request;
 pub mod roots;
 pub mod routes;

@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 use crate::addresses::Peer;
 use crate::admission::{Admission, Newcomer, ServerOptions};
 use crate::http2;
+use crate::limits::{Reached, Scope};
 use crate::listener::{Expected, InheritedSockets, ListenAddress, Listener, Socket};
+use crate::metrics::RouteMetrics;
 use crate::proxy_header;
 use crate::server::Application;
 use crate::socket::{AnyTransport, Counted, Transport};
@@ -96,7 +98,7 @@ impl Server {
             loop {
                 let accepted = tokio::select! {
                     () = &mut shutdown => break,
-                    accepted = accept(&listeners, &mut first, &permits, &mut told) => accepted,
+                    accepted = accept(&listeners, &mut first, &permits, &mut told, application.unrouted()) => accepted,
                 };
                 while tasks.try_join_next().is_some() {}
                 let Some((socket, expected, permit)) = accepted else { continue };
@@ -120,13 +122,20 @@ impl Server {
     }
 }
 
+/// What a socket can meet before anybody knows its route.
+pub(crate) const AT_ACCEPT: [Reached; 2] = [FULL, TOO_MANY_OF_ADDRESS];
+const FULL: Reached = Reached { scope: Scope::Server, limit: "max-connections" };
+const TOO_MANY_OF_ADDRESS: Reached = Reached { scope: Scope::Address, limit: "max-connections-per-address" };
+
 /// The next connection, with its permit; none after an error that the loop outlives.
 async fn accept(
     listeners: &[Listener],
     first: &mut usize,
     permits: &Arc<Semaphore>,
     told: &mut bool,
+    unrouted: &RouteMetrics,
 ) -> Option<(Socket, Expected, OwnedSemaphorePermit)> {
+    let mut was_full = false;
     let permit = match permits.clone().try_acquire_owned() {
         Ok(permit) => {
             *told = false;
@@ -136,6 +145,7 @@ async fn accept(
             if !std::mem::replace(told, true) {
                 tracing::warn!("`max-connections` are open: newcomers wait until one ends");
             }
+            was_full = true;
             permits.clone().acquire_owned().await.expect("never closed")
         }
     };
@@ -145,9 +155,14 @@ async fn accept(
     let accepted = std::future::poll_fn(|cx| {
         for listener in in_turn() {
             if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                // It was there before the permit was.
+                if std::mem::take(&mut was_full) {
+                    unrouted.count_refusal(FULL);
+                }
                 return Poll::Ready((accepted, &listener.expected));
             }
         }
+        was_full = false;
         Poll::Pending
     });
     match accepted.await {
@@ -190,6 +205,7 @@ async fn serve_on<T: Transport>(
         }
     }
     let Ok(_permit) = newcomer.socket_permit() else {
+        application.unrouted().count_refusal(TOO_MANY_OF_ADDRESS);
         return tracing::debug!(peer = %newcomer.peer, "closed: the address has twice `max-connections-per-address` sockets");
     };
     let Some(certificates) = expected.certificates else {

@@ -21,6 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::inbox::{Arrival, Inbox};
 use crate::limits::SlowConsumer;
 use crate::link::{CONNECTION_BYTES, Closing, Link};
+use crate::metrics::OpenClient;
 use crate::processors::Turns;
 use crate::shutdown::{OpenConnections, OpenSocket};
 
@@ -620,6 +621,7 @@ impl Driving {
             return;
         }
         tracing::debug!(route = %route.name, client = %link.id(), "outgoing connection open");
+        let _open = OpenClient::new(dialler.endpoint.metrics.clone(), link.clone());
         connection.take_memory(dialler.endpoint.memory().reserve(0).unwrap_or_default());
         std::future::poll_fn(|cx| {
             loop {

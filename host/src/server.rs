@@ -325,7 +325,13 @@ impl Application {
         let seat = Seat::take(instances, key.as_ref(), handler, party).await;
         let mut seat = seat.map_err(|error| match error {
             SeatError::Full(reached) => {
-                tracing::warn!(route = %route.name, limit = %reached, "no room for another instance or connection");
+                if let Some(untold) = metrics.told.no_room.tell() {
+                    let untold = Some(untold).filter(|untold| *untold > 0);
+                    tracing::warn!(
+                        tenant = tenancy.name, route = %route.name, limit = %reached, untold,
+                        "no room for another instance or connection"
+                    );
+                }
                 full(reached)
             }
             SeatError::Failed(failure) => failed(failure),

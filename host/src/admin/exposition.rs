@@ -2,8 +2,9 @@
 
 use super::answers::{self, Answer};
 use super::{Office, tenants};
-use crate::metrics::{self, BUCKETS, CallKind, Exposition, RouteMetrics};
-use crate::traffic::FlowTotals;
+use crate::listening::AT_ACCEPT;
+use crate::metrics::{self, BUCKETS, CallKind, Exposition, Family, RouteMetrics};
+use crate::traffic::{FlowTotals, Totals};
 
 /// A route's names and counts.
 struct Counted<'a> {
@@ -69,6 +70,12 @@ fn handshakes(exposition: &mut Exposition, routes: &[Counted<'_>], unrouted: &Ro
         samples.add(&["", "", status], count);
     }
     let mut samples = exposition.family(&metrics::REFUSALS);
+    // What can be met before there is a route is there from the start; the rest needs one.
+    for (reached, count) in unrouted.refusals() {
+        if count > 0 || AT_ACCEPT.contains(&reached) {
+            samples.add(&["", "", reached.scope.label(), reached.limit], count);
+        }
+    }
     for Counted { tenant, route, metrics, .. } in routes {
         for (reached, count) in metrics.refusals() {
             samples.add(&[tenant, route, reached.scope.label(), reached.limit], count);
@@ -83,19 +90,34 @@ fn connections(exposition: &mut Exposition, routes: &[Counted<'_>]) {
     }
     let totals: Vec<_> =
         routes.iter().map(|counted| (counted, counted.metrics.connections.totals())).collect();
-    for (family, figure) in [
-        (&metrics::MESSAGES, (|flow| flow.messages) as fn(FlowTotals) -> u64),
-        (&metrics::BYTES, |flow| flow.bytes),
-    ] {
-        let mut samples = exposition.family(family);
-        for (Counted { tenant, route, .. }, totals) in &totals {
-            samples.add(&[tenant, route, "received"], figure(totals.received));
-            samples.add(&[tenant, route, "sent"], figure(totals.sent));
-        }
+    flows(exposition, [&metrics::MESSAGES, &metrics::BYTES], &totals);
+    let mut samples = exposition.family(&metrics::CLIENT_CONNECTIONS_OPEN);
+    for Counted { tenant, route, metrics, .. } in routes {
+        samples.add(&[tenant, route], metrics.clients.count());
     }
+    let of_clients: Vec<_> =
+        routes.iter().map(|counted| (counted, counted.metrics.clients.totals())).collect();
+    flows(exposition, [&metrics::CLIENT_MESSAGES, &metrics::CLIENT_BYTES], &of_clients);
     let mut samples = exposition.family(&metrics::PUBLISHED_DROPS);
     for (Counted { tenant, route, .. }, totals) in &totals {
         samples.add(&[tenant, route], totals.published_drops);
+    }
+}
+
+/// Messages and bytes, by direction.
+fn flows(
+    exposition: &mut Exposition,
+    [messages, bytes]: [&'static Family; 2],
+    totals: &[(&Counted<'_>, Totals)],
+) {
+    for (family, figure) in
+        [(messages, (|flow| flow.messages) as fn(FlowTotals) -> u64), (bytes, |flow| flow.bytes)]
+    {
+        let mut samples = exposition.family(family);
+        for (Counted { tenant, route, .. }, totals) in totals {
+            samples.add(&[tenant, route, "received"], figure(totals.received));
+            samples.add(&[tenant, route, "sent"], figure(totals.sent));
+        }
     }
 }
 

@@ -46,13 +46,19 @@ families! {
     HANDSHAKES = "waterspout_handshakes_total", Counter, ["tenant", "route", "status"],
         "Handshakes by the status that they were answered; 101 also over HTTP/2. Without a tenant: those that no route takes.";
     REFUSALS = "waterspout_refusals_total", Counter, ["tenant", "route", "scope", "limit"],
-        "Handshakes that were refused because a limit was reached, and whose limit it was.";
+        "Handshakes that were refused because a limit was reached, and whose limit it was. Without a tenant: sockets, which have no route yet, that were closed at once (address) or had to wait (server).";
     CLOSES = "waterspout_closes_total", Counter, ["tenant", "route", "cause"],
         "Connections that have ended, by cause.";
     MESSAGES = "waterspout_messages_total", Counter, ["tenant", "route", "direction"],
         "Messages that were received from peers and sent to them.";
     BYTES = "waterspout_bytes_total", Counter, ["tenant", "route", "direction"],
         "Bytes of those messages, without frames and before compression; what was compressed once for many counts as it is sent.";
+    CLIENT_CONNECTIONS_OPEN = "waterspout_client_connections_open", Gauge, ["tenant", "route"],
+        "Connections that handlers have opened themselves and that are open.";
+    CLIENT_MESSAGES = "waterspout_client_messages_total", Counter, ["tenant", "route", "direction"],
+        "Messages on connections that handlers have opened themselves, received from their servers and sent to them.";
+    CLIENT_BYTES = "waterspout_client_bytes_total", Counter, ["tenant", "route", "direction"],
+        "Bytes of those messages, without frames and before compression.";
     PUBLISHED_DROPS = "waterspout_published_drops_total", Counter, ["tenant", "route"],
         "Published messages that a subscriber was not sent, because its queue was full.";
     GUEST_CALL_SECONDS = "waterspout_guest_call_seconds", Histogram, ["tenant", "route", "call"],

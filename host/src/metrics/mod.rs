@@ -5,6 +5,7 @@
 //! failure; and at most once a tick and thread for the time of a call. Labels are ours or the operator's, never a peer's or a handler's.
 
 mod calls;
+mod clients;
 mod families;
 mod fuel;
 mod register;
@@ -17,8 +18,10 @@ use http::StatusCode;
 
 use crate::close::{CAUSES, CloseCause};
 use crate::limits::{Reached, Scope};
+use crate::repeats::Repeats;
 
 pub(crate) use calls::{BUCKETS, CallKind, Calls};
+pub(crate) use clients::{Clients, OpenClient};
 pub(crate) use families::*;
 pub(crate) use fuel::FuelCount;
 pub(crate) use register::{Open, Register, Registered};
@@ -28,6 +31,8 @@ pub(crate) use text::Exposition;
 #[derive(Debug, Default)]
 pub(crate) struct RouteMetrics {
     pub(crate) connections: Register,
+    /// Those that its handlers have opened.
+    pub(crate) clients: Clients,
     pub(crate) calls: Calls,
     handshakes: [AtomicU64; STATUSES.len()],
     refusals: Refusals,
@@ -35,6 +40,17 @@ pub(crate) struct RouteMetrics {
     traps: [AtomicU64; TrapCause::ALL.len()],
     dropped_log_lines: AtomicU64,
     pub(crate) fuel: FuelCount,
+    /// What of this is told in the log, too, and not for each.
+    pub(crate) told: Told,
+}
+
+/// Records that a full server would write for each connection.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// `closed`, with the cause `overloaded`.
+    pub(crate) overloaded: Repeats,
+    /// `no room for another instance or connection`.
+    pub(crate) no_room: Repeats,
 }
 
 /// How handshakes are answered. A handler may reject with any status: what the host itself does not answer counts by its first digit.
@@ -109,8 +125,13 @@ impl RouteMetrics {
             self.handshakes[at].fetch_add(1, Ordering::Relaxed);
         }
         if let Some(reached) = reached {
-            self.refusals.count(reached);
+            self.count_refusal(reached);
         }
+    }
+
+    /// Somebody met a bound before there was anything to answer.
+    pub(crate) fn count_refusal(&self, reached: Reached) {
+        self.refusals.count(reached);
     }
 
     fn count_close(&self, cause: CloseCause) {

@@ -267,6 +267,71 @@ async fn an_address_that_has_its_connections_is_counted_as_429() {
 }
 
 #[tokio::test]
+async fn a_socket_that_had_to_wait_for_max_connections_is_counted_without_a_route() {
+    let (host, _folder) = start(probe().options(|options| options.max_connections = 1)).await;
+    let labels = [("tenant", ""), ("route", ""), ("scope", "server"), ("limit", "max-connections")];
+    let waited = async || metrics(&host).await.sum("waterspout_refusals_total", &labels);
+    let first = host.connect("/websocket").await;
+    assert_eq!(
+        waited().await,
+        0.0,
+        "the series is there from the start, and who takes the last place does not wait"
+    );
+    let mut second = host.request("/websocket").sent().await;
+    host.logged("it", |record| record.message.starts_with("`max-connections` are open")).await;
+    first.leave().await;
+    assert_eq!(second.answer(true).await.status, 101);
+    assert_eq!(waited().await, 1.0);
+}
+
+#[tokio::test]
+async fn a_socket_that_is_closed_at_once_is_counted_without_a_route() {
+    let host = probe()
+        .listen("127.0.0.1:0", |listener| listener.with_proxy_protocol())
+        .options(|options| options.max_connections_per_address = 0);
+    let (host, _folder) = start(host).await;
+    let mut socket = tokio::net::TcpStream::connect(host.second_address()).await.expect("connected");
+    // PROXY, version 2, of TCP over IPv4 from 203.0.113.9.
+    let header =
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[203, 0, 113, 9, 127, 0, 0, 1, 1, 1, 0, 80]].concat();
+    socket.write_all(&header).await.expect("sent");
+    let mut answer = Vec::new();
+    let _ = within("its end", socket.read_to_end(&mut answer)).await;
+    assert_eq!(answer, b"");
+    let labels =
+        [("tenant", ""), ("route", ""), ("scope", "address"), ("limit", "max-connections-per-address")];
+    assert_eq!(metrics(&host).await.sum("waterspout_refusals_total", &labels), 1.0);
+}
+
+#[tokio::test]
+async fn what_handlers_exchange_over_connections_of_their_own_is_counted_apart() {
+    let server = TestHost::new(Guest::Echo).start().await;
+    let (host, _folder) = start(probe().connects_to(&[server.address().to_string()])).await;
+    let mut client = host.connect("/websocket").await;
+    let dial = format!("dial ws://{}/websocket", server.address());
+    for (command, answer) in [(dial.as_str(), "ok"), ("up-say hello\nup-read", "hello")] {
+        assert_eq!(client.say(command).await, answer, "{command}");
+    }
+    let route = |direction| [("tenant", "default"), ("route", "test"), ("direction", direction)];
+    let of_clients = |metrics: &Metrics, direction| {
+        let sum = |name| metrics.sum(name, &route(direction));
+        (sum("waterspout_client_messages_total"), sum("waterspout_client_bytes_total"))
+    };
+    let open = |metrics: &Metrics| metrics.sum("waterspout_client_connections_open", &[("route", "test")]);
+    let now = metrics(&host).await;
+    assert_eq!(
+        (open(&now), of_clients(&now, "sent"), of_clients(&now, "received")),
+        (1.0, (1.0, 5.0), (1.0, 5.0))
+    );
+    assert_eq!(now.sum("waterspout_messages_total", &route("received")), 2.0, "the peer's are its own");
+    // What was counted stays when the connection has ended.
+    assert_eq!(client.say("up-close 1000 bye").await, "ok");
+    server.connection_ends().await;
+    within("the end of it", async { while open(&metrics(&host).await) != 0.0 {} }).await;
+    assert_eq!(of_clients(&metrics(&host).await, "sent"), (1.0, 5.0));
+}
+
+#[tokio::test]
 async fn what_no_route_takes_is_counted_without_names_and_pages_are_not() {
     let (host, _folder) = start(probe().own_page()).await;
     assert_eq!(host.request("/nowhere/secret").answer().await.status, 404);
