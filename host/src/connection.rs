@@ -307,3 +307,37 @@ fn errand_call(errand: &Errand) -> Option<Call> {
         Errand::Write | Errand::Sleep(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use tokio::net::TcpStream;
+    use tungstenite_deflate::DeflateStream;
+
+    use super::*;
+    use crate::link::OBJECT_BYTES;
+    use crate::request::Request;
+    use crate::socket::Counted;
+    use crate::wire::BUFFER_BYTES;
+
+    /// What a future takes, without one.
+    fn of_future<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// If this fails, somebody has made a connection larger: raise [`OBJECT_BYTES`], which every connection is charged, or make it smaller.
+    #[test]
+    fn what_every_connection_is_charged_covers_its_objects_and_buffers() {
+        type Plain = Counted<TcpStream>;
+        type Compressed = DeflateStream<Plain>;
+        let task = size_of::<Connection<Compressed>>().max(size_of::<Connection<Plain>>())
+            + of_future(Connection::<Compressed>::run).max(of_future(Connection::<Plain>::run));
+        // The socket's entries in the runtime and the register, the header map of its request, and what the allocator rounds up.
+        let around = 4 << 10;
+        let objects = size_of::<Link>() + size_of::<Outgoings>() + size_of::<Request>() + size_of::<Route>();
+        let sum = task + objects + BUFFER_BYTES + around;
+        assert!(sum <= OBJECT_BYTES, "{sum}: task {task}, objects {objects}, buffers {BUFFER_BYTES}");
+        assert!(sum >= OBJECT_BYTES / 2, "{sum} of {OBJECT_BYTES}: more is charged than anybody takes");
+    }
+}

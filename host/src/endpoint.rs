@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::compression::{Budget, Reservation};
 use crate::handler::Handler;
+use crate::imports::INSTANCE_BYTES;
 use crate::limits::{Reached, Scope};
 use crate::loading::{NotLoaded, RouteHandler};
 use crate::metrics::RouteMetrics;
@@ -99,7 +100,7 @@ impl Endpoint {
         let reached = |scope| Reached { scope, limit: "max-instances" };
         let of_route = self.permits.clone().try_acquire_owned().map_err(|_| reached(Scope::Route))?;
         let of_tenant = self.tenancy.try_instance()?;
-        let memory = self.memory().reserve(handler.initial_bytes());
+        let memory = self.memory().reserve(handler.initial_bytes().saturating_add(INSTANCE_BYTES));
         let memory = memory.ok_or_else(|| self.tenancy.out_of_memory())?;
         let of_server = handler.try_permit().ok_or_else(|| reached(Scope::Server))?;
         Ok(Slot { handler, permits: [of_route, of_tenant, of_server], memory })

@@ -154,7 +154,10 @@ impl Instance {
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.hostcall_fuel());
         store.set_max_component_handles(limits.max_handles as usize);
-        store.epoch_deadline_callback(|context| context.data().meter.on_tick());
+        store.epoch_deadline_callback(|mut context| {
+            context.data_mut().count_handles()?;
+            context.data().meter.on_tick()
+        });
         store.data_mut().start_event(party);
         store.set_epoch_deadline(1);
         let gauge = store.data().fuel.clone();
@@ -195,6 +198,10 @@ impl Instance {
         let (name, timed) = (call.name(), metrics.calls.begin(call.kind()));
         let asked = ask(&mut self.store, &self.app, party, call);
         let answer = Metered::new(asked, &self.meter).await;
+        let answer = answer.and_then(|answer| {
+            self.store.data_mut().count_handles()?;
+            Ok(answer)
+        });
         if let Some(timed) = timed {
             metrics.calls.end(timed);
         }

@@ -11,6 +11,7 @@ use crate::close::ReadRefused;
 use crate::compression::Reservation;
 use crate::fragments::FragmentCounter;
 use crate::limits::Limits;
+use crate::link::FREE_RECEIVED_BYTES;
 use crate::throttle::Throttle;
 use crate::units::Unit;
 
@@ -99,8 +100,8 @@ impl Gate {
     }
 }
 
-/// What of a peer's messages is held without being counted: that much every connection may have.
-const FREE_BYTES: usize = 64 << 10;
+/// What of a peer's messages is held before it takes more: that much every connection has taken from the start.
+const FREE_BYTES: usize = FREE_RECEIVED_BYTES;
 /// More is taken in steps, so that not every read is a step.
 const STEP_BYTES: usize = 64 << 10;
 

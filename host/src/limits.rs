@@ -205,10 +205,10 @@ limits! {
     /// Live instances of the tenant's routes. Protects the other tenants' part of the server's `max-instances`. A handshake that would need one
     /// more is refused (503).
     max_instances: u32 = 5_000;
-    /// Memory of the tenant: the linear memories and tables of its instances, whether they have touched them or not, its compressors, and for each
-    /// connection what is queued, read or kept. Protects the machine and the other tenants' part of the server's `max-memory-bytes`. A guest's
-    /// growth past it fails inside the guest, a handshake is refused (503), a write is refused (`buffer-full`), a peer's message closes its
-    /// connection (1013).
+    /// Memory of the tenant: the linear memories and tables of its instances, whether they have touched them or not, their handles, its compressors,
+    /// and for each connection what is queued, read or kept, topics and timers included. Protects the machine and the other tenants' part of the
+    /// server's `max-memory-bytes`. A guest's growth past it fails inside the guest, a handshake is refused (503), a write is refused
+    /// (`buffer-full`), so are a topic and a timer (`limit`), a handle traps (1011), a peer's message closes its connection (1013).
     max_memory_bytes: usize = 2 << 30;
     /// The tenant's part of the processors: its share divided by the sum of all tenants' shares. Protects the other tenants' latency. Past its part
     /// the tenant's events wait for processors that nobody else wants.

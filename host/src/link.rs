@@ -60,6 +60,8 @@ struct State {
     refused: bool,
     timers: Timers,
     topics: BTreeSet<String>,
+    /// What they cost.
+    topic_bytes: usize,
     slow_consumer: SlowConsumer,
     nodelay: Option<bool>,
     /// The loop's waker while the loop sleeps; none while it runs and will look for itself.
@@ -102,17 +104,31 @@ struct Bounds {
     topic_bytes: usize,
 }
 
-/// What a connection takes of its tenant's memory as long as it lasts: its task, its buffers, its subscriptions and timers, and a short queue.
-pub(crate) const CONNECTION_BYTES: usize = 32 << 10;
-/// As much of it is the queue's.
-const SHORT_QUEUE_BYTES: usize = 16 << 10;
-/// A longer queue takes memory in steps, so that not every message is a step.
+/// What a connection takes of its tenant's memory as long as it lasts, whatever it does: its objects and buffers, and what it may hold
+/// without asking for more, of what is to be sent and of what was received.
+pub(crate) const CONNECTION_BYTES: usize = OBJECT_BYTES + FREE_HELD_BYTES + FREE_RECEIVED_BYTES;
+/// Its task with everything in it, and tungstenite's buffers.
+pub(crate) const OBJECT_BYTES: usize = 20 << 10;
+/// What its queue, its topics and its timers may come to together before they take more.
+const FREE_HELD_BYTES: usize = 16 << 10;
+/// What of its peer's messages may be held, unfinished or not dealt with, before they take more.
+pub(crate) const FREE_RECEIVED_BYTES: usize = 64 << 10;
+/// More is taken in steps, so that not every message is a step.
 const MEMORY_STEP_BYTES: usize = 64 << 10;
 /// When a write is tried again for which the tenant had no memory.
 const MEMORY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a queued message may cost beside its payload: bounds how many empty ones fit.
 const QUEUE_ENTRY_BYTES: usize = 64;
+/// What a timer costs: two entries of trees whose nodes may be half empty.
+const TIMER_BYTES: usize = 128;
+/// What a topic costs beside its name, which is kept twice: with the connection, and with the tenant's topics, where its subscribers are
+/// entries of a table. At the worst nobody else is subscribed.
+const TOPIC_ENTRY_BYTES: usize = 768;
+
+fn topic_bytes(topic: &str) -> usize {
+    TOPIC_ENTRY_BYTES + 2 * topic.len()
+}
 
 #[derive(Debug)]
 enum Ending {
@@ -180,6 +196,7 @@ impl Link {
             refused: false,
             timers: Timers::default(),
             topics: BTreeSet::new(),
+            topic_bytes: 0,
             slow_consumer,
             nodelay: None,
             sleeper: None,
@@ -367,13 +384,20 @@ impl Link {
         if state.topics.len() >= state.bounds.topics {
             return Err(LinkError::Limit("max-topics".into()));
         }
+        if !state.take_memory(topic_bytes(topic)) {
+            return Err(LinkError::Limit("max-memory-bytes".into()));
+        }
         state.topics.insert(topic.to_owned());
+        state.topic_bytes += topic_bytes(topic);
         Ok(true)
     }
 
     pub(crate) fn remove_topic(&self, topic: &str) {
-        if let Some(state) = self.lock().as_mut() {
-            state.topics.remove(topic);
+        if let Some(state) = self.lock().as_mut()
+            && state.topics.remove(topic)
+        {
+            state.topic_bytes -= topic_bytes(topic);
+            state.give_memory_back();
         }
     }
 
@@ -381,8 +405,13 @@ impl Link {
     pub(crate) fn set_timer(&self, token: u32, delay: Duration) -> Result<(), LinkError> {
         self.act(|state| {
             state.check_open()?;
-            if !state.timers.contains(token) && state.timers.len() >= state.bounds.timers {
-                return Err(LinkError::Limit("max-timers".into()));
+            if !state.timers.contains(token) {
+                if state.timers.len() >= state.bounds.timers {
+                    return Err(LinkError::Limit("max-timers".into()));
+                }
+                if !state.take_memory(TIMER_BYTES) {
+                    return Err(LinkError::Limit("max-memory-bytes".into()));
+                }
             }
             state.timers.set(token, Instant::now() + delay);
             Ok(())
@@ -392,6 +421,7 @@ impl Link {
     pub(crate) fn clear_timer(&self, token: u32) {
         if let Some(state) = self.lock().as_mut() {
             state.timers.clear(token);
+            state.give_memory_back();
         }
     }
 
@@ -563,12 +593,13 @@ impl State {
         Ok(())
     }
 
-    /// What the queue takes of the tenant's memory with so much more in it.
+    /// What the connection takes of the tenant's memory with so much more in its queue, its topics or its timers.
     fn memory_bytes(&self, more: usize) -> usize {
-        let queue = self.unsent.bytes + more + self.unsent.messages * QUEUE_ENTRY_BYTES;
-        match queue.checked_sub(SHORT_QUEUE_BYTES) {
+        let queue = self.unsent.bytes + self.unsent.messages * QUEUE_ENTRY_BYTES;
+        let held = queue + self.topic_bytes + self.timers.len() * TIMER_BYTES + more;
+        match held.checked_sub(FREE_HELD_BYTES) {
             None | Some(0) => CONNECTION_BYTES,
-            Some(long) => CONNECTION_BYTES + long.next_multiple_of(MEMORY_STEP_BYTES),
+            Some(beyond) => CONNECTION_BYTES + beyond.next_multiple_of(MEMORY_STEP_BYTES),
         }
     }
 
@@ -577,7 +608,7 @@ impl State {
         bytes <= self.memory.bytes() || self.memory.resize(bytes)
     }
 
-    /// What a queue that comes and goes takes is kept.
+    /// What comes and goes is kept.
     fn give_memory_back(&mut self) {
         let bytes = self.memory_bytes(0);
         if self.memory.bytes() >= bytes + 2 * MEMORY_STEP_BYTES {
@@ -619,6 +650,7 @@ fn random_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compression::Budget;
 
     fn link(max_queue_bytes: usize) -> Link {
         let limits = Limits {
@@ -715,6 +747,33 @@ mod tests {
         assert_eq!(link.set_timer(2, Duration::ZERO), Err(LinkError::Limit("max-timers".into())));
         assert_eq!(asleep(&link), Errand::Timer(1));
         assert_eq!(asleep(&link), Errand::Sleep(None));
+    }
+
+    #[test]
+    fn topics_and_timers_take_memory_beyond_what_each_connection_has_and_give_it_back() {
+        let budget = Budget::of(CONNECTION_BYTES + 4 * MEMORY_STEP_BYTES);
+        let limits = Limits { max_timers: u32::MAX, max_topics: u32::MAX, ..Limits::default() };
+        let memory = budget.reserve(CONNECTION_BYTES).expect("room");
+        let link = Link::new(&limits, SlowConsumer::Drop, memory);
+        let free = u32::try_from(FREE_HELD_BYTES / TIMER_BYTES).expect("a few");
+        (0..free).for_each(|token| link.set_timer(token, Duration::from_secs(60)).expect("room"));
+        assert_eq!(budget.used(), CONNECTION_BYTES);
+        let set = (free..u32::MAX).take_while(|token| link.set_timer(*token, Duration::ZERO).is_ok()).count();
+        assert_eq!(set, 4 * MEMORY_STEP_BYTES / TIMER_BYTES);
+        let full = Err(LinkError::Limit("max-memory-bytes".into()));
+        assert_eq!(link.set_timer(u32::MAX, Duration::ZERO), full);
+        assert_eq!(link.set_timer(0, Duration::ZERO), Ok(()), "an earlier one is replaced");
+        assert_eq!(link.add_topic("news"), Err(LinkError::Limit("max-memory-bytes".into())));
+        let set = u32::try_from(set).expect("a few");
+        (free..free + set).for_each(|token| link.clear_timer(token));
+        assert!(budget.used() < CONNECTION_BYTES + 2 * MEMORY_STEP_BYTES);
+        // The same of topics, with names of a kilobyte.
+        let name = |number: u32| format!("{number:0>1024}");
+        let limits = Limits { max_topic_bytes: 1024, ..limits };
+        let memory = Budget::of(CONNECTION_BYTES + MEMORY_STEP_BYTES);
+        let link = Link::new(&limits, SlowConsumer::Drop, memory.reserve(CONNECTION_BYTES).expect("room"));
+        let added = (0..).take_while(|number| link.add_topic(&name(*number)).is_ok()).count();
+        assert_eq!(added, (FREE_HELD_BYTES + MEMORY_STEP_BYTES) / (TOPIC_ENTRY_BYTES + 2048));
     }
 
     #[test]

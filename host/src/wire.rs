@@ -33,6 +33,9 @@ use crate::units::Unit;
 /// the connection is.
 const READ_BUFFER: usize = 4 << 10;
 const WRITE_BUFFER: usize = 4 << 10;
+/// Both.
+#[cfg(test)]
+pub(crate) const BUFFER_BYTES: usize = READ_BUFFER + WRITE_BUFFER;
 /// Room beside the largest message for frame headers and control frames: without it tungstenite panics or refuses for ever.
 const WRITE_SLACK: usize = 16 << 10;
 

@@ -8,11 +8,23 @@ use crate::limits::Limits;
 /// What an element of a table takes in the host.
 pub(crate) const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Sums the linear memories and tables of an instance, and takes them from its tenant's memory. A refused growth fails inside the guest.
+/// What an instance takes beside what it grows to: its store, its parts in the pool, and the stack that calls of usual depth touch.
+pub(crate) const INSTANCE_BYTES: usize = 64 << 10;
+/// What a handle's object takes in the host, at the worst: an entry of the store's table, and what WASI keeps behind it, such as a request
+/// with headers, or a body with a piece that waits.
+pub(crate) const HANDLE_BYTES: usize = 2 << 10;
+/// Handles are charged so many at a time.
+const HANDLE_STEP: usize = 16;
+
+/// Sums the linear memories, tables and handles of an instance, and takes them from its tenant's memory. A refused growth fails inside the guest.
 #[derive(Debug)]
 pub(crate) struct InstanceLimiter {
     memory: Allowance,
     table: Allowance,
+    /// The most there were, by steps: what a table has grown to it keeps.
+    handles: usize,
+    /// Takes the instance as such into account.
+    own_bytes: usize,
     /// Of the tenant's memory; at first what the component may begin with.
     reserved: Reservation,
 }
@@ -33,8 +45,11 @@ impl Allowance {
 }
 
 impl InstanceLimiter {
-    pub(super) fn new(limits: &Limits, reserved: Reservation) -> Self {
+    /// `own_bytes` of what is reserved are the instance's as long as it lives.
+    pub(super) fn new(limits: &Limits, own_bytes: usize, reserved: Reservation) -> Self {
         Self {
+            handles: 0,
+            own_bytes,
             memory: Allowance { used: 0, limit: limits.max_memory_bytes },
             table: Allowance { used: 0, limit: limits.max_table_elements as usize },
             reserved,
@@ -44,21 +59,36 @@ impl InstanceLimiter {
     /// The instance has begun: what it did not need is given back.
     pub(crate) fn settle(&mut self) {
         // Less is always there.
-        let _ = self.reserved.resize(bytes(self.memory, self.table));
+        let _ = self.reserved.resize(self.bytes(self.memory, self.table));
     }
 
     fn reserve(&mut self, memory: Allowance, table: Allowance) -> bool {
-        let bytes = bytes(memory, table);
+        let bytes = self.bytes(memory, table);
         let reserved = bytes <= self.reserved.bytes() || self.reserved.resize(bytes);
         if reserved {
             (self.memory, self.table) = (memory, table);
         }
         reserved
     }
-}
 
-fn bytes(memory: Allowance, table: Allowance) -> usize {
-    memory.used.saturating_add(table.used.saturating_mul(TABLE_ELEMENT_BYTES))
+    /// There are so many handles now; false if the tenant has no memory for them.
+    pub(super) fn hold_handles(&mut self, handles: usize) -> bool {
+        if handles <= self.handles {
+            return true;
+        }
+        let before = std::mem::replace(&mut self.handles, handles.next_multiple_of(HANDLE_STEP));
+        let reserved = self.reserve(self.memory, self.table);
+        if !reserved {
+            self.handles = before;
+        }
+        reserved
+    }
+
+    fn bytes(&self, memory: Allowance, table: Allowance) -> usize {
+        let tables = table.used.saturating_mul(TABLE_ELEMENT_BYTES);
+        let handles = self.handles.saturating_mul(HANDLE_BYTES);
+        memory.used.saturating_add(tables).saturating_add(handles).saturating_add(self.own_bytes)
+    }
 }
 
 impl ResourceLimiter for InstanceLimiter {
@@ -90,7 +120,7 @@ mod tests {
 
     fn limiter(max_memory_bytes: usize, budget: &Budget) -> InstanceLimiter {
         let limits = Limits { max_memory_bytes, ..Limits::default() };
-        InstanceLimiter::new(&limits, budget.reserve(0).expect("nothing always fits"))
+        InstanceLimiter::new(&limits, 0, budget.reserve(0).expect("nothing always fits"))
     }
 
     #[test]
@@ -126,9 +156,25 @@ mod tests {
     #[test]
     fn what_an_instance_may_begin_with_is_reserved_before_and_settled_after() {
         let budget = Budget::of(100);
-        let mut limiter = InstanceLimiter::new(&Limits::default(), budget.reserve(100).expect("room"));
+        let mut limiter = InstanceLimiter::new(&Limits::default(), 7, budget.reserve(100).expect("room"));
         assert!(limiter.memory_growing(0, 60, None).expect("no trap"));
         limiter.settle();
-        assert_eq!(budget.used(), 60);
+        assert_eq!(budget.used(), 67, "with what the instance takes itself");
+    }
+
+    #[test]
+    fn handles_are_taken_from_the_tenants_memory_in_steps_and_stay_taken() {
+        let step = HANDLE_STEP * HANDLE_BYTES;
+        let budget = Budget::of(2 * step);
+        let mut limiter = limiter(1 << 20, &budget);
+        for (handles, steps) in [(1, 1), (HANDLE_STEP, 1), (HANDLE_STEP + 1, 2), (3, 2)] {
+            assert!(limiter.hold_handles(handles), "{handles}");
+            assert_eq!(budget.used(), steps * step, "{handles}");
+        }
+        assert!(!limiter.hold_handles(2 * HANDLE_STEP + 1));
+        assert!(limiter.hold_handles(2 * HANDLE_STEP), "what there was stays");
+        assert!(!limiter.memory_growing(0, 1, None).expect("no trap"));
+        drop(limiter);
+        assert_eq!(budget.used(), 0);
     }
 }

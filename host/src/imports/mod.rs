@@ -32,7 +32,7 @@ pub use connection::ConnectionHandle;
 pub use request::RequestHandle;
 
 use limiter::InstanceLimiter;
-pub(crate) use limiter::TABLE_ELEMENT_BYTES;
+pub(crate) use limiter::{INSTANCE_BYTES, TABLE_ELEMENT_BYTES};
 use output::Speaker;
 use wasi::Wasi;
 
@@ -64,7 +64,7 @@ impl GuestState {
         table.set_max_capacity(4 * route.limits.max_handles as usize);
         Self {
             table,
-            limiter: InstanceLimiter::new(&route.limits, memory),
+            limiter: InstanceLimiter::new(&route.limits, INSTANCE_BYTES, memory),
             meter,
             fuel: FuelGauge::of(
                 route.limits.fuel_per_event.is_metered(),
@@ -88,6 +88,15 @@ impl GuestState {
         }
     }
 
+    /// Takes memory for the handles that there are: after each call, and each tick while one runs.
+    ///
+    /// # Errors
+    /// The tenant has none left for them. The call fails, as one does that makes more than `max-handles`.
+    pub(crate) fn count_handles(&mut self) -> Result<(), NoMemoryForHandles> {
+        let handles = self.table.iter_mut().count();
+        if self.limiter.hold_handles(handles) { Ok(()) } else { Err(NoMemoryForHandles(handles)) }
+    }
+
     fn serving(&self) -> wasmtime::Result<&Party> {
         self.serving.as_ref().ok_or_else(|| wasmtime::format_err!("no event is running"))
     }
@@ -104,6 +113,11 @@ impl GuestState {
         self.route.policy != InstancePolicy::Connection
     }
 }
+
+/// See [`GuestState::count_handles`].
+#[derive(Debug, thiserror::Error)]
+#[error("the tenant has no memory left for {0} handles (`max-memory-bytes`)")]
+pub(crate) struct NoMemoryForHandles(usize);
 
 impl HasData for GuestState {
     type Data<'a> = &'a mut GuestState;

@@ -17,8 +17,8 @@ use crate::routes::Route;
 /// Random bytes of one call: the host makes them in its own memory.
 const MAX_RANDOM_BYTES: u64 = 64 << 10;
 
-/// Headers of one `wasi:http` request, which is never sent.
-const MAX_HTTP_FIELDS_BYTES: usize = 4 << 10;
+/// Headers of one `wasi:http` request, which is never sent. Within what a handle is charged.
+const MAX_HTTP_FIELDS_BYTES: usize = 512;
 
 /// The WASI side of an instance. Made on first use: handlers that never print pay nothing.
 pub(super) struct Wasi {

@@ -91,6 +91,19 @@ async fn what_a_tenants_instances_grow_to_is_his_memory_and_comes_back() {
 }
 
 #[tokio::test]
+async fn handles_are_their_tenants_memory_and_without_any_they_are_a_trap() {
+    let host = acme_and_neighbour(|total| total.max_memory_bytes = 2 * SOME_MEMORY).start().await;
+    let (mut greedy, mut modest) = (host.connect("/acme").await, host.connect("/acme").await);
+    assert_eq!(modest.say("handles 100").await, "ok");
+    greedy.send_text("handles 10000").await;
+    assert_eq!(greedy.recv_close().await, (1011, "handler failed".into()));
+    let record = host.logged("it", |record| record.message == "the handler trapped").await;
+    assert!(record.field("cause").contains("has no memory left for"), "{record}");
+    assert_eq!(modest.say("count").await, "1", "who makes no more goes on");
+    assert_eq!(host.connect("/neighbour").await.say("handles 10000").await, "ok");
+}
+
+#[tokio::test]
 async fn a_handshake_for_which_a_tenant_has_no_memory_is_503_and_others_have_theirs() {
     let host = acme_and_neighbour(|total| total.max_memory_bytes = 100 << 10).start().await;
     assert_eq!(status(&host, "/acme").await, 503);
