@@ -13,7 +13,7 @@
 //! In reading order; a module uses only modules above it.
 //!
 //! - data: `units`, `clock`, `machine`, `rate`, `repeats`, [`limits`], [`close`], `fragments`, `throttle`, `timers`, `traffic`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
-//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `metrics`, `permits`, `pauses`, `processors`, [`tenants`]: what connections and guests share
+//! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `metrics`, `permits`, `pauses`, `overruns`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `intake`, `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
 //! - guest: `meter`, `fuel`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], [`loading`], `endpoint`, `instance`, `instances`, `seat`: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], `conversation`, `http2`, [`client_handler`], [`tls`],
@@ -64,6 +64,7 @@ mod machine;
 mod meter;
 mod metrics;
 mod outgoing;
+mod overruns;
 pub mod page;
 mod party;
 mod pauses;

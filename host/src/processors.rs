@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::clock::now;
+use crate::overruns::Overruns;
 use crate::tenants::Tenancy;
 
 /// What a tenant may use at once after he was silent.
@@ -71,6 +72,7 @@ pub(crate) struct Account {
     /// In step with `used_ns`: never far above, nor far below.
     granted_ns: AtomicU64,
     filled_at_ns: AtomicU64,
+    overruns: Overruns,
 }
 
 impl Processors {
@@ -84,6 +86,7 @@ impl Processors {
             used_ns: AtomicU64::new(0),
             granted_ns: AtomicU64::new(BURST_NS),
             filled_at_ns: AtomicU64::new(0),
+            overruns: Overruns::default(),
         }
     }
 
@@ -252,11 +255,14 @@ impl<F: Future> Future for Turns<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let account = &this.tenancy.account;
+        let processors = &account.processors;
         let mut began = now();
-        let _turn = if this.place.ticket.is_none() && (account.is_alone() || account.is_within_share(began)) {
+        let is_due = account.is_alone() || account.is_within_share(began);
+        // Long polls, for which there are threads beside the runtime's own, are charged only when they are over.
+        let is_one_of_few = account.overruns.aside(began).is_none_or(|aside| aside < processors.threads());
+        let _turn = if this.place.ticket.is_none() && is_due && is_one_of_few {
             None
         } else {
-            let processors = &account.processors;
             this.place.processors.get_or_insert_with(|| processors.clone());
             let Poll::Ready(turn) = processors.poll_turn(this.tenancy, &mut this.place.ticket, cx) else {
                 return Poll::Pending;
@@ -264,8 +270,8 @@ impl<F: Future> Future for Turns<F> {
             began = now();
             Some(turn)
         };
-        let polled = this.work.poll(cx);
-        account.charge(now().saturating_sub(began));
+        let (polled, ended) = account.overruns.watch(began, || this.work.poll(cx));
+        account.charge(ended.saturating_sub(began));
         polled
     }
 }
@@ -376,6 +382,22 @@ mod tests {
         let _turn = take_turn(&processors, &burns);
         assert!(!Task::of(&burns).poll(), "the overdrawn wait");
         assert!(Task::of(&victim).poll(), "others do not");
+    }
+
+    #[tokio::test]
+    async fn of_long_polls_as_many_are_made_at_once_as_there_are_threads_and_the_others_wait_for_turns() {
+        let processors = processors(2);
+        let (burns, victim) = (tenancy("burns", 100, &processors), tenancy("victim", 100, &processors));
+        let _turn = take_turn(&processors, &victim);
+        let poll = |asides| {
+            let _asides: Vec<_> = (0..asides).map(|_| burns.account.overruns.pretend_aside()).collect();
+            Task::of(&burns).poll()
+        };
+        assert!(poll(2), "as yet nothing long is expected of him");
+        burns.account.overruns.pretend_expected();
+        assert!(poll(1));
+        assert!(!poll(2));
+        assert!(Task::of(&victim).poll());
     }
 
     #[tokio::test]
