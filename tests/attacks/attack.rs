@@ -89,6 +89,8 @@ pub(crate) enum Sign {
     Logged(&'static str),
     /// Its log does not contain this.
     NotLogged(&'static str),
+    /// It has logged this, at most so often.
+    LoggedAtMost(usize, &'static str),
     /// It refused to start, and its message contains this.
     NotStarted(&'static str),
 }

@@ -39,6 +39,16 @@ pub(crate) fn filling_memory() -> Vec<u8> {
     component(&changed(&text, begin, filling))
 }
 
+/// Its `on-message` closes for a reason that ends within a character.
+pub(crate) fn cut_reason() -> Vec<u8> {
+    let text =
+        echo_with("  (data (i32.const 64)", "  (data (i32.const 200) \"caf\\c3\")\n  (data (i32.const 64)");
+    let begin = "    (block $done\n      (call $write-message";
+    let close = "    (block $done\n      (call $close (local.get $connection)\n        \
+                 (i32.const 1) (i32.const 1000) (i32.const 1) (i32.const 200) (i32.const 4) (i32.const 0))\n      (call $write-message";
+    component(&changed(&text, begin, close))
+}
+
 /// Its `prepare` rejects with a body of a gigabyte, most of which is not there.
 pub(crate) fn list_of_a_gigabyte() -> Vec<u8> {
     component(&echo_with(

@@ -54,6 +54,13 @@ async fn answer(mut socket: TcpStream) -> std::io::Result<()> {
         "/subprotocol" => {
             socket.write_all(format!("{good}Sec-WebSocket-Protocol: own\r\n\r\n").as_bytes()).await?;
         }
+        "/open" => socket.write_all(format!("{good}\r\n").as_bytes()).await?,
+        "/home" => {
+            let here = socket.local_addr()?;
+            let answer =
+                format!("HTTP/1.1 302 Found\r\nLocation: ws://{here}/open\r\nContent-Length: 0\r\n\r\n");
+            socket.write_all(answer.as_bytes()).await?;
+        }
         "/redirect" => {
             socket
                 .write_all(

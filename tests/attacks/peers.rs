@@ -331,14 +331,32 @@ pub(crate) const ATTACKS: &[Attack] = &[
         without: Rule("the same origin only, unless the operator lists others"),
     },
     Attack {
-        name: "send Host twice or none; smuggle a second request",
+        name: "send Host twice or none",
+        handler: ECHO,
+        settings: &[],
+        assault: |field| {
+            clients(field, 2, |field, number| async move {
+                let host =
+                    Field::head("").lines().nth(1).map(|line| format!("{line}\r\n")).unwrap_or_default();
+                let hosts = [String::new(), format!("{host}Host: victim.test\r\n")];
+                let head = Field::head("").replace(&host, &hosts[number as usize]);
+                let Ok(peer) = field.socket(None, None).await else { return };
+                if let Ok((status, ..)) = field.ask(peer, &head).await {
+                    field.note(format!("{} Host: {status}", ["no", "a second"][number as usize]));
+                }
+            })
+        },
+        seen: &[Noted("no Host: 400"), Noted("a second Host: 400"), NotNoted("Host: 101")],
+        without: Rule(PROTOCOL),
+    },
+    Attack {
+        name: "smuggle a second request in a body",
         handler: ECHO,
         settings: &[],
         assault: |field| {
             variants(
                 field,
                 &[
-                    "Host: victim.test\r\n",
                     "Content-Length: 5\r\n",
                     "Transfer-Encoding: chunked\r\n",
                     "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",

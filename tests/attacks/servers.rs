@@ -28,7 +28,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "a server answers with a redirect, or a page without end",
         handler: Guest("attacker"),
         settings: ALLOWED,
-        assault: |field| dial(field, &["redirect", "page"]),
+        assault: |field| dial(field, &["redirect", "home", "page"]),
         seen: &[Noted("dial Http(302)"), Noted("dial Http(200)"), NotNoted("dial open")],
         without: Rule("redirects are not followed, bodies are not read"),
     },

@@ -6,7 +6,7 @@ use waterspout_tests::Frame;
 
 use crate::attack::Handler::{Guest, Made};
 use crate::attack::Harm::{Log, Memory, Noted as Gets, Unstopped};
-use crate::attack::Sign::{Logged, NotLogged, NotNoted, NotStarted, Noted};
+use crate::attack::Sign::{Logged, LoggedAtMost, NotLogged, NotNoted, NotStarted, Noted};
 use crate::attack::Without::{Limit, Rule};
 use crate::attack::{Attack, Handler, Running, neighbour, route, server, tenant};
 use crate::field::{Arrival, Field, clients, poke};
@@ -149,6 +149,15 @@ pub(crate) const ATTACKS: &[Attack] = &[
         ),
     },
     Attack {
+        name: "allocate host-side through lists lent to host calls",
+        handler: ATTACKER,
+        settings: &[tenant("limits.cpu-per-event", "\"10s\"")],
+        // Of an element that takes the guest nothing the host makes two texts. Only then it can count them.
+        assault: |field| poke(field, 2, "on-message", "headers 600000 ws://127.0.0.1:1/"),
+        seen: &[Noted("close 1011 handler failed"), NotNoted("headers")],
+        without: Limit(&[tenant("limits.max-message-bytes", "\"unlimited\"")], Gets("headers Protocol")),
+    },
+    Attack {
         name: "return a list that is a large part of its memory",
         handler: ATTACKER,
         settings: &[tenant("limits.cpu-per-event", "\"10s\"")],
@@ -205,6 +214,19 @@ pub(crate) const ATTACKS: &[Attack] = &[
         assault: |field| poke(field, 4, "", ""),
         seen: &[Noted("HTTP 50")],
         without: Rule(SANDBOX),
+    },
+    Attack {
+        name: "crash in a loop at start",
+        handler: Made(handlers::trap_at_start),
+        settings: &[],
+        assault: |field| {
+            clients(field, 8, |field, _| async move {
+                field.open("").await;
+            })
+        },
+        // A try after 1 s, one 2 s later, and so on.
+        seen: &[Noted("HTTP 503"), LoggedAtMost(6, "the handler trapped")],
+        without: Rule("it is tried ever less often"),
     },
     Attack {
         name: "trap inside cabi_realloc",
@@ -316,6 +338,26 @@ pub(crate) const ATTACKS: &[Attack] = &[
         ),
     },
     Attack {
+        name: "dial a listed name that leads to this machine (DNS rebinding)",
+        handler: ATTACKER,
+        settings: &[tenant("connect", "[\"localhost:{hostile}\"]"), tenant("limits.cpu-per-event", "\"1s\"")],
+        assault: |field| {
+            clients(field, 2, |field, _| async move {
+                let url = format!("ws://localhost:{}/open", field.hostile.port());
+                if let Some(mut peer) = field.open(&Field::query("on-message", &format!("dial {url}"))).await
+                {
+                    peer.say(Frame::text("go")).await;
+                    field.watch_until_answer(&mut peer).await;
+                }
+            })
+        },
+        seen: &[Noted("dial Denied"), NotNoted("dial open"), NotNoted("dial Network")],
+        without: Limit(
+            &[tenant("connect", "[\"localhost:{hostile}\", \"127.0.0.1:{hostile}\"]")],
+            Gets("dial open"),
+        ),
+    },
+    Attack {
         name: "answer prepare with a page, Set-Cookie, Clear-Site-Data",
         handler: ATTACKER,
         settings: &[],
@@ -364,12 +406,20 @@ pub(crate) const ATTACKS: &[Attack] = &[
         without: Rule(PROTOCOL),
     },
     Attack {
-        name: "close codes 1005, 1006, 1015, 999; a reason of 124 bytes; a ping of 126",
+        name: "close codes 1005, 1006, 1015, 999; a reason of 124 bytes, of one and of two each; a ping of 126",
         handler: ATTACKER,
         settings: &[],
         assault: |field| {
-            clients(field, 6, |field, number| async move {
-                let what = ["close 1005", "close 1006", "close 1015", "close 999", "reason 124", "ping 126"];
+            clients(field, 7, |field, number| async move {
+                let what = [
+                    "close 1005",
+                    "close 1006",
+                    "close 1015",
+                    "close 999",
+                    "reason 124",
+                    "accents 62",
+                    "ping 126",
+                ];
                 let query = Field::query("on-message", what[number as usize]);
                 let Some(mut peer) = field.open(&query).await else { return };
                 peer.say(Frame::text("go")).await;
@@ -377,8 +427,39 @@ pub(crate) const ATTACKS: &[Attack] = &[
                 field.watch(&mut peer).await;
             })
         },
-        seen: &[Noted("close Invalid"), Noted("reason Invalid"), Noted("ping Invalid"), Noted("close 1000")],
+        seen: &[
+            Noted("close Invalid"),
+            Noted("reason Invalid"),
+            Noted("accents Invalid"),
+            Noted("ping Invalid"),
+            Noted("close 1000"),
+        ],
         without: Rule(PROTOCOL),
+    },
+    Attack {
+        name: "a close reason cut inside a UTF-8 character",
+        handler: Made(handlers::cut_reason),
+        settings: &[],
+        assault: |field| poke(field, 4, "", ""),
+        seen: &[Noted("close 1011 handler failed"), NotNoted("caf")],
+        without: Rule(SANDBOX),
+    },
+    Attack {
+        name: "guess a connection's id, or know it",
+        handler: ATTACKER,
+        settings: &[
+            tenant("connect", "[\"127.0.0.1:{hostile}\"]"),
+            tenant("limits.cpu-per-event", "\"1s\""),
+            neighbour("path", "\"/attack\""),
+        ],
+        assault: |field| clients(field, 1, |field, _| ids(field)),
+        seen: &[
+            Noted("the handler's own is found"),
+            Noted("attacker.test: unknown"),
+            Noted("neighbour.test: unknown"),
+            NotNoted(": found"),
+        ],
+        without: Rule("an id finds only what its own handler has opened; it has 128 random bits"),
     },
     Attack {
         name: "claim another tenant's instance key or path",
@@ -495,6 +576,31 @@ fn publish_to_many(field: Arc<Field>) -> Running {
     })
 }
 
+/// A handler opens a connection and tells its id; others try that one, and one beside it.
+async fn ids(field: Arc<Field>) {
+    let query = Field::query("on-message", &format!("id ws://{}/open", field.hostile));
+    let Some(mut owner) = field.open(&query).await else { return };
+    owner.say(Frame::text("go")).await;
+    let Arrival::Frame(_, told) = owner.next().await else { return };
+    let told = String::from_utf8_lossy(&told).into_owned();
+    let ["id", id, "found"] = told.split(' ').collect::<Vec<_>>()[..] else { return field.note(told) };
+    field.note("the handler's own is found");
+    let beside = format!("{}{}", &id[..id.len() - 1], if id.ends_with('0') { '1' } else { '0' });
+    for host in [ATTACKER_HOST, NEIGHBOUR] {
+        for id in [id, &beside] {
+            let head =
+                Field::head(&Field::query("on-message", &format!("get {id}"))).replace(ATTACKER_HOST, host);
+            let Ok(peer) = field.socket(None, None).await else { continue };
+            let Ok((101, _, mut peer)) = field.ask(peer, &head).await else { continue };
+            peer.say(Frame::text("go")).await;
+            if let Arrival::Frame(_, answer) = peer.next().await {
+                let answer = String::from_utf8_lossy(&answer).into_owned();
+                field.note(format!("{host}: {}", answer.trim_start_matches("get ")));
+            }
+        }
+    }
+}
+
 /// A subscriber of the attacker's own, one of the neighbour's, and somebody who publishes.
 fn topics(field: Arc<Field>) -> Running {
     Box::pin(async move {
@@ -584,8 +690,15 @@ fn dial(field: Arc<Field>) -> Running {
             "0.0.0.0:1".into(),
             "2130706433:1".into(),
             "0x7f.1:1".into(),
+            "0x7f000001:1".into(),
+            "017700000001:1".into(),
+            "127.1:1".into(),
+            "localhost.:1".into(),
             "[::1]:1".into(),
+            "[::]:1".into(),
             "[::ffff:127.0.0.1]:1".into(),
+            "[::ffff:7f00:1]:1".into(),
+            "[::127.0.0.1]:1".into(),
             "10.0.0.1:80".into(),
             "192.168.0.1:80".into(),
             "[fe80::1]:80".into(),

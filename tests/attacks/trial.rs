@@ -295,6 +295,7 @@ fn unseen(signs: &[Sign], tally: &Tally, program: &Program) -> Vec<Sign> {
         Sign::NotNoted(text) => noted(text),
         Sign::Logged(text) => !program.log().contains(text),
         Sign::NotLogged(text) => program.log().contains(text),
+        Sign::LoggedAtMost(most, text) => !(1..=*most).contains(&program.log().matches(text).count()),
         Sign::NotStarted(_) => false,
     };
     signs.iter().filter(missing).copied().collect()

@@ -14,10 +14,11 @@
 //! | `write N SIZE`, `write-all N SIZE` | N messages of SIZE bytes to its own connection, to each of its instance, until none is taken |
 //! | `pour SIZE` | writes and flushes for ever, whatever is answered |
 //! | `publish SIZE` | publishes to a topic of its own for ever |
-//! | `print SIZE` | prints lines for ever, with control characters in them |
+//! | `print SIZE` | prints lines for ever, on both outputs, with control characters in them |
 //! | `subscribe TOPIC`, `tell TOPIC` | a topic; publishes one message to it |
-//! | `dial URL` | opens a connection |
-//! | `close N`, `reason N`, `ping N` | closes with the code N; with a reason of N bytes; a ping of N bytes |
+//! | `dial URL`, `headers N URL` | opens a connection; with N headers |
+//! | `id URL`, `get ID` | opens a connection, tells its id, and whether that finds it; whether an id finds one |
+//! | `close N`, `reason N`, `accents N`, `ping N` | closes with the code N; with a reason of N bytes, of N characters of two bytes; a ping of N bytes |
 //! | `answer N` | in `prepare`: rejects with a body of N bytes |
 //! | `page`, `cookie`, `clear`, `crlf` | in `prepare`: rejects with a page, Set-Cookie, Clear-Site-Data, a header of two lines |
 //! | `header` | in `prepare`: a header of two lines for the 101; rejects with what came of it |
@@ -28,7 +29,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use waterspout_guest::client::{ClientConnection, websocket_connect, websocket_start};
+use waterspout_guest::client::{self, ClientConnection, ConnectRequest, websocket_connect, websocket_start};
 use waterspout_guest::{
     CloseFrame, CompressionOptions, Connection, Error, Handler, Message, Rejection, Request, Shared, publish,
 };
@@ -101,6 +102,7 @@ impl Attacker {
                     format!("\x1b[2J\r2026-01-01T00:00:00Z ERROR forged {}", "x".repeat(self.number(1)));
                 loop {
                     println!("{line}");
+                    eprintln!("{line}");
                 }
             }
             _ => None,
@@ -143,8 +145,26 @@ impl Attacker {
                 }
                 Err(error) => format!("{error:?}"),
             },
+            "headers" => {
+                let none = ConnectRequest::new(self.word(2));
+                match websocket_start((0..count).fold(none, |request, _| request.header("", ""))) {
+                    Ok(_) => "ok".into(),
+                    Err(error) => format!("{error:?}"),
+                }
+            }
+            "id" => match websocket_connect(self.word(1)) {
+                Ok(client) => {
+                    let id = client.id();
+                    let answer = format!("{id} {}", found(&id));
+                    Hoard::shared().clients.push(client);
+                    answer
+                }
+                Err(error) => format!("{error:?}"),
+            },
+            "get" => found(self.word(1)).into(),
             "close" => outcome(conn.close(count as u16, "")),
             "reason" => outcome(conn.close(1000, "x".repeat(count).as_str())),
+            "accents" => outcome(conn.close(1000, "é".repeat(count).as_str())),
             "ping" => outcome(conn.ping("x".repeat(count))),
             _ => return None,
         })
@@ -210,6 +230,11 @@ fn repeat(count: usize, mut act: impl FnMut(usize) -> Result<(), Error>) -> Stri
         }
     }
     format!("{count}: ok")
+}
+
+/// Whether an id finds one of this handler's own connections.
+fn found(id: &str) -> &'static str {
+    if client::get(id).is_some() { "found" } else { "unknown" }
 }
 
 fn outcome(result: Result<(), Error>) -> String {
