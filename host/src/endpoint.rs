@@ -100,8 +100,7 @@ impl Endpoint {
         let reached = |scope| Reached { scope, limit: "max-instances" };
         let of_route = self.permits.clone().try_acquire_owned().map_err(|_| reached(Scope::Route))?;
         let of_tenant = self.tenancy.try_instance()?;
-        let memory = self.memory().reserve(handler.initial_bytes().saturating_add(INSTANCE_BYTES));
-        let memory = memory.ok_or_else(|| self.tenancy.out_of_memory())?;
+        let memory = self.tenancy.try_memory(handler.initial_bytes().saturating_add(INSTANCE_BYTES))?;
         let of_server = handler.try_permit().ok_or_else(|| reached(Scope::Server))?;
         Ok(Slot { handler, permits: [of_route, of_tenant, of_server], memory })
     }

@@ -309,7 +309,7 @@ impl Application {
         let on_upgrade = hyper::upgrade::on(&mut http);
         let (mut head, _) = http.into_parts();
         handshake::as_over_http1(&mut head);
-        let memory = tenancy.memory.reserve(CONNECTION_BYTES).ok_or_else(|| full(tenancy.out_of_memory()))?;
+        let memory = tenancy.try_memory(CONNECTION_BYTES).map_err(full)?;
         let link = Arc::new(Link::new(&route.limits, route.slow_consumer, memory));
         let request = Arc::new(Request::new(&head, captures, client.address(), host, route.clone()));
         let outgoings = Outgoings::new(dialler.clone());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::compression::Budget;
+use crate::compression::{Budget, Reservation};
 use crate::limits::{Reached, Scope, TenantLimits};
 use crate::processors::{Account, Processors};
 use crate::rate::Used;
@@ -37,6 +37,7 @@ pub(crate) struct Tenancy {
     connections: Arc<Semaphore>,
     instances: Arc<Semaphore>,
     pub(crate) memory: Budget,
+    max_memory_bytes: usize,
     pub(crate) account: Account,
     /// `max-log-bytes-per-second`.
     log: LogRate,
@@ -53,6 +54,7 @@ impl Tenancy {
             connections: Arc::new(Semaphore::new(total.max_connections as usize)),
             instances: Arc::new(Semaphore::new(total.max_instances as usize)),
             memory: memory.part(total.max_memory_bytes),
+            max_memory_bytes: total.max_memory_bytes,
             account: processors.open_account(total.cpu_share),
             log: LogRate::new(total.max_log_bytes_per_second),
             topics: Arc::default(),
@@ -82,9 +84,12 @@ impl Tenancy {
         [self.connections.available_permits(), self.instances.available_permits()]
     }
 
-    /// What is told where `memory` has no room: the server's is full, or the tenant's.
-    pub(crate) fn out_of_memory(&self) -> Reached {
-        Reached { scope: Scope::Tenant, limit: "max-memory-bytes" }
+    /// So much of the tenant's memory, and of the server's; or which of them has none.
+    pub(crate) fn try_memory(&self, bytes: usize) -> Result<Reservation, Reached> {
+        self.memory.reserve(bytes).ok_or_else(|| {
+            let has_some = self.memory.used().saturating_add(bytes) <= self.max_memory_bytes;
+            Reached { scope: if has_some { Scope::Server } else { Scope::Tenant }, limit: "max-memory-bytes" }
+        })
     }
 }
 

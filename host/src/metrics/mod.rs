@@ -188,6 +188,7 @@ impl Default for Refusals {
             (Scope::Route, "max-instances"),
             (Scope::Server, "max-connections"),
             (Scope::Server, "max-instances"),
+            (Scope::Server, "max-memory-bytes"),
             (Scope::Tenant, "max-connections"),
             (Scope::Tenant, "max-instances"),
             (Scope::Tenant, "max-memory-bytes"),
