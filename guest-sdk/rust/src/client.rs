@@ -27,14 +27,16 @@
 //! In the second, [`websocket_start`] returns at once, and [`on_client_event`](crate::Handler::on_client_event) brings everything else:
 //! the style for shared instances, and for handlers that listen to both sides, as the example `proxy` does.
 
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::connection::milliseconds;
 use crate::generated::app::waterspout::websocket::client;
+use crate::resuming::{self, Reader};
 use crate::{CloseFrame, CompressionOptions, Error, Message};
 
 /// What to connect to, and how. A URL alone is enough: `"wss://example.com/chat".into()`.
@@ -158,22 +160,78 @@ pub fn get(id: &str) -> Option<ClientConnection> {
 }
 
 /// A connection to a server. A clone is another handle to the same. Dropping a handle closes nothing.
+///
+/// It can be serialised in what a handler, or what handlers share, leaves to its [next version](crate#surviving-a-swap), and is the same
+/// connection there. If it has gone meanwhile, it is like one that the server closed: there is nothing to read, and writing is
+/// [`Error::Closed`].
 #[derive(Clone)]
-pub struct ClientConnection(Rc<client::ClientConnection>);
+pub struct ClientConnection(Rc<Parts>);
+
+struct Parts {
+    /// None until the handler that it belongs to has been resumed; for ever, if it has gone.
+    handle: OnceCell<client::ClientConnection>,
+    /// Known without asking the host: of a connection that was read from a snapshot.
+    id: Option<String>,
+}
+
+thread_local! {
+    /// Read from a snapshot, and not found yet.
+    static AWAITED: RefCell<Vec<Weak<Parts>>> = const { RefCell::new(Vec::new()) };
+    /// [`find_all`] once there are any, so that handlers that never read a connection do without the code.
+    static FIND: Cell<Option<fn()>> = const { Cell::new(None) };
+}
+
+/// Finds what belongs to the handler that is being resumed. What handlers share was read before, when nobody was there to ask.
+pub(crate) fn find_awaited() {
+    if let Some(find_all) = FIND.get() {
+        find_all();
+    }
+}
+
+fn find_all() {
+    AWAITED.with_borrow_mut(|awaited| {
+        awaited.retain(|parts| parts.upgrade().is_some_and(|parts| !parts.find()));
+    });
+}
+
+impl Parts {
+    /// Whether it is there; the host knows only those of the handler that asks.
+    fn find(&self) -> bool {
+        let found = self.id.as_deref().and_then(client::get);
+        found.is_some_and(|handle| self.handle.set(handle).is_ok())
+    }
+}
 
 impl ClientConnection {
     fn new(handle: client::ClientConnection) -> Self {
-        Self(Rc::new(handle))
+        Self(Rc::new(Parts { handle: handle.into(), id: None }))
+    }
+
+    fn named(id: String) -> Self {
+        let parts = Rc::new(Parts { handle: OnceCell::new(), id: Some(id) });
+        let is_there = resuming::reader() != Some(Reader::Shared) && parts.find();
+        if !is_there && resuming::reader().is_some() {
+            AWAITED.with_borrow_mut(|awaited| awaited.push(Rc::downgrade(&parts)));
+            FIND.set(Some(find_all));
+        }
+        Self(parts)
+    }
+
+    fn handle(&self) -> Result<&client::ClientConnection, Error> {
+        self.0.handle.get().ok_or(Error::Closed)
     }
 
     /// What [`on_client_event`](crate::Handler::on_client_event) and [`get`] call it.
     pub fn id(&self) -> String {
-        self.0.id()
+        match (&self.0.id, self.0.handle.get()) {
+            (Some(id), _) => id.clone(),
+            (None, handle) => handle.map(client::ClientConnection::id).unwrap_or_default(),
+        }
     }
 
     /// The subprotocol that the server selected of those that were offered.
     pub fn selected_subprotocol(&self) -> Option<String> {
-        self.0.selected_subprotocol()
+        self.0.handle.get()?.selected_subprotocol()
     }
 
     /// Waits for the next message; none once the connection is closed, and [`close_frame`](Self::close_frame) says how.
@@ -182,7 +240,7 @@ impl ClientConnection {
     /// [`Closed`](Error::Closed): the handler's own connection has ended. [`Timeout`](Error::Timeout), in shared instances.
     /// [`Invalid`](Error::Invalid): made by [`websocket_start`].
     pub fn read_message(&self) -> Result<Option<Message>, Error> {
-        Ok(self.0.read_message(None)?)
+        self.read_message_for(None)
     }
 
     /// [`read_message`](Self::read_message), but no longer than so.
@@ -190,7 +248,12 @@ impl ClientConnection {
     /// # Errors
     /// Those of [`read_message`](Self::read_message), and [`Timeout`](Error::Timeout).
     pub fn read_message_within(&self, time: Duration) -> Result<Option<Message>, Error> {
-        Ok(self.0.read_message(Some(milliseconds(time)?))?)
+        self.read_message_for(Some(milliseconds(time)?))
+    }
+
+    fn read_message_for(&self, timeout_ms: Option<u32>) -> Result<Option<Message>, Error> {
+        let Ok(handle) = self.handle() else { return Ok(None) };
+        Ok(handle.read_message(timeout_ms)?)
     }
 
     /// Queues a message and returns at once, as [`Connection::write_message`](crate::Connection::write_message).
@@ -206,7 +269,7 @@ impl ClientConnection {
     /// # Errors
     /// Those of [`write_message`](Self::write_message).
     pub fn write_message_ref(&self, message: &Message) -> Result<(), Error> {
-        Ok(self.0.write_message(message)?)
+        Ok(self.handle()?.write_message(message)?)
     }
 
     /// Queues a value as JSON text.
@@ -222,7 +285,7 @@ impl ClientConnection {
     /// # Errors
     /// [`Closed`](Error::Closed), [`Timeout`](Error::Timeout).
     pub fn flush(&self) -> Result<(), Error> {
-        Ok(self.0.flush()?)
+        Ok(self.handle()?.flush()?)
     }
 
     /// Sends a ping with at most 125 bytes; in callback style [`ClientEvent::Pong`] brings them back.
@@ -230,7 +293,7 @@ impl ClientConnection {
     /// # Errors
     /// [`Closed`](Error::Closed), [`BufferFull`](Error::BufferFull), [`Invalid`](Error::Invalid).
     pub fn ping(&self, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        Ok(self.0.ping(data.as_ref())?)
+        Ok(self.handle()?.ping(data.as_ref())?)
     }
 
     /// Starts the closing handshake, after what is queued, as [`Connection::close`](crate::Connection::close). A connection that is not
@@ -243,12 +306,25 @@ impl ClientConnection {
         code: impl Into<Option<u16>>,
         reason: impl Into<Option<&'r str>>,
     ) -> Result<(), Error> {
-        Ok(self.0.close(code.into(), reason.into())?)
+        Ok(self.handle()?.close(code.into(), reason.into())?)
     }
 
     /// What the server closed with, once it has.
     pub fn close_frame(&self) -> Option<CloseFrame> {
-        self.0.close_frame()
+        self.0.handle.get()?.close_frame()
+    }
+}
+
+/// Its id.
+impl Serialize for ClientConnection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.id().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientConnection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::named)
     }
 }
 
@@ -339,3 +415,25 @@ impl fmt::Display for ConnectError {
 }
 
 impl std::error::Error for ConnectError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_nobody_found_is_like_one_that_the_server_closed() {
+        let connection: ClientConnection = resuming::of_shared(|| serde_json::from_str("\"c1\"")).unwrap();
+        assert_eq!(connection.id(), "c1");
+        assert_eq!(serde_json::to_string(&connection).unwrap(), "\"c1\"");
+        assert_eq!(connection.read_message(), Ok(None));
+        assert_eq!(connection.read_message_within(Duration::ZERO), Ok(None));
+        assert_eq!(connection.write_message("hello"), Err(Error::Closed));
+        assert_eq!(connection.flush(), Err(Error::Closed));
+        assert_eq!(connection.ping(""), Err(Error::Closed));
+        assert_eq!(connection.close(None, None), Err(Error::Closed));
+        assert_eq!((connection.close_frame(), connection.selected_subprotocol()), (None, None));
+        drop(connection);
+        find_awaited();
+        assert!(AWAITED.with_borrow(Vec::is_empty), "what nobody keeps is not looked for");
+    }
+}

@@ -3,10 +3,12 @@
 use std::cell::{OnceCell, RefCell};
 use std::marker::PhantomData;
 
+use crate::client as client_connections;
 use crate::generated::app::exports::waterspout::websocket::handler;
 use crate::generated::app::waterspout::websocket::{client, connection, handshake, types};
 use crate::generated::shared::exports::waterspout::websocket::shared_state;
-use crate::{CloseFrame, CompressionOptions, Connection, Handler, Message, Request};
+use crate::migrate::Movable;
+use crate::{CloseFrame, CompressionOptions, Connection, Handler, Message, Request, Shared, resuming};
 
 /// Makes this crate a component: `export!(Echo)`, with a type that is a [`Handler`], or `export!(Chat, shared =
 /// Room)`, where the handlers of one instance also have a `Room` in [common](crate::Shared). Once in a crate, whose
@@ -17,6 +19,7 @@ use crate::{CloseFrame, CompressionOptions, Connection, Handler, Message, Reques
 #[macro_export]
 macro_rules! export {
     ($handler:ty $(,)?) => {
+        $crate::__movable!($handler);
         const _: () = {
             type Component = $crate::__private::Component<$handler>;
             $crate::__private::assert_component::<Component>();
@@ -28,6 +31,7 @@ macro_rules! export {
     };
     ($handler:ty, shared = $shared:ty $(,)?) => {
         $crate::export!($handler);
+        $crate::__movable!($shared);
         const _: () = {
             impl $crate::Shared for $shared {
                 fn shared() -> ::std::cell::RefMut<'static, Self> {
@@ -35,22 +39,6 @@ macro_rules! export {
                         static STATE: &'static ::std::cell::RefCell<$shared> = $crate::__private::leak();
                     }
                     $crate::__private::borrow(STATE.with(|state| *state))
-                }
-            }
-
-            impl $crate::__private::SharedState for $shared {
-                fn suspend() -> ::std::option::Option<::std::vec::Vec<u8>> {
-                    #[allow(unused_imports)]
-                    use $crate::__private::{Fixed as _, Movable as _};
-                    (&$crate::__private::Probe::<$shared>::new()).suspend(&<$shared as $crate::Shared>::shared())
-                }
-
-                fn resume(state: &[u8]) -> ::std::result::Result<(), ::std::string::String> {
-                    #[allow(unused_imports)]
-                    use $crate::__private::{Fixed as _, Movable as _};
-                    *<$shared as $crate::Shared>::shared() =
-                        (&$crate::__private::Probe::<$shared>::new()).resume(state)?;
-                    ::std::result::Result::Ok(())
                 }
             }
 
@@ -64,6 +52,32 @@ macro_rules! export {
     };
 }
 
+/// Only where the type is named can be found out whether it can be serialised.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __movable {
+    ($type:ty) => {
+        const _: () = {
+            #[allow(unused_imports)]
+            use $crate::__private::{BySerde as _, ByVersion as _, Without as _};
+
+            impl $crate::__private::Movable for $type {
+                fn is_movable() -> bool {
+                    (&&&$crate::__private::Probe::<$type>::new()).way().is_movable()
+                }
+
+                fn suspend(&self) -> ::std::option::Option<::std::vec::Vec<u8>> {
+                    (&&&$crate::__private::Probe::<$type>::new()).way().suspend(self)
+                }
+
+                fn resume(snapshot: &[u8]) -> ::std::result::Result<Self, ::std::string::String> {
+                    (&&&$crate::__private::Probe::<$type>::new()).way().resume(snapshot)
+                }
+            }
+        };
+    };
+}
+
 /// What `export!` exports for the handler `H`.
 #[doc(hidden)]
 pub struct Component<H>(PhantomData<H>);
@@ -72,7 +86,7 @@ pub struct Component<H>(PhantomData<H>);
 #[doc(hidden)]
 pub const fn assert_component<C: handler::Guest>() {}
 
-impl<H: Handler> handler::Guest for Component<H> {
+impl<H: Handler + Movable> handler::Guest for Component<H> {
     type Handler = Adapter<H>;
 }
 
@@ -91,8 +105,9 @@ impl<H> Adapter<H> {
     }
 }
 
-impl<H: Handler> handler::GuestHandler for Adapter<H> {
+impl<H: Handler + Movable> handler::GuestHandler for Adapter<H> {
     fn new(request: handshake::Request) -> Self {
+        Connection::end_of_resuming();
         let request = Request::new(request);
         Self { handler: RefCell::new(H::new(&request)), request, connection: OnceCell::new() }
     }
@@ -147,15 +162,29 @@ impl<H: Handler> handler::GuestHandler for Adapter<H> {
     }
 
     fn suspend(&self) -> Option<Vec<u8>> {
-        None
+        self.handler.borrow().suspend()
     }
 
     fn resume(
-        _: handshake::Request,
-        _: connection::Connection,
-        _: Vec<u8>,
+        request: handshake::Request,
+        connection: connection::Connection,
+        snapshot: Vec<u8>,
     ) -> Result<handler::Handler, String> {
-        Err("this handler cannot be resumed".into())
+        // Before anything is done that a handler which cannot be moved would carry the code of.
+        if !H::is_movable() {
+            return H::resume(&snapshot).and(Err(String::new()));
+        }
+        let connection = Connection::resumed(connection, request);
+        if size_of::<H>() != 0 {
+            connection.keep();
+        }
+        let handler = resuming::of_handler(|| {
+            client_connections::find_awaited();
+            H::resume(&snapshot)
+        })?;
+        let request = connection.request().clone();
+        let adapter = Self { handler: RefCell::new(handler), request, connection: connection.into() };
+        Ok(handler::Handler::new(adapter))
     }
 }
 
@@ -166,19 +195,13 @@ pub struct State<S>(PhantomData<S>);
 #[doc(hidden)]
 pub const fn assert_state<S: shared_state::Guest>() {}
 
-/// Implemented by `export!`, which knows the type, and so whether it can be moved.
-#[doc(hidden)]
-pub trait SharedState: crate::Shared {
-    fn suspend() -> Option<Vec<u8>>;
-    fn resume(state: &[u8]) -> Result<(), String>;
-}
-
-impl<S: SharedState> shared_state::Guest for State<S> {
+impl<S: Shared + Movable> shared_state::Guest for State<S> {
     fn suspend() -> Option<Vec<u8>> {
-        S::suspend()
+        S::shared().suspend()
     }
 
-    fn resume(state: Vec<u8>) -> Result<(), String> {
-        S::resume(&state)
+    fn resume(snapshot: Vec<u8>) -> Result<(), String> {
+        *S::shared() = resuming::of_shared(|| S::resume(&snapshot))?;
+        Ok(())
     }
 }

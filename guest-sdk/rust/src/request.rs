@@ -1,5 +1,6 @@
 //! The opening handshake (RFC 6455 section 4): what was asked, and how to refuse it.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
 
@@ -11,26 +12,41 @@ use crate::{CompressionOptions, Error, query};
 ///
 /// Each call asks the host and copies the answer: keep what is needed often.
 #[derive(Clone)]
-pub struct Request(Rc<handshake::Request>);
+pub struct Request(Rc<OnceCell<handshake::Request>>);
 
 impl Request {
     pub(crate) fn new(request: handshake::Request) -> Self {
-        Self(Rc::new(request))
+        Self(Rc::new(request.into()))
+    }
+
+    /// Of a connection whose handler has not been resumed yet: as if it had ended.
+    pub(crate) fn awaited() -> Self {
+        Self(Rc::default())
+    }
+
+    /// Now it is there.
+    pub(crate) fn arrive(&self, request: handshake::Request) {
+        // If it was there, it is another handle to the same.
+        let _ = self.0.set(request);
+    }
+
+    fn handle(&self) -> Option<&handshake::Request> {
+        self.0.get()
     }
 
     /// Path and query as they stood on the request line.
     pub fn uri(&self) -> String {
-        self.0.uri()
+        self.handle().map(handshake::Request::uri).unwrap_or_default()
     }
 
     /// The path as it stood on the request line.
     pub fn path(&self) -> String {
-        self.0.path()
+        self.handle().map(handshake::Request::path).unwrap_or_default()
     }
 
     /// What followed the question mark, if there was one.
     pub fn query(&self) -> Option<String> {
-        self.0.query()
+        self.handle()?.query()
     }
 
     /// The value of an argument in the query, as Tornado's `get_argument` gives it: decoded, without control
@@ -47,7 +63,7 @@ impl Request {
     /// What the route's pattern captured, in order, percent-decoded: (name, value). Positional captures are named
     /// "0", "1", ...; a group that matched nothing is left out.
     pub fn path_args(&self) -> Vec<(String, String)> {
-        self.0.path_args()
+        self.handle().map(handshake::Request::path_args).unwrap_or_default()
     }
 
     /// The capture of that name: of `/chat/blue` under `/chat/{room}`, "room" is "blue".
@@ -57,22 +73,22 @@ impl Request {
 
     /// The first value of a header, by its name in any case.
     pub fn header(&self, name: &str) -> Option<String> {
-        self.0.header(name)
+        self.handle()?.header(name)
     }
 
     /// All headers, in order; a value need not be UTF-8.
     pub fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        self.0.headers()
+        self.handle().map(handshake::Request::headers).unwrap_or_default()
     }
 
     /// The peer's address without port; behind a trusted proxy, the address that the proxy names.
     pub fn remote_address(&self) -> String {
-        self.0.remote_address()
+        self.handle().map(handshake::Request::remote_address).unwrap_or_default()
     }
 
     /// Whether the default policy (the same host and port) or the operator's list allows this origin.
     pub fn origin_allowed(&self, origin: &str) -> bool {
-        self.0.origin_allowed(origin)
+        self.handle().is_some_and(|request| request.origin_allowed(origin))
     }
 
     /// Adds a header to the 101 answer.
@@ -81,7 +97,7 @@ impl Request {
     /// [`Closed`](Error::Closed) once the handshake is over; [`Invalid`](Error::Invalid) for a header that is the
     /// host's own or that guests may not set; [`Limit`](Error::Limit).
     pub fn set_response_header(&self, name: &str, value: &str) -> Result<(), Error> {
-        Ok(self.0.set_response_header(name, value)?)
+        Ok(self.handle().ok_or(Error::Closed)?.set_response_header(name, value)?)
     }
 }
 
