@@ -60,16 +60,16 @@ struct Line {
     at: u64,
 }
 
-/// What all connections of a room share. Because it can be serialised, its history moves along when the handler is
-/// replaced by a new version; the people come back with their connections.
+/// What all connections of a room share. Because it and the handler can be serialised, they move along when the handler
+/// is replaced by a new version: nobody leaves, and nothing that was said is forgotten.
 #[derive(Default, Serialize, Deserialize)]
 struct Room {
     history: VecDeque<Line>,
     /// Who has joined, by the connection's id.
-    #[serde(skip)]
     people: BTreeMap<String, Person>,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Person {
     name: String,
     conn: Connection,
@@ -126,7 +126,7 @@ impl Room {
 }
 
 /// One connection's handler: the room does the work.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Chat {
     /// The connection's id, kept because each `conn.id()` asks the host.
     id: String,

@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use waterspout_guest::client::{ClientConnection, ClientEvent, ConnectRequest, websocket_start};
 use waterspout_guest::{CloseFrame, Connection, Error, Handler, Message, Request, config};
 
@@ -27,7 +28,8 @@ const MAX_KEPT_BYTES: usize = 4 << 20;
 const TRY_AGAIN: u32 = 1;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-#[derive(Default)]
+/// Because it can be serialised, a new version goes on with the same two connections, and with what is kept for them.
+#[derive(Default, Serialize, Deserialize)]
 struct Proxy {
     upstream: Option<ClientConnection>,
     /// The server's connection is open: before that everything is kept.
@@ -35,14 +37,21 @@ struct Proxy {
     to_server: Kept,
     to_peer: Kept,
     /// The server has closed, and what it sent before is still to be sent.
-    server_closed: Option<Option<CloseFrame>>,
+    server_closed: Option<ServerEnd>,
     peer_subprotocols: Vec<String>,
     /// One side was too slow for the other.
     is_over: bool,
 }
 
+/// How the server's connection ended.
+#[derive(Serialize, Deserialize)]
+enum ServerEnd {
+    Closed(CloseFrame),
+    Vanished,
+}
+
 /// Messages for a side that cannot take them yet.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Kept {
     messages: VecDeque<Message>,
     bytes: usize,
@@ -80,9 +89,9 @@ impl Proxy {
     fn send_to_peer(&mut self, conn: &Connection) {
         self.to_peer.send(|message| conn.write_message_ref(message));
         if self.to_peer.messages.is_empty()
-            && let Some(frame) = self.server_closed.take()
+            && let Some(end) = self.server_closed.take()
         {
-            close_peer(conn, frame);
+            close_peer(conn, end);
         }
     }
 
@@ -99,11 +108,11 @@ impl Proxy {
 }
 
 /// With the server's code, if that may be sent; else with 1011: the server has gone.
-fn close_peer(conn: &Connection, frame: Option<CloseFrame>) {
-    let closed = match frame {
-        Some(CloseFrame { code: 1005, .. }) => conn.close(None, None),
-        Some(CloseFrame { code, reason }) => conn.close(code, reason.as_str()),
-        None => conn.close(1011, "the server has gone"),
+fn close_peer(conn: &Connection, end: ServerEnd) {
+    let closed = match end {
+        ServerEnd::Closed(CloseFrame { code: 1005, .. }) => conn.close(None, None),
+        ServerEnd::Closed(CloseFrame { code, reason }) => conn.close(code, reason.as_str()),
+        ServerEnd::Vanished => conn.close(1011, "the server has gone"),
     };
     if closed.is_err() {
         println!("{} has gone first", conn.id());
@@ -163,7 +172,7 @@ impl Handler for Proxy {
             }
             ClientEvent::Pong(_) => {}
             ClientEvent::Closed(frame) => {
-                self.server_closed = Some(frame);
+                self.server_closed = Some(frame.map_or(ServerEnd::Vanished, ServerEnd::Closed));
                 self.send_to_peer(conn);
             }
         }

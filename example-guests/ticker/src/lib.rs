@@ -15,6 +15,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use waterspout_guest::serde_json::{Value, json};
 use waterspout_guest::{Connection, Error, Handler, Message, publish};
 
@@ -27,7 +28,9 @@ const TICK_TIMER: u32 = 0;
 /// Faster would be a load, slower a mistake.
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 10..=3_600_000;
 
-#[derive(Default)]
+/// Because it can be serialised, it ticks on where it was when a new version takes its place: topics and the running
+/// timer stay with the connection.
+#[derive(Default, Serialize, Deserialize)]
 struct Ticker {
     interval: Duration,
     ticks: u64,
