@@ -26,7 +26,22 @@ mod generated {
     });
 }
 
-pub(crate) use generated::{WebsocketApp, WebsocketAppPre};
+/// What of `world stateful-websocket-app` is beside the other world's: there only where a component has it.
+#[allow(missing_docs, unreachable_pub, reason = "the generator's own")]
+mod stateful {
+    wasmtime::component::bindgen!({
+        inline: "
+            package waterspout:host;
+            world stateful { export waterspout:websocket/shared-state@0.1.0; }
+        ",
+        path: "../wit",
+        world: "waterspout:host/stateful",
+        exports: { default: async },
+    });
+}
+
+pub(crate) use generated::{WebsocketApp, WebsocketAppIndices};
+pub(crate) use stateful::{Stateful, StatefulIndices};
 
 /// `interface types`.
 pub(crate) mod types {

@@ -68,7 +68,7 @@ impl From<CallFailure> for HandledError {
 impl From<SeatError> for HandledError {
     fn from(error: SeatError) -> Self {
         match error {
-            SeatError::Full(_) => Self::Full,
+            SeatError::Full(_) | SeatError::Replaced => Self::Full,
             SeatError::Failed(_) => Self::Failed,
         }
     }
@@ -131,10 +131,16 @@ async fn open(
         request: seen.clone(),
     };
     let link = &held.link;
-    let party =
-        Party { link: link.clone(), outgoings: held.outgoings.clone(), peer: Peer::Unix, handler: None };
-    let mut seat = Seat::take(&Instances::new(endpoint), None, handler.clone(), party).await?;
-    seat.call(Call::Construct(seen)).await?;
+    let party = Party {
+        link: link.clone(),
+        outgoings: held.outgoings.clone(),
+        request: seen,
+        peer: Peer::Unix,
+        handler: None,
+    };
+    let version = endpoint.versions.current().ok_or(HandledError::Failed)?;
+    let mut seat = Seat::take(&Instances::new(endpoint), None, version, party).await?;
+    seat.call(Call::Construct).await?;
     if let Answer::Prepared(Err(rejection)) = seat.call(Call::Prepare).await? {
         seat.give_back().await;
         return Err(HandledError::Declined(rejection.status));

@@ -80,7 +80,7 @@ impl From<ReadRefused> for io::Error {
 }
 
 /// How many causes there are.
-pub(crate) const CAUSES: usize = 18;
+pub(crate) const CAUSES: usize = 19;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +107,8 @@ pub enum CloseCause {
     MessageTooBig,
     /// The server is shutting down.
     GoingAway,
+    /// Its handler has been replaced, and the connection did not go over to the new version.
+    Replaced,
     /// No instance could be had although its permit was: a pool is exhausted. Or the tenant has no memory for what the peer sends.
     Overloaded,
     /// A ping was not answered in time.
@@ -137,6 +139,7 @@ impl CloseCause {
         Self::CorruptCompression,
         Self::MessageTooBig,
         Self::GoingAway,
+        Self::Replaced,
         Self::Overloaded,
         Self::PingTimeout,
         Self::IdleTimeout,
@@ -174,6 +177,7 @@ impl CloseCause {
             }
             Self::MessageTooBig => (Some((1009, "message too big")), "message_too_big", Level::DEBUG),
             Self::GoingAway => (Some((1001, "going away")), "going_away", Level::DEBUG),
+            Self::Replaced => (Some((1012, "service restart")), "replaced", Level::DEBUG),
             Self::Overloaded => (Some((1013, "try again later")), "overloaded", Level::WARN),
             // Tornado's words and code.
             Self::PingTimeout => (Some((1000, "ping timed out")), "ping_timeout", Level::DEBUG),
@@ -199,7 +203,7 @@ impl CloseCause {
     /// The host wants nothing more of the peer's: what it still sends, or has sent and nobody has dealt with, is thrown away. Otherwise the
     /// closing handshake is what ends it.
     pub(crate) fn ends_at_once(self) -> bool {
-        !matches!(self, Self::PeerClosed | Self::HandlerClosed | Self::GoingAway)
+        !matches!(self, Self::PeerClosed | Self::HandlerClosed | Self::GoingAway | Self::Replaced)
     }
 
     pub(crate) fn level(self) -> tracing::Level {
@@ -284,6 +288,7 @@ mod tests {
             CloseCause::DeadlineExceeded,
             CloseCause::OutOfFuel,
             CloseCause::GoingAway,
+            CloseCause::Replaced,
             CloseCause::Overloaded,
             CloseCause::PingTimeout,
             CloseCause::IdleTimeout,

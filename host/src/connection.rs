@@ -21,6 +21,7 @@ use crate::permits::Permits;
 use crate::routes::Route;
 use crate::seat::Seat;
 use crate::socket::Socket;
+use crate::swap::{Succession, Turn};
 use crate::watch::{Timeouts, Watch};
 use crate::wire::{Ended, Wire};
 
@@ -38,6 +39,8 @@ pub(crate) struct Connection<S> {
     link: Arc<Link>,
     outgoings: Arc<Outgoings>,
     route: Arc<Route>,
+    /// None where the instance looks after itself.
+    succession: Option<Succession>,
     /// The last call was about an outgoing connection: the peer's turn.
     peers_turn: bool,
     inbox: Inbox,
@@ -51,6 +54,8 @@ pub(crate) struct Connection<S> {
 /// What the loop does next.
 enum Step {
     Call(Call),
+    /// Another version of the handler is to go on.
+    Succeed(Turn),
     /// The connection has ended, and nothing that arrived before is left.
     End(Ended),
 }
@@ -66,13 +71,26 @@ impl<S: Socket> Connection<S> {
     ) -> Box<Self> {
         let watch = Watch::new(Timeouts::of(&route.limits));
         let (peers_turn, inbox, in_hand) = (true, Inbox::default(), 0);
-        Box::new(Self { wire, link, outgoings, route, peers_turn, inbox, in_hand, watch, permits })
+        let succession = None;
+        Box::new(Self {
+            wire,
+            link,
+            outgoings,
+            route,
+            succession,
+            peers_turn,
+            inbox,
+            in_hand,
+            watch,
+            permits,
+        })
     }
 
     /// Serves the connection from `open` to `on-close`. Returns how it ended.
     ///
     /// Cancel safety: dropping the future drops the socket without a close frame; the handler is not told.
     pub(crate) async fn run(mut self: Box<Self>, mut seat: Seat) -> Ended {
+        self.succession = seat.succession();
         let served = self.serve(&mut seat).await;
         // Boxed: an open connection does not pay for its ending.
         Box::pin(self.finish(seat, served)).await
@@ -137,6 +155,8 @@ impl<S: Socket> Connection<S> {
                 Step::Call(call) => {
                     self.deliver(seat, call).await?;
                 }
+                // Boxed: it is seldom, and large.
+                Step::Succeed(turn) => Box::pin(self.succeed(seat, turn)).await?,
                 Step::End(ended) => return Ok(ended),
             }
             batch += 1;
@@ -146,6 +166,15 @@ impl<S: Socket> Connection<S> {
                 batch_began = Instant::now();
             }
         }
+    }
+
+    /// Lets another version go on, if it can. Until then nothing that arrives is lost, nor what guests and topics write.
+    async fn succeed(&mut self, seat: &mut Seat, turn: Turn) -> Result<(), CallFailure> {
+        self.attend(seat.take_turn(turn)).await?;
+        if let Some(succession) = &self.succession {
+            self.link.set_changes_seen(succession.changes_seen());
+        }
+        Ok(())
     }
 
     /// Flushes and lets other tasks run; what a busy peer would keep waiting (timers, `on-writable`) gets its turn.
@@ -169,6 +198,9 @@ impl<S: Socket> Connection<S> {
             && self.inbox.is_empty()
         {
             return Poll::Ready(Step::End(ended.clone()));
+        }
+        if let Poll::Ready(turn) = self.poll_succession(cx) {
+            return Poll::Ready(Step::Succeed(turn));
         }
         if !std::mem::replace(&mut self.peers_turn, false)
             && let Poll::Ready(step) = self.poll_outgoings(cx)
@@ -207,6 +239,10 @@ impl<S: Socket> Connection<S> {
                 Errand::Writable => return Poll::Ready(Step::Call(Call::Writable)),
                 Errand::Timer(token) => return Poll::Ready(Step::Call(Call::Timer(token))),
                 Errand::Sleep(next_timer) => {
+                    // Who is told of a new version from here on is woken; who was told before must not sleep over it.
+                    if let Poll::Ready(turn) = self.poll_succession(cx) {
+                        return Poll::Ready(Step::Succeed(turn));
+                    }
                     let reads = self.reads();
                     ready!(self.watch.poll(cx, &mut self.wire, &self.link, reads, next_timer));
                     if let Some(ended) = self.wire.ended() {
@@ -215,6 +251,21 @@ impl<S: Socket> Connection<S> {
                 }
             }
         }
+    }
+
+    /// Ready when another version is to go on. Who leaves need not go over.
+    fn poll_succession(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        let Some(succession) = self.succession.as_mut().filter(|succession| succession.must_look()) else {
+            return Poll::Pending;
+        };
+        if self.wire.ended().is_some() {
+            return Poll::Pending;
+        }
+        let turn = succession.poll_turn(self.link.version(), cx);
+        if turn.is_pending() {
+            self.link.set_changes_seen(succession.changes_seen());
+        }
+        turn
     }
 
     /// Whether the peer is read. If it is not, its pong may lie among what it has sent.
@@ -248,9 +299,14 @@ impl<S: Socket> Connection<S> {
 
     /// Asks the handler, and meanwhile keeps the socket going.
     async fn deliver(&mut self, seat: &mut Seat, call: Call) -> Result<Answer, CallFailure> {
-        let mut call = pin!(seat.call(call));
+        self.attend(seat.call(call)).await
+    }
+
+    /// Waits for what its instance does, and meanwhile keeps the socket going.
+    async fn attend<R>(&mut self, work: impl Future<Output = R>) -> R {
+        let mut work = pin!(work);
         poll_fn(|cx| {
-            if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+            if let Poll::Ready(answer) = work.as_mut().poll(cx) {
                 return Poll::Ready(answer);
             }
             self.poll_background(cx);
@@ -261,6 +317,9 @@ impl<S: Socket> Connection<S> {
 
     /// What goes on while the handler waits or has yielded: reading ahead, pongs, writing, the peer's close.
     fn poll_background(&mut self, cx: &mut Context<'_>) {
+        if let Some(succession) = &mut self.succession {
+            succession.let_others_pass(cx);
+        }
         loop {
             self.poll_socket(cx);
             // What is thrown away is read on.

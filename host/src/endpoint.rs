@@ -1,6 +1,6 @@
-//! One route with its tenant and its handler: what every instance of it is made of.
+//! One route with its tenant and the versions of its handler: what every instance of it is made of.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -8,11 +8,12 @@ use crate::compression::{Budget, Reservation};
 use crate::handler::Handler;
 use crate::imports::INSTANCE_BYTES;
 use crate::limits::{Reached, Scope};
-use crate::loading::{NotLoaded, RouteHandler};
+use crate::loading::RouteHandler;
 use crate::metrics::RouteMetrics;
-use crate::pauses::{AddressPauses, StartPause};
+use crate::pauses::AddressPauses;
 use crate::processors::Processors;
 use crate::routes::Route;
+use crate::swap::{Seats, Version, Versions};
 use crate::tenants::Tenancy;
 use crate::units::printable;
 
@@ -21,19 +22,18 @@ use crate::units::printable;
 pub(crate) struct Endpoint {
     pub(crate) route: Arc<Route>,
     pub(crate) tenancy: Arc<Tenancy>,
-    /// What new instances are made of. Those that live keep what they were made of.
-    handler: RwLock<RouteHandler>,
+    pub(crate) versions: Versions,
+    pub(crate) seats: Seats,
     pub(crate) metrics: Arc<RouteMetrics>,
     /// The route's `max-instances`.
     permits: Arc<Semaphore>,
-    pub(crate) start_pause: StartPause,
     pub(crate) address_pauses: AddressPauses,
 }
 
 /// The right to one more live instance, and what it is made of. Given back by drop.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    pub(crate) handler: Handler,
+    pub(crate) version: Arc<Version>,
     pub(crate) permits: SlotPermits,
     /// What the instance may begin with.
     pub(crate) memory: Reservation,
@@ -59,10 +59,10 @@ impl Endpoint {
         Arc::new(Self {
             route,
             tenancy,
-            handler: RwLock::new(handler),
+            versions: Versions::new(handler),
+            seats: Seats::default(),
             metrics: Arc::default(),
             permits,
-            start_pause: StartPause::default(),
             address_pauses: AddressPauses::default(),
         })
     }
@@ -73,36 +73,20 @@ impl Endpoint {
         Self::new(route, tenancy, handler.into())
     }
 
-    /// What a newcomer's instance is made of; none while there is none.
-    pub(crate) fn handler(&self) -> Option<Handler> {
-        match &*self.handler.read().unwrap_or_else(PoisonError::into_inner) {
-            RouteHandler::Loaded(handler) => Some(handler.clone()),
-            RouteHandler::NotLoaded(_) => None,
-        }
-    }
-
-    /// Why there is no handler.
-    pub(crate) fn not_loaded(&self) -> Option<NotLoaded> {
-        match &*self.handler.read().unwrap_or_else(PoisonError::into_inner) {
-            RouteHandler::Loaded(_) => None,
-            RouteHandler::NotLoaded(missing) => Some(missing.clone()),
-        }
-    }
-
-    /// What newcomers get from now on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a handler has one way to be loaded: at the start"))]
-    pub(crate) fn set_handler(&self, handler: Handler) {
-        *self.handler.write().unwrap_or_else(PoisonError::into_inner) = handler.into();
-    }
-
-    /// The right to one more live instance of this handler, with the memory that it begins with.
-    pub(crate) fn try_slot(&self, handler: Handler) -> Result<Slot, Reached> {
+    /// The right to one more live instance of `version`, with the memory that it begins with.
+    pub(crate) fn try_slot(&self, version: Arc<Version>) -> Result<Slot, Reached> {
+        let handler = &version.handler;
         let reached = |scope| Reached { scope, limit: "max-instances" };
         let of_route = self.permits.clone().try_acquire_owned().map_err(|_| reached(Scope::Route))?;
         let of_tenant = self.tenancy.try_instance()?;
-        let memory = self.tenancy.try_memory(handler.initial_bytes().saturating_add(INSTANCE_BYTES))?;
+        let memory = self.try_instance_memory(handler)?;
         let of_server = handler.try_permit().ok_or_else(|| reached(Scope::Server))?;
-        Ok(Slot { handler, permits: [of_route, of_tenant, of_server], memory })
+        Ok(Slot { version, permits: [of_route, of_tenant, of_server], memory })
+    }
+
+    /// What an instance of `handler` begins with.
+    pub(crate) fn try_instance_memory(&self, handler: &Handler) -> Result<Reservation, Reached> {
+        self.tenancy.try_memory(handler.initial_bytes().saturating_add(INSTANCE_BYTES))
     }
 
     /// Instances that live, or are about to.

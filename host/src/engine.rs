@@ -91,6 +91,7 @@ impl CodeClass {
 
     /// An engine that runs such code, with room for so many instances. Reserves address space.
     pub(crate) fn pooling_engine(self, slots: u32, table_elements: u32) -> wasmtime::Result<Engine> {
+        let slots = slots.saturating_add(SPARE_SLOTS);
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(slots)
             .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT))
@@ -117,6 +118,9 @@ const MIN_TABLE_ELEMENTS: u32 = 20_000;
 /// Address space of one fiber stack, of which the guest may use `MAX_WASM_STACK`; the rest is for the host's imports.
 const FIBER_STACK: usize = 1 << 20;
 const MAX_WASM_STACK: usize = 512 << 10;
+/// Slots of each class beside those that connections can get: for instances that take another one's place, while both are there, and
+/// for those that are only tried.
+const SPARE_SLOTS: u32 = 32;
 
 /// One engine, with everything a handler may import linked.
 pub(crate) struct EngineClass {
@@ -124,6 +128,7 @@ pub(crate) struct EngineClass {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestState>,
     slots: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
     /// How many slots there are when none is taken.
     pub(crate) all_slots: u32,
 }
@@ -134,7 +139,8 @@ impl EngineClass {
         meter::start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker, code.metered)?;
-        Ok(Self { code, engine, linker, slots: Arc::new(Semaphore::new(slots as usize)), all_slots: slots })
+        let [slots_left, spare] = [slots, SPARE_SLOTS].map(|slots| Arc::new(Semaphore::new(slots as usize)));
+        Ok(Self { code, engine, linker, slots: slots_left, spare, all_slots: slots })
     }
 
     /// For an instance that needs `weight` times what an ordinary one does; none if the pool is exhausted.
@@ -142,10 +148,16 @@ impl EngineClass {
         self.slots.clone().try_acquire_many_owned(weight).ok()
     }
 
+    /// Of the spare slots; waits for them. What needs more than there are gets all: if it does not fit, the pool will say so.
+    pub(crate) async fn spare_permit(&self, weight: u32) -> OwnedSemaphorePermit {
+        let permit = self.spare.clone().acquire_many_owned(weight.min(SPARE_SLOTS)).await;
+        permit.expect("the semaphore is never closed")
+    }
+
     /// Slots that nobody has taken.
     #[cfg(any(fuzzing, test))]
     pub(crate) fn free_slots(&self) -> usize {
-        self.slots.available_permits()
+        self.slots.available_permits() + self.spare.available_permits()
     }
 
     /// How many slots a component takes.
@@ -189,7 +201,8 @@ impl Engines {
             let elements = wanted.entry(CodeClass::for_limits(limits)).or_insert(MIN_TABLE_ELEMENTS);
             *elements = limits.max_table_elements.max(*elements);
         }
-        let (granted, shortage) = fit(max_instances, max_map_count());
+        let spare = SPARE_SLOTS.saturating_mul(wanted.len() as u32);
+        let (granted, shortage) = fit(max_instances, spare, max_map_count());
         let share = (granted / wanted.len().max(1) as u32).max(1);
         let classes = wanted
             .into_iter()
@@ -209,15 +222,16 @@ fn max_map_count() -> Option<u64> {
     fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }
 
-/// How many instances fit into the system's limit of mappings.
-fn fit(wanted: u32, max_map_count: Option<u64>) -> (u32, Option<Shortage>) {
+/// How many instances fit into the system's limit of mappings, beside so many spare ones.
+fn fit(wanted: u32, spare: u32, max_map_count: Option<u64>) -> (u32, Option<Shortage>) {
     let each = MAPPINGS_PER_INSTANCE + MAPPINGS_PER_STACK;
+    let reserved = MAPPINGS_RESERVED + u64::from(spare) * each;
     let Some(available) = max_map_count else { return (wanted, None) };
-    let room = u32::try_from(available.saturating_sub(MAPPINGS_RESERVED) / each).unwrap_or(u32::MAX).max(1);
+    let room = u32::try_from(available.saturating_sub(reserved) / each).unwrap_or(u32::MAX).max(1);
     if room >= wanted {
         return (wanted, None);
     }
-    let needed = u64::from(wanted) * each + MAPPINGS_RESERVED;
+    let needed = u64::from(wanted) * each + reserved;
     let remedy = format!("sysctl -w vm.max_map_count={needed}");
     (room, Some(Shortage { wanted, granted: room, remedy }))
 }
@@ -254,13 +268,14 @@ mod tests {
 
     #[test]
     fn what_the_system_does_not_allow_is_told_with_the_command_that_mends_it() {
-        assert_eq!(fit(10_000, Some(65_530)), (10_000, None));
-        assert_eq!(fit(10_000, None), (10_000, None));
-        let (granted, shortage) = fit(20_000, Some(65_530));
+        assert_eq!(fit(10_000, 32, Some(65_530)), (10_000, None));
+        assert_eq!(fit(10_000, 32, None), (10_000, None));
+        let (granted, shortage) = fit(20_000, 0, Some(65_530));
         let shortage = shortage.expect("a shortage");
         assert_eq!((granted, shortage.granted), (10_588, 10_588));
         assert_eq!(shortage.remedy, "sysctl -w vm.max_map_count=122000");
-        assert_eq!(fit(20_000, Some(122_000)).1, None);
+        assert_eq!(fit(20_000, 0, Some(122_000)).1, None);
+        assert_eq!(fit(20_000, 1, Some(122_000)).0, 19_999);
     }
 
     #[test]

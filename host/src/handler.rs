@@ -3,16 +3,18 @@
 //! Nothing here looks into a handler's bytes: they are hashed, for the cache, or given to the [compiler](crate::compiler).
 //! Everything that can be wrong with a handler is said before a port opens.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, InstancePre};
 
-use crate::bindings::WebsocketAppPre;
+use crate::bindings::{StatefulIndices, WebsocketAppIndices};
 use crate::cache::{Cache, CacheFolders};
 use crate::compiler::{Compiled, Compiler};
 use crate::compression::Budget;
@@ -121,7 +123,7 @@ impl Runtime {
         code: Code,
         limits: &Limits,
     ) -> Result<Handler, LoadError> {
-        let Code { component, core_instances } = code;
+        let Code { component, core_instances, digest } = code;
         let resources = component.resources_required().unwrap_or(wasmtime::ResourcesRequired {
             num_memories: 1,
             max_initial_memory_size: None,
@@ -133,7 +135,8 @@ impl Runtime {
             .linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::MissingImport(one_line(&error)))?;
-        let pre = WebsocketAppPre::new(pre).map_err(|error| LoadError::Mismatch(one_line(&error)))?;
+        let app = WebsocketAppIndices::new(&pre).map_err(|error| LoadError::Mismatch(one_line(&error)))?;
+        let stateful = StatefulIndices::new(&pre).ok();
         let weight = EngineClass::weight(resources.num_memories, resources.num_tables, core_instances);
         if weight > class.all_slots {
             return Err(LoadError::TooLarge {
@@ -143,7 +146,7 @@ impl Runtime {
             });
         }
         Ok(Handler {
-            pre: Arc::new(pre),
+            parts: Arc::new(Parts { pre, app, stateful, digest }),
             class: class.clone(),
             weight,
             initial_bytes: initial_bytes(&resources),
@@ -153,11 +156,13 @@ impl Runtime {
 
     /// A handler's code: kept from an earlier start, or compiled.
     pub(crate) fn compile(&self, class: &EngineClass, handler: &[u8]) -> Result<Code, LoadError> {
+        let digest = || hex(&Sha256::digest(handler)).into();
         let kept = self.cache.as_ref().and_then(|cache| cache.load(&class.engine, handler));
         if let Some(kept) = kept.and_then(Compiled::from_bytes) {
             match deserialize(class, &kept) {
                 Ok(component) => {
-                    return Ok(Code { component, core_instances: kept.core_instances() });
+                    let core_instances = kept.core_instances();
+                    return Ok(Code { component, core_instances, digest: digest() });
                 }
                 Err(error) => tracing::warn!(error = one_line(&error), "a cached handler is compiled again"),
             }
@@ -168,7 +173,12 @@ impl Runtime {
         if let Some(cache) = &self.cache {
             cache.store(&class.engine, handler, compiled.as_bytes());
         }
-        Ok(Code { component, core_instances: compiled.core_instances() })
+        Ok(Code { component, core_instances: compiled.core_instances(), digest: digest() })
+    }
+
+    /// Bytes that a handler may have; none if there is no bound.
+    pub(crate) fn max_handler_bytes(&self) -> Option<usize> {
+        self.compiler.max_component_bytes()
     }
 
     /// All tenants'.
@@ -182,6 +192,8 @@ impl Runtime {
 pub(crate) struct Code {
     component: Component,
     core_instances: u32,
+    /// The SHA-256 of the handler's bytes, as hexadecimal digits.
+    digest: Arc<str>,
 }
 
 #[allow(unsafe_code)]
@@ -235,29 +247,80 @@ impl fmt::Display for HandlerSource {
 /// A handler that is ready to be instantiated. Cheap to clone.
 #[derive(Clone)]
 pub struct Handler {
-    pub(crate) pre: Arc<WebsocketAppPre<GuestState>>,
+    pub(crate) parts: Arc<Parts>,
     class: Arc<EngineClass>,
     weight: u32,
     initial_bytes: usize,
     memory: Budget,
 }
 
+/// What a handler's instances are made of.
+pub(crate) struct Parts {
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) app: WebsocketAppIndices,
+    /// Only where the component exports `shared-state`.
+    pub(crate) stateful: Option<StatefulIndices>,
+    digest: Arc<str>,
+}
+
 impl fmt::Debug for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handler").field("weight", &self.weight).finish_non_exhaustive()
+        f.debug_struct("Handler").field("digest", &self.parts.digest).finish_non_exhaustive()
     }
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Handler {
+    /// The SHA-256 of the bytes that it was loaded from, as 64 hexadecimal digits.
+    pub fn digest(&self) -> &str {
+        &self.parts.digest
+    }
+
+    /// Enough of the digest to tell a route's handlers apart.
+    pub(crate) fn short_digest(&self) -> &str {
+        &self.parts.digest[..12]
+    }
+
     /// The right to one more live instance of all there may be; none if the pool is exhausted.
     pub(crate) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
         self.class.try_permit(self.weight)
+    }
+
+    /// The right to an instance that takes another one's place, or is only tried; waits for it.
+    pub(crate) async fn spare_permit(&self) -> OwnedSemaphorePermit {
+        self.class.spare_permit(self.weight).await
+    }
+
+    /// What an instance of `old` has been granted becomes what one of this handler needs; given back unchanged if there is not
+    /// so much. Both belong to one route, and so to one class.
+    pub(crate) fn inherit_permit(
+        &self,
+        old: &Self,
+        mut permit: OwnedSemaphorePermit,
+    ) -> Result<OwnedSemaphorePermit, OwnedSemaphorePermit> {
+        match self.weight.cmp(&old.weight) {
+            Ordering::Equal => {}
+            Ordering::Less => drop(permit.split((old.weight - self.weight) as usize)),
+            Ordering::Greater => match self.class.try_permit(self.weight - old.weight) {
+                Some(more) => permit.merge(more),
+                None => return Err(permit),
+            },
+        }
+        Ok(permit)
     }
 
     /// Slots that nobody has taken.
     #[cfg(any(fuzzing, test))]
     pub(crate) fn free_slots(&self) -> usize {
         self.class.free_slots()
+    }
+
+    /// Whether its code counts the fuel that it uses.
+    pub(crate) fn is_metered(&self) -> bool {
+        self.class.code.metered
     }
 
     /// Memory that an instance begins with, at most.

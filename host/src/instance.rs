@@ -3,15 +3,18 @@
 //! An instance is an actor: one call at a time, each under its own limits of processor time and wall-clock time. After any
 //! failed call it must be dropped: nothing is ever called again.
 
+mod handover;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
-use crate::bindings::WebsocketApp;
 use crate::bindings::types::{CompressionOptions, OutgoingCloseFrame, OutgoingMessage, Rejection};
+use crate::bindings::{Stateful, WebsocketApp};
 use crate::close::{CloseCause, CloseFrame};
+use crate::compression::Reservation;
 use crate::endpoint::{Endpoint, Slot, SlotPermits};
 use crate::fuel::{FuelExceeded, FueledStore};
 use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
@@ -20,13 +23,14 @@ use crate::meter::{CpuExceeded, Meter, Metered, WallExceeded};
 use crate::metrics::{CallKind, TrapCause};
 use crate::outgoing::ClientEvent;
 use crate::party::Party;
-use crate::request::Request;
+use crate::swap::Version;
 use crate::units::printable;
+pub(crate) use handover::Unfit;
 
 /// What a connection asks its handler: the handshake's questions, then its events.
 #[derive(Debug)]
 pub(crate) enum Call {
-    Construct(Arc<Request>),
+    Construct,
     Prepare,
     CheckOrigin(String),
     SelectSubprotocol(Vec<String>),
@@ -46,7 +50,7 @@ impl Call {
     /// The function's name in the WIT.
     fn name(&self) -> &'static str {
         match self {
-            Self::Construct(_) => "constructor",
+            Self::Construct => "constructor",
             Self::Prepare => "prepare",
             Self::CheckOrigin(_) => "check-origin",
             Self::SelectSubprotocol(_) => "select-subprotocol",
@@ -65,7 +69,7 @@ impl Call {
 
     fn kind(&self) -> CallKind {
         match self {
-            Self::Construct(_)
+            Self::Construct
             | Self::Prepare
             | Self::CheckOrigin(_)
             | Self::SelectSubprotocol(_)
@@ -132,25 +136,52 @@ impl From<CallFailure> for CloseCause {
 pub(crate) struct Instance {
     store: FueledStore<GuestState>,
     app: WebsocketApp,
+    /// Only where the component exports `shared-state`.
+    stateful: Option<Stateful>,
     meter: Arc<Meter>,
     endpoint: Arc<Endpoint>,
-    // After the store, which has the pool's room.
-    _permits: SlotPermits,
+    version: Arc<Version>,
+    // After the store, which has the pool's room. None as long as it serves nobody.
+    permits: Option<SlotPermits>,
 }
 
 impl Instance {
-    /// Instantiates a handler, for one party's sake.
+    /// Instantiates what the slot is for, for one party's sake.
     pub(crate) async fn new(
         endpoint: &Arc<Endpoint>,
         slot: Slot,
         party: &Party,
     ) -> Result<Self, CallFailure> {
+        let Slot { version, permits, memory } = slot;
+        match Self::make(endpoint, &version, memory, Some(party)).await {
+            Ok(mut instance) => {
+                instance.permits = Some(permits);
+                version.start_pause.succeeded();
+                Ok(instance)
+            }
+            Err(error) => {
+                let failure = CallFailure::of(&error);
+                // Nothing of the peer's has been seen: it is the handler's own failure.
+                let pause = (failure != CallFailure::Exhausted).then(|| version.start_pause.failed());
+                endpoint.versions.note_failed(version.number, party.peer);
+                report(&error, failure, endpoint, &version, Some(party), "instantiate", pause);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn make(
+        endpoint: &Arc<Endpoint>,
+        version: &Arc<Version>,
+        memory: Reservation,
+        party: Option<&Party>,
+    ) -> wasmtime::Result<Self> {
         let Endpoint { route, metrics, .. } = &**endpoint;
+        let code = &version.handler.parts;
         let limits = &route.limits;
         let meter = Arc::new(Meter::new(limits.cpu_per_event, limits.wall_per_event));
-        let Slot { handler, permits, memory } = slot;
-        let state = GuestState::new(endpoint, memory, meter.clone());
-        let mut store = Store::new(handler.pre.engine(), state);
+        let state = GuestState::new(endpoint, version.handler.is_metered(), memory, meter.clone());
+        let mut store = Store::new(code.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.hostcall_fuel());
         store.set_max_component_handles(limits.max_handles as usize);
@@ -158,48 +189,50 @@ impl Instance {
             context.data_mut().count_handles()?;
             context.data().meter.on_tick()
         });
-        store.data_mut().start_event(party);
-        store.set_epoch_deadline(1);
+        begin_event(&mut store, party);
         let gauge = store.data().fuel.clone();
         let mut store = FueledStore::new(store, gauge);
         let timed = metrics.calls.begin(CallKind::Instantiate);
         let instantiating = async {
             store.fill()?;
-            handler.pre.instantiate_async(&mut *store).await
+            code.pre.instantiate_async(&mut *store).await
         };
         let instantiated = Metered::new(instantiating, &meter).await;
         if let Some(timed) = timed {
             metrics.calls.end(timed);
         }
-        match store.end_event(instantiated) {
-            Ok(app) => {
-                store.data_mut().limiter.settle();
-                endpoint.start_pause.succeeded();
-                Ok(Self { store, app, meter, endpoint: endpoint.clone(), _permits: permits })
-            }
-            Err(error) => {
-                metrics.count_trap(trap_cause(&error));
-                let failure = CallFailure::of(&error);
-                // Nothing of the peer's has been seen: it is the handler's own failure.
-                let pause = (failure != CallFailure::Exhausted).then(|| endpoint.start_pause.failed());
-                report(&error, failure, endpoint, party, "instantiate", pause);
-                Err(failure)
-            }
-        }
+        let instance =
+            store.end_event(instantiated).inspect_err(|error| metrics.count_trap(trap_cause(error)))?;
+        let app = code.app.load(&mut *store, &instance)?;
+        let stateful = match &code.stateful {
+            Some(indices) => Some(indices.load(&mut *store, &instance)?),
+            None => None,
+        };
+        store.data_mut().limiter.settle();
+        let (endpoint, version) = (endpoint.clone(), version.clone());
+        Ok(Self { store, app, stateful, meter, endpoint, version, permits: None })
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// What it is an instance of.
+    pub(crate) fn version(&self) -> &Arc<Version> {
+        &self.version
     }
 
     /// Asks one party's handler. After an error the instance must be dropped.
     ///
     /// Cancel safety: none; the instance must be dropped then, too.
     pub(crate) async fn call(&mut self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
-        self.store.data_mut().start_event(party);
-        self.store.set_epoch_deadline(1);
+        begin_event(&mut self.store, Some(party));
         let metrics = &self.endpoint.metrics;
         let (name, timed) = (call.name(), metrics.calls.begin(call.kind()));
         let asked = ask(&mut self.store, &self.app, party, call);
         let answer = Metered::new(asked, &self.meter).await;
         let answer = answer.and_then(|answer| {
-            self.store.data_mut().count_handles()?;
+            self.store.data_mut().end_call()?;
             Ok(answer)
         });
         if let Some(timed) = timed {
@@ -210,10 +243,20 @@ impl Instance {
             let failure = CallFailure::of(&error);
             // It may be the peer's doing, and must not be everybody's loss.
             let pause = self.endpoint.address_pauses.failed(party.peer);
-            report(&error, failure, &self.endpoint, party, name, pause);
+            self.endpoint.versions.note_failed(self.version.number, party.peer);
+            report(&error, failure, &self.endpoint, &self.version, Some(party), name, pause);
             failure
         })
     }
+}
+
+/// What every event begins with: whose it is, and its first tick.
+fn begin_event(store: &mut Store<GuestState>, party: Option<&Party>) {
+    match party {
+        Some(party) => store.data_mut().start_event(party),
+        None => store.data_mut().start_event_of_nobody(),
+    }
+    store.set_epoch_deadline(1);
 }
 
 async fn ask(
@@ -223,8 +266,8 @@ async fn ask(
     call: Call,
 ) -> wasmtime::Result<Answer> {
     let exports = app.waterspout_websocket_handler().handler();
-    if let Call::Construct(request) = call {
-        let handle = store.data_mut().table.push(RequestHandle(request))?;
+    if let Call::Construct = call {
+        let handle = store.data_mut().table.push(RequestHandle(party.request.clone()))?;
         return Ok(Answer::Constructed(Box::pin(exports.call_constructor(store, handle)).await?));
     }
     let Some(handler) = party.handler else {
@@ -235,7 +278,7 @@ async fn ask(
     };
     // The questions of a handshake are boxed, so that an open connection does not keep room for them.
     match call {
-        Call::Construct(_) => unreachable!("answered above"),
+        Call::Construct => unreachable!("answered above"),
         Call::Prepare => return Ok(Answer::Prepared(Box::pin(exports.call_prepare(store, handler)).await?)),
         Call::CheckOrigin(origin) => {
             return Ok(Answer::OriginAllowed(
@@ -307,26 +350,34 @@ fn report(
     error: &wasmtime::Error,
     failure: CallFailure,
     endpoint: &Endpoint,
-    party: &Party,
+    version: &Version,
+    party: Option<&Party>,
     call: &'static str,
     pause: Option<Duration>,
 ) {
-    let place = error.downcast_ref::<wasmtime::WasmBacktrace>().map(place).unwrap_or_default();
-    let cause = match error.downcast_ref::<FuelExceeded>() {
-        // Around wasmtime's own error, which does not name the limit.
-        Some(exceeded) => exceeded.to_string(),
-        None => error.root_cause().to_string(),
-    };
     tracing::warn!(
         tenant = endpoint.tenancy.name,
         route = %endpoint.route.name,
-        connection = %party.link.id(),
+        %version,
+        connection = party.map(|party| party.link.id()),
         call,
-        cause = shown(cause.lines().next().unwrap_or_default()),
-        at = shown(&place),
+        cause = cause(error),
+        at = whereabouts(error),
         pause = pause.map(tracing::field::debug),
         "{failure}"
     );
+}
+
+fn cause(error: &wasmtime::Error) -> String {
+    if let Some(exceeded) = error.downcast_ref::<FuelExceeded>() {
+        // Around wasmtime's own error, which does not name the limit.
+        return exceeded.to_string();
+    }
+    shown(error.root_cause().to_string().lines().next().unwrap_or_default())
+}
+
+fn whereabouts(error: &wasmtime::Error) -> String {
+    shown(&error.downcast_ref::<wasmtime::WasmBacktrace>().map(place).unwrap_or_default())
 }
 
 /// Names are the guest's own: escaped, and cut.

@@ -3,23 +3,28 @@
 //!
 //! At any time a key has one live instance. A connection has at most one call in the mailbox, so that its connections are
 //! served round robin. The instance stays for `linger` after its last connection, and goes at once if none of them ever
-//! opened. A failed call ends it, and with it every connection it has.
+//! opened. A failed call ends it, and with it every connection it has. When the handler is replaced it goes over to the new version whole,
+//! between two calls, or stays with the old one, whoever joins it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::future::{pending, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
 
+use crate::close::CloseCause;
 use crate::endpoint::Endpoint;
-use crate::handler::Handler;
 use crate::instance::{Answer, Call, CallFailure, Instance};
 use crate::limits::{Reached, Scope};
 use crate::link::{Closing, Link};
 use crate::party::Party;
 use crate::processors::Turns;
 use crate::routes::InstanceKey;
+use crate::seat::SeatError;
+use crate::swap::{Succession, Turn, Version, move_instance};
 
 /// The live instances of one route.
 #[derive(Debug)]
@@ -37,6 +42,10 @@ struct Live {
     failure: Arc<OnceLock<CallFailure>>,
     /// One of its connections has opened.
     opened: bool,
+    /// The number of its version.
+    version: u32,
+    /// Its version has been replaced and its connections are closing: nobody joins it any more.
+    retired: bool,
     /// Tells this instance from an earlier one under the same key.
     generation: u64,
 }
@@ -65,24 +74,30 @@ impl Instances {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place in the instance for `key`, which is started, of `handler`, if there is none.
+    /// A place in the instance for `key`, which is started, of `version`, if there is none.
     pub(crate) fn join(
         self: &Arc<Self>,
         key: &InstanceKey,
-        handler: Handler,
+        version: Arc<Version>,
         party: &Party,
-    ) -> Result<SharedPlace, Reached> {
+    ) -> Result<SharedPlace, SeatError> {
         let link = &party.link;
         let mut shared = self.lock();
         let most = self.endpoint.route.limits.max_connections_per_instance as usize;
         if let Some(live) = shared.get_mut(key) {
-            if live.seated.len() >= most {
-                return Err(Reached { scope: Scope::Instance, limit: "max-connections-per-instance" });
+            if live.retired {
+                return Err(SeatError::Replaced);
             }
+            if live.seated.len() >= most {
+                return Err(Reached { scope: Scope::Instance, limit: "max-connections-per-instance" }.into());
+            }
+            link.set_version(live.version);
             live.seated.insert(link.address(), link.clone());
             return Ok(live.place());
         }
-        let slot = self.endpoint.try_slot(handler)?;
+        let number = version.number;
+        let slot = self.endpoint.try_slot(version)?;
+        link.set_version(number);
         // A connection has one call in the mailbox, and one farewell.
         let (mailbox, letters) = mpsc::channel(2 * most);
         let live = Live {
@@ -90,6 +105,8 @@ impl Instances {
             seated: HashMap::from([(link.address(), link.clone())]),
             failure: Arc::default(),
             opened: false,
+            version: number,
+            retired: false,
             generation: next_generation(),
         };
         let place = live.place();
@@ -99,7 +116,10 @@ impl Instances {
             generation: live.generation,
             failure: live.failure.clone(),
             letters,
-            handlers: HashMap::new(),
+            members: HashMap::new(),
+            opening: 0,
+            succession: Succession::new(self.endpoint.clone()),
+            held: VecDeque::new(),
         };
         shared.insert(key.clone(), live);
         drop(shared);
@@ -116,6 +136,25 @@ impl Instances {
     /// Runs `change` on the entry of an instance, if it is still that one.
     fn with<R>(&self, key: &InstanceKey, generation: u64, change: impl FnOnce(&mut Live) -> R) -> Option<R> {
         self.lock().get_mut(key).filter(|live| live.generation == generation).map(change)
+    }
+
+    /// Ends the instances whose version `is_over` and closes their connections: nobody joins them any more.
+    pub(crate) fn retire(&self, is_over: impl Fn(&InstanceKey, u32) -> bool) {
+        let mut links = Vec::new();
+        for (_, live) in self.lock().iter_mut().filter(|(key, live)| is_over(key, live.version)) {
+            live.retired = true;
+            links.extend(live.seated.values().cloned());
+        }
+        // Not under the lock: whoever is woken wants it.
+        for link in links {
+            // What has ended needs no closing.
+            let _ = link.close(Closing::Host(CloseCause::Replaced));
+        }
+    }
+
+    /// The instances whose version `is_over`.
+    pub(crate) fn keys(&self, is_over: impl Fn(u32) -> bool) -> Vec<InstanceKey> {
+        self.lock().iter().filter(|(_, live)| is_over(live.version)).map(|(key, _)| key.clone()).collect()
     }
 
     /// Removes an instance that has failed; newcomers get a new one. Returns who had a place in it.
@@ -152,8 +191,28 @@ struct Actor {
     generation: u64,
     failure: Arc<OnceLock<CallFailure>>,
     letters: mpsc::Receiver<Letter>,
-    /// The handler of each connection, by the address of its link. Kept here, so that none is lost when who asked for it has gone.
-    handlers: HashMap<usize, ResourceAny>,
+    /// Whose handlers there are, by the address of their link. Kept here, so that none is lost when who asked for it has gone.
+    members: HashMap<usize, Member>,
+    /// How many of them have not opened.
+    opening: usize,
+    succession: Succession,
+    /// Newcomers who wait until it has gone over to another version.
+    held: VecDeque<Letter>,
+}
+
+struct Member {
+    party: Party,
+    opened: bool,
+}
+
+/// What an instance does next.
+enum Next {
+    Serve(Letter),
+    Succeed(Turn),
+    /// It has been empty for long enough.
+    Lingered,
+    /// Nobody can ask it any more.
+    Over,
 }
 
 /// Also when its task panics or is dropped with the runtime: a key must not stay with a dead instance.
@@ -168,7 +227,7 @@ impl Actor {
         let (failure, asker) = match instance {
             Ok(instance) => match self.serve(instance).await {
                 Ok(()) => return,
-                Err((failure, asker)) => (failure, Some(asker)),
+                Err((failure, asker)) => (failure, asker),
             },
             Err(failure) => (failure, None),
         };
@@ -178,6 +237,9 @@ impl Actor {
             let _ = asker.send(Err(failure));
         }
         self.letters.close();
+        for letter in self.held.drain(..) {
+            let _ = letter.answer.send(Err(failure));
+        }
         while let Some(letter) = self.letters.recv().await {
             let _ = letter.answer.send(Err(failure));
         }
@@ -193,37 +255,42 @@ impl Actor {
     }
 
     /// Serves calls until the instance is empty for long enough; or fails, and gives back who is still to be told.
-    async fn serve(&mut self, mut instance: Instance) -> Result<(), (CallFailure, AnswerSender)> {
+    async fn serve(&mut self, mut instance: Instance) -> Result<(), (CallFailure, Option<AnswerSender>)> {
         let mut empty_since: Option<Instant> = None;
         loop {
-            let letter = match empty_since {
-                None => self.letters.recv().await,
-                Some(since) => {
-                    match tokio::time::timeout_at(
-                        since + self.instances.endpoint.route.limits.linger,
-                        self.letters.recv(),
-                    )
-                    .await
-                    {
-                        Ok(letter) => letter,
-                        Err(_) if self.instances.remove_if_empty(&self.key, self.generation) => return Ok(()),
-                        Err(_) => {
-                            empty_since = None;
-                            continue;
-                        }
-                    }
+            let letter = match self.next(instance.version().number, empty_since).await {
+                Next::Serve(letter) => letter,
+                Next::Succeed(turn) => {
+                    self.succeed(&mut instance, turn).await.map_err(|failure| (failure, None))?;
+                    continue;
                 }
+                Next::Lingered if self.instances.remove_if_empty(&self.key, self.generation) => return Ok(()),
+                Next::Lingered => {
+                    empty_since = None;
+                    continue;
+                }
+                Next::Over => return Ok(()),
             };
-            let Some(Letter { mut party, call, answer }) = letter else { return Ok(()) };
+            let Letter { mut party, call, answer } = letter;
             let address = party.link.address();
             let (opens, leaves) = (matches!(call, Call::Open), matches!(call, Call::Drop));
-            party.handler =
-                if leaves { self.handlers.remove(&address) } else { self.handlers.get(&address).copied() };
+            party.handler = if leaves {
+                self.remove_member(address)
+            } else {
+                self.members.get(&address).and_then(|member| member.party.handler)
+            };
             match instance.call(&party, call).await {
-                Err(failure) => return Err((failure, answer)),
+                Err(failure) => return Err((failure, Some(answer))),
                 Ok(result) => {
                     if let Answer::Constructed(handler) = result {
-                        self.handlers.insert(address, handler);
+                        party.handler = Some(handler);
+                        party.link.set_version(instance.version().number);
+                        party.link.set_changes_seen(self.succession.changes_seen());
+                        self.members.insert(address, Member { party, opened: false });
+                        self.opening += 1;
+                    } else if opens && let Some(member) = self.members.get_mut(&address) {
+                        member.opened = true;
+                        self.opening -= 1;
                     }
                     // Who has gone meanwhile has sent its farewell, too.
                     let _ = answer.send(Ok(result));
@@ -244,6 +311,87 @@ impl Actor {
                 return Ok(());
             }
         }
+    }
+
+    /// The handler of who leaves. A call of his that is held is for nobody any more.
+    fn remove_member(&mut self, address: usize) -> Option<ResourceAny> {
+        self.held.retain(|letter| letter.party.link.address() != address);
+        let member = self.members.remove(&address)?;
+        if !member.opened {
+            self.opening -= 1;
+        }
+        member.party.handler
+    }
+
+    /// What to do next. Once there is another version to go over to, newcomers wait, and it goes over as soon as nobody is between
+    /// constructor and `open`: those have been promised by the old version what only the old one knows.
+    async fn next(&mut self, number: u32, empty_since: Option<Instant>) -> Next {
+        loop {
+            let changes = self.instances.endpoint.versions.changes();
+            let leaving = self.look(number);
+            if !leaving && let Some(letter) = self.held.pop_front() {
+                return Next::Serve(letter);
+            }
+            let endpoint = &self.instances.endpoint;
+            // Nobody comes back to a version that has been replaced.
+            let outdated = endpoint.versions.current().is_none_or(|current| current.number != number);
+            let linger = if outdated { Duration::ZERO } else { endpoint.route.limits.linger };
+            let lingered = async {
+                match empty_since {
+                    Some(since) => tokio::time::sleep_until(since + linger).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                turn = poll_fn(|cx| self.succession.poll_turn(number, cx)), if leaving && self.opening == 0 => {
+                    return Next::Succeed(turn);
+                }
+                letter = self.letters.recv() => match letter {
+                    None => return Next::Over,
+                    Some(letter) if leaving && matches!(letter.call, Call::Construct) => {
+                        self.held.push_back(letter);
+                    }
+                    Some(letter) => return Next::Serve(letter),
+                },
+                () = lingered, if !leaving => return Next::Lingered,
+                () = endpoint.versions.changed_since(changes) => {}
+            }
+        }
+    }
+
+    /// Whether there is another version to go over to; if not, its connections have dealt with the latest change.
+    fn look(&mut self, number: u32) -> bool {
+        if !self.succession.must_look() {
+            return false;
+        }
+        let leaving = self.succession.look(number);
+        if !leaving {
+            self.note_changes_seen();
+        }
+        leaving
+    }
+
+    fn note_changes_seen(&self) {
+        for member in self.members.values() {
+            member.party.link.set_changes_seen(self.succession.changes_seen());
+        }
+    }
+
+    /// Goes over to another version, with everybody who is there, or with nobody.
+    async fn succeed(&mut self, instance: &mut Instance, turn: Turn) -> Result<(), CallFailure> {
+        let mut parties: Vec<Party> = self.members.values().map(|member| member.party.clone()).collect();
+        let endpoint = self.instances.endpoint.clone();
+        move_instance(&endpoint, instance, &mut parties, turn, true).await?;
+        for party in parties {
+            if let Some(member) = self.members.get_mut(&party.link.address()) {
+                member.party = party;
+            }
+        }
+        let number = instance.version().number;
+        self.instances.with(&self.key, self.generation, |live| live.version = number);
+        self.note_changes_seen();
+        Ok(())
     }
 }
 

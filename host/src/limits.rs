@@ -157,6 +157,9 @@ limits! {
     /// Connections that all handlers of the route together have opened themselves, until their sockets are closed. Protects the process's
     /// descriptors. More are refused (`limit`).
     max_route_client_connections: u32 = 1_000;
+    /// Bytes of the state that one instance hands to its successor when the handler is replaced, all its handlers together. Protects the host's
+    /// memory. An instance with more stays with the old version.
+    max_state_bytes: usize = 4 << 20;
     /// Timers set at once by one connection. Protects the host's memory. More are refused (`limit`).
     max_timers: u32 = 64;
     /// Topics one connection is subscribed to. Protects the host's memory. More are refused (`limit`).
@@ -265,9 +268,10 @@ pub enum SlowConsumer {
 
 impl Limits {
     /// wasmtime's allowance for values that the guest hands over in one call (`hostcall_fuel`): twice the largest message
-    /// plus slack, so that a message over the limit is answered with an error instead of a trap.
+    /// or state plus slack, so that one over the limit is answered with an error instead of a trap.
     pub(crate) fn hostcall_fuel(&self) -> usize {
-        self.max_message_bytes.max(self.max_response_header_bytes).saturating_mul(2).saturating_add(64 << 10)
+        let largest = self.max_message_bytes.max(self.max_response_header_bytes).max(self.max_state_bytes);
+        largest.saturating_mul(2).saturating_add(64 << 10)
     }
 
     /// What is wrong with these limits: the key, and why.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -42,6 +42,10 @@ pub(crate) struct Link {
     ready_made: OnceLock<ReadyMade>,
     /// Something was done to the state since the loop last took what there is: spares the loop the lock between two messages.
     touched: AtomicBool,
+    /// The number of the handler's version that serves it.
+    version: AtomicU32,
+    /// How many changes of version it has dealt with.
+    changes_seen: AtomicU64,
     /// What has passed; readable whatever the state.
     pub(crate) traffic: Traffic,
     /// None once the connection has ended.
@@ -213,6 +217,8 @@ impl Link {
             subprotocol: OnceLock::new(),
             ready_made: OnceLock::new(),
             touched: AtomicBool::new(false),
+            version: AtomicU32::new(0),
+            changes_seen: AtomicU64::new(0),
             traffic: Traffic::default(),
             state: Mutex::new(Some(state)),
         }
@@ -229,6 +235,24 @@ impl Link {
 
     pub(crate) fn selected_subprotocol(&self) -> Option<&str> {
         self.subprotocol.get().map(String::as_str)
+    }
+
+    /// The number of the handler's version that serves it; 0 before there is one.
+    pub(crate) fn version(&self) -> u32 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_version(&self, number: u32) {
+        self.version.store(number, Ordering::Relaxed);
+    }
+
+    /// How many changes of version it has dealt with.
+    pub(crate) fn changes_seen(&self) -> u64 {
+        self.changes_seen.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_changes_seen(&self, changes: u64) {
+        self.changes_seen.store(changes, Ordering::Release);
     }
 
     /// Only once, before the 101.
@@ -423,6 +447,12 @@ impl Link {
             state.timers.clear(token);
             state.give_memory_back();
         }
+    }
+
+    /// Wakes the loop: there is something that it must look at.
+    pub(crate) fn nudge(&self) {
+        // What has ended need not look.
+        let _ = self.act(|_| Ok(()));
     }
 
     // What the loop does.

@@ -117,6 +117,7 @@ mod tests {
     use crate::handler::RuntimeOptions;
     use crate::routes::{Pattern, Route};
     use crate::server::Application;
+    use crate::swap::OnSwap;
 
     /// How a handshake is answered.
     async fn handshake(application: &Application) -> String {
@@ -151,9 +152,10 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.to_ascii_lowercase().contains("\r\nretry-after: 60\r\n"), "{answer}");
         let endpoint = application.endpoints().next().expect("a route");
-        assert!(endpoint.not_loaded().is_some());
-        endpoint.set_handler(runtime.load(&HandlerSource::Echo, &limits).expect("the echo"));
-        assert!(endpoint.not_loaded().is_none());
+        assert!(endpoint.versions.not_loaded().is_some());
+        let echo = runtime.load(&HandlerSource::Echo, &limits).expect("the echo");
+        endpoint.versions.replace(endpoint.versions.candidate(echo), OnSwap::Migrate, 0);
+        assert!(endpoint.versions.not_loaded().is_none());
         let answer = handshake(&application).await;
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     }

@@ -7,12 +7,15 @@ use wasmtime::component::ResourceAny;
 use crate::addresses::Peer;
 use crate::link::Link;
 use crate::outgoing::Outgoings;
+use crate::request::Request;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Party {
     pub(crate) link: Arc<Link>,
     pub(crate) outgoings: Arc<Outgoings>,
+    /// What it came with.
+    pub(crate) request: Arc<Request>,
     /// Who is at the other end.
     pub(crate) peer: Peer,
     /// None before the constructor.

@@ -68,6 +68,11 @@ impl StartPause {
         left
     }
 
+    /// Whether newcomers may try, without that one does.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().as_ref().is_none_or(|pause| pause.left().is_none())
+    }
+
     /// The handler could not start: the pause that begins.
     pub(crate) fn failed(&self) -> Duration {
         let mut state = self.lock();

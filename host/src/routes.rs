@@ -11,6 +11,7 @@ use crate::destinations::Destinations;
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, SlowConsumer};
 use crate::roots::Roots;
+use crate::swap::SwapPolicy;
 use crate::tenants::Tenant;
 
 /// One route of the server: which requests it takes and what its handler may do. The handler itself is loaded separately.
@@ -38,6 +39,8 @@ pub struct Route {
     pub connect_ca: Option<Roots>,
     /// What becomes of subscribers that read too slowly.
     pub slow_consumer: SlowConsumer,
+    /// How its handler is replaced.
+    pub swap: SwapPolicy,
     /// What its connections and instances may use.
     pub limits: Limits,
     /// Key-value configuration that the handler reads by `wasi:config`.
@@ -65,6 +68,7 @@ impl Route {
             connect: Destinations::default(),
             connect_ca: None,
             slow_consumer: SlowConsumer::default(),
+            swap: SwapPolicy::default(),
             limits: Limits::default(),
             config: BTreeMap::new(),
             environment: BTreeMap::new(),

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use crate::bindings::types::{CompressionOptions, Rejection};
-use crate::handler::Handler;
 use crate::instance::{Answer, Call, CallFailure, Instance};
 use crate::instances::{Instances, SharedPlace};
 use crate::limits::Reached;
 use crate::party::Party;
-use crate::request::Request;
 use crate::routes::InstanceKey;
+use crate::swap::{Seated, Succession, Turn, Version, move_instance};
 
 /// See the module. Dropping it gives a shared instance its handler back.
 pub(crate) struct Seat {
     party: Party,
     place: Place,
+    _seated: Seated,
 }
 
 enum Place {
@@ -28,6 +28,8 @@ enum Place {
 pub(crate) enum SeatError {
     /// Try again later.
     Full(Reached),
+    /// Try again soon: the instance is ending because its handler has been replaced.
+    Replaced,
     Failed(CallFailure),
 }
 
@@ -46,28 +48,49 @@ pub(crate) enum Verdict {
 }
 
 impl Seat {
-    /// An instance of `handler` for one connection, or a place in the instance for `key`.
+    /// An instance of `version` for one connection, or a place in the instance for `key`.
     pub(crate) async fn take(
         instances: &Arc<Instances>,
         key: Option<&InstanceKey>,
-        handler: Handler,
+        version: Arc<Version>,
         party: Party,
     ) -> Result<Self, SeatError> {
+        let seated = Seated::new(instances.endpoint.clone(), &party.link);
         let place = match key {
-            Some(key) => Place::Shared(instances.join(key, handler, &party)?),
+            Some(key) => Place::Shared(instances.join(key, version, &party)?),
             None => {
-                let slot = instances.endpoint.try_slot(handler)?;
-                let instance =
-                    Instance::new(&instances.endpoint, slot, &party).await.map_err(SeatError::Failed)?;
+                let endpoint = &instances.endpoint;
+                party.link.set_version(version.number);
+                let slot = endpoint.try_slot(version)?;
+                let instance = Instance::new(endpoint, slot, &party).await.map_err(SeatError::Failed)?;
                 Place::Own(Box::new(instance))
             }
         };
-        Ok(Self { party, place })
+        instances.endpoint.versions.note_served(party.link.version(), party.peer);
+        Ok(Self { party, place, _seated: seated })
+    }
+
+    /// For who looks whether there is another version; a shared instance looks by itself.
+    pub(crate) fn succession(&self) -> Option<Succession> {
+        match &self.place {
+            Place::Own(instance) => Some(Succession::new(instance.endpoint().clone())),
+            Place::Shared(_) => None,
+        }
+    }
+
+    /// Goes over to another version of the handler, if it may and can. A shared instance goes over by itself.
+    ///
+    /// # Errors
+    /// The old handler failed; nothing else may be asked.
+    pub(crate) async fn take_turn(&mut self, turn: Turn) -> Result<(), CallFailure> {
+        let Place::Own(instance) = &mut self.place else { return Ok(()) };
+        let endpoint = instance.endpoint().clone();
+        move_instance(&endpoint, instance, std::slice::from_mut(&mut self.party), turn, false).await
     }
 
     /// Asks the handler. After an error nothing else may be asked.
     pub(crate) async fn call(&mut self, call: Call) -> Result<Answer, CallFailure> {
-        let Self { party, place } = self;
+        let Self { party, place, .. } = self;
         let answer = match place {
             Place::Own(instance) => instance.call(party, call).await,
             Place::Shared(place) => place.call(party, call).await,
@@ -81,11 +104,10 @@ impl Seat {
     /// The questions of a handshake, in Tornado's order.
     pub(crate) async fn handshake(
         &mut self,
-        request: Arc<Request>,
         origin: Option<String>,
         offered: Vec<String>,
     ) -> Result<Verdict, CallFailure> {
-        self.call(Call::Construct(request)).await?;
+        self.call(Call::Construct).await?;
         if let Answer::Prepared(Err(rejection)) = self.call(Call::Prepare).await? {
             return Ok(Verdict::Rejected(rejection));
         }

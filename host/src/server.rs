@@ -11,12 +11,14 @@ use crate::answers::{
 };
 use crate::client::Resolver;
 use crate::compression::{CompressionMemory, Deflate};
+use crate::deployer::RouteName;
 use crate::endpoint::Endpoint;
+use crate::handler::{Handler, LoadError};
 use crate::handshake::{self, Host, Refusal, Upgrade};
 use crate::instances::Instances;
 use crate::link::{CONNECTION_BYTES, Link};
 use crate::loading::RouteHandler;
-use crate::metrics::RouteMetrics;
+use crate::metrics::{RouteMetrics, SwapOutcome};
 use crate::outgoing::{Dialler, Outgoings};
 use crate::page::Page;
 use crate::party::Party;
@@ -26,6 +28,7 @@ use crate::request::Request;
 use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
 use crate::shutdown::{OpenConnection, OpenConnections};
+use crate::swap::{OnSwap, SwapError, SwapReport, offer, promote, roll_back, swap};
 use crate::tenants::Tenancy;
 use crate::units::printable;
 use http::{Method, StatusCode, Version, header};
@@ -160,6 +163,74 @@ impl Application {
                 admission: Arc::default(),
             }),
         }
+    }
+
+    /// Replaces a route's handler; `handler` was loaded for the route's limits. Newcomers get it from now on; what becomes of open
+    /// connections says `on_swap`, or else the route's [`SwapPolicy`](crate::SwapPolicy). Returns when they have been dealt with, except
+    /// those whose handlers are busy for long.
+    ///
+    /// # Errors
+    /// See [`SwapError`]: the old version goes on.
+    ///
+    /// Cancel safety: once the new version has been tried, the swap goes on.
+    pub async fn replace_handler(
+        &self,
+        route: &RouteName,
+        handler: Handler,
+        on_swap: Option<OnSwap>,
+    ) -> Result<SwapReport, SwapError> {
+        let instances = self.instances(route)?;
+        let version = instances.endpoint.versions.candidate(handler);
+        swap(instances, version, on_swap).await
+    }
+
+    /// Withdraws the canary, or else puts the version back that was served before.
+    pub(crate) async fn roll_back(&self, route: &RouteName) -> Result<SwapReport, SwapError> {
+        roll_back(self.instances(route)?).await
+    }
+
+    /// Gives a new version to a part of the newcomers.
+    pub(crate) async fn offer(
+        &self,
+        route: &RouteName,
+        handler: Handler,
+        percent: u8,
+    ) -> Result<u32, SwapError> {
+        let instances = self.instances(route)?;
+        let version = instances.endpoint.versions.candidate(handler);
+        let number = version.number;
+        offer(instances, version, percent).await?;
+        Ok(number)
+    }
+
+    /// Puts the canary into the place of the current version.
+    pub(crate) async fn promote(&self, route: &RouteName) -> Result<SwapReport, SwapError> {
+        promote(self.instances(route)?).await
+    }
+
+    /// A new version could not even be loaded.
+    pub(crate) fn note_refused(&self, route: &RouteName, error: &LoadError) {
+        let Ok(instances) = self.instances(route) else { return };
+        let endpoint = &instances.endpoint;
+        endpoint.metrics.swaps.count(SwapOutcome::Refused);
+        tracing::warn!(
+            tenant = endpoint.tenancy.name, route = %endpoint.route.name,
+            "the new version {error}; the old one goes on"
+        );
+    }
+
+    /// The instances of the route that is meant.
+    pub(crate) fn instances(&self, name: &RouteName) -> Result<&Arc<Instances>, SwapError> {
+        let is_meant = |service: &&Service| {
+            let Endpoint { route, tenancy, .. } = &*service.endpoint;
+            route.name == name.route && name.tenant.as_ref().is_none_or(|tenant| *tenant == tenancy.name)
+        };
+        let mut meant = self.inner.services.iter().filter(is_meant);
+        let service = meant.next().ok_or_else(|| SwapError::NoRoute(name.route.clone()))?;
+        if meant.next().is_some() {
+            return Err(SwapError::SeveralRoutes(name.route.clone()));
+        }
+        Ok(&service.instances)
     }
 
     /// In the order in which they are tried.
@@ -302,8 +373,8 @@ impl Application {
         let Endpoint { route, tenancy, metrics, .. } = &**endpoint;
         let key =
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
-        let handler = endpoint.handler().ok_or_else(not_loaded)?;
-        if let Some(left) = endpoint.start_pause.left() {
+        let version = endpoint.versions.for_newcomer(key.as_ref()).ok_or_else(not_loaded)?;
+        if let Some(left) = version.start_pause.left() {
             return Err(paused_start(left));
         }
         let on_upgrade = hyper::upgrade::on(&mut http);
@@ -321,8 +392,9 @@ impl Application {
             tenancy: tenancy.clone(),
             permits: Some(permits),
         };
-        let party = Party { link: link.clone(), outgoings, peer: client, handler: None };
-        let seat = Seat::take(instances, key.as_ref(), handler, party).await;
+        let party =
+            Party { link: link.clone(), outgoings, request: request.clone(), peer: client, handler: None };
+        let seat = Seat::take(instances, key.as_ref(), version, party).await;
         let mut seat = seat.map_err(|error| match error {
             SeatError::Full(reached) => {
                 if let Some(untold) = metrics.told.no_room.tell() {
@@ -334,11 +406,11 @@ impl Application {
                 }
                 full(reached)
             }
+            SeatError::Replaced => unavailable("The handler is being replaced."),
             SeatError::Failed(failure) => failed(failure),
         })?;
         let offered = route.offered(upgrade.subprotocols);
-        let verdict =
-            seat.handshake(request.clone(), upgrade.origin, offered.clone()).await.map_err(failed)?;
+        let verdict = seat.handshake(upgrade.origin, offered.clone()).await.map_err(failed)?;
         let (subprotocol, compression) = match verdict {
             Verdict::Accepted { subprotocol, compression } => (subprotocol, compression),
             Verdict::ForeignOrigin => return Err(foreign_origin()),

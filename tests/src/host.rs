@@ -14,7 +14,8 @@ use tokio_tungstenite::tungstenite::http;
 use waterspout::client::{self, ClientConnection, ConnectOptions, Resolver};
 use waterspout::{
     Admin, AdminOptions, Application, Certificates, Destinations, InheritedSockets, InstancePolicy, Limits,
-    ListenAddress, Listener, Page, Pattern, Route, Runtime, Server, ServerOptions,
+    ListenAddress, Listener, OnSwap, Page, Pattern, Route, RouteName, Runtime, Server, ServerOptions,
+    SwapError, SwapReport,
 };
 
 use crate::client::Client;
@@ -162,6 +163,7 @@ impl Builder {
     /// # Panics
     /// A guest is missing or cannot be loaded.
     pub async fn start(self) -> TestHost {
+        let limits = self.routes[0].route.limits.clone();
         let routes = self.routes.into_iter().map(|RouteBuilder { guest, instance, mut route }| {
             if let Some(policy) = instance {
                 route.policy =
@@ -174,13 +176,16 @@ impl Builder {
             (route, handler)
         });
         let application = Application::with_resolver(routes, self.page, self.resolver);
-        TestHost::serve(application, self.options, self.listeners, self.admin).await
+        TestHost::serve(application, limits, self.options, self.listeners, self.admin).await
     }
 }
 
 /// A running host. Dropped, it is gone at once.
 #[derive(Debug)]
 pub struct TestHost {
+    application: Application,
+    /// Of the first route.
+    limits: Limits,
     address: SocketAddr,
     /// Of the second listener and those after it that have one.
     more: Vec<SocketAddr>,
@@ -207,10 +212,29 @@ impl TestHost {
         }
     }
 
+    /// Replaces the handler of the first route, as its policy says or as `on_swap` does.
+    ///
+    /// # Errors
+    /// The host's own.
+    ///
+    /// # Panics
+    /// The guest is missing or cannot be loaded.
+    pub async fn swap(&self, guest: &Guest, on_swap: Option<OnSwap>) -> Result<SwapReport, SwapError> {
+        let handler = guest.handler(&self.limits);
+        let application = self.application.clone();
+        let swap = async move {
+            let route = RouteName { tenant: None, route: "test".into() };
+            application.replace_handler(&route, handler, on_swap).await
+        };
+        let threads = self.threads.as_ref().expect("it runs");
+        within("the swap", threads.spawn(swap)).await.expect("no panic")
+    }
+
     /// Serves on threads of its own, so that a host that hangs cannot take the test's clock with it, and so that its log
     /// is its own.
     async fn serve(
         application: Application,
+        limits: Limits,
         options: ServerOptions,
         more: Vec<MakeListener>,
         admin: Option<AdminOptions>,
@@ -230,7 +254,9 @@ impl TestHost {
             .expect("threads");
         let (shutdown, asked) = oneshot::channel::<()>();
         let (bound, binding) = oneshot::channel();
+        let serving = application.clone();
         let served = threads.spawn(async move {
+            let application = serving;
             let admin = admin.map(|options| {
                 Admin::bind(&options, application.clone()).unwrap_or_else(|error| panic!("{error}"))
             });
@@ -256,6 +282,8 @@ impl TestHost {
         let (mut more, admin) = within("the host to bind", binding).await.expect("the host has bound");
         let address = more.remove(0);
         Self {
+            application,
+            limits,
             address,
             more,
             admin,

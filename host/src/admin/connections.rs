@@ -76,7 +76,7 @@ impl Office {
     }
 
     /// The routes that `tenant` and `route` name; all if they name none.
-    fn selected(&self, query: &Query) -> Result<Vec<&Endpoint>, Problem> {
+    pub(super) fn selected(&self, query: &Query) -> Result<Vec<&Endpoint>, Problem> {
         let (tenant, route) = (query.text("tenant"), query.text("route"));
         let selects = |endpoint: &&Endpoint| {
             tenant.is_none_or(|tenant| tenant == endpoint.tenancy.name)
@@ -122,6 +122,8 @@ struct Shown<'a> {
     peer: String,
     http: u8,
     since: String,
+    /// Of the handler.
+    version: u32,
     received: ShownFlow,
     sent: ShownFlow,
     queue_bytes: u32,
@@ -155,6 +157,7 @@ impl<'a> Shown<'a> {
             peer: peer.to_string(),
             http: *http,
             since: humantime::format_rfc3339_seconds((*since).max(UNIX_EPOCH)).to_string(),
+            version: link.version(),
             received: traffic.received.into(),
             sent: traffic.sent.into(),
             queue_bytes: link.buffered_amount(),

@@ -26,7 +26,7 @@ impl Office {
                 tenant: &endpoint.tenancy.name,
                 route: &endpoint.route.name,
                 metrics: &endpoint.metrics,
-                loaded: endpoint.not_loaded().is_none(),
+                loaded: endpoint.versions.not_loaded().is_none(),
                 live_instances: endpoint.live_instances(),
                 metered: endpoint.route.limits.fuel_per_event.is_metered(),
             })
@@ -145,6 +145,23 @@ fn guests(exposition: &mut Exposition, routes: &[Counted<'_>]) {
     let mut samples = exposition.family(&metrics::ROUTES_NOT_LOADED);
     for Counted { tenant, route, loaded, .. } in routes {
         samples.add(&[tenant, route], u8::from(!loaded));
+    }
+    let mut samples = exposition.family(&metrics::SWAPS);
+    for Counted { tenant, route, metrics, .. } in routes {
+        metrics.swaps.swaps().for_each(|(outcome, count)| samples.add(&[tenant, route, outcome], count));
+    }
+    let mut samples = exposition.family(&metrics::SWAP_CONNECTIONS);
+    for Counted { tenant, route, metrics, .. } in routes {
+        metrics
+            .swaps
+            .connections()
+            .for_each(|(outcome, count)| samples.add(&[tenant, route, outcome], count));
+    }
+    let mut samples = exposition.family(&metrics::VERSION_CONNECTIONS);
+    for Counted { tenant, route, metrics, .. } in routes {
+        for (version, count) in metrics.connections.by_version() {
+            samples.add(&[tenant, route, &version.to_string()], count);
+        }
     }
     let mut samples = exposition.family(&metrics::INSTANCES_LIVE);
     for Counted { tenant, route, live_instances, .. } in routes {

@@ -36,7 +36,7 @@ impl Office {
 }
 
 fn missing(endpoint: &Endpoint) -> Option<Missing<'_>> {
-    let missing = endpoint.not_loaded()?;
+    let missing = endpoint.versions.not_loaded()?;
     let (tenant, route) = (&endpoint.tenancy.name, &endpoint.route.name);
     Some(Missing { tenant, route, error: missing.why(), handler: missing.handler })
 }

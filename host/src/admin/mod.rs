@@ -11,6 +11,7 @@ mod exposition;
 mod health;
 mod process;
 mod query;
+mod routes;
 mod tenants;
 mod token;
 
@@ -19,7 +20,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Method, Request, header};
@@ -30,11 +31,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use self::answers::{Answer, Problem};
 use self::process::Process;
 pub use self::token::TokenError;
 use self::token::TokenFile;
+use crate::deployer::Deployer;
 use crate::handshake::{self, Hosts};
 use crate::listener::{InheritedSockets, ListenAddress, Listener, Socket};
 use crate::server::Application;
@@ -99,6 +102,8 @@ impl AdminOptions {
 const MAX_CONNECTIONS: usize = 16;
 /// From accepting a connection to the last byte of its answer.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// From a new handler's first byte to the report of its swap: uploading, compiling and going over take their time.
+const DEPLOY_TIME: Duration = Duration::from_secs(600);
 /// How long answers may take that are under way when the server ends.
 const GRACE: Duration = Duration::from_secs(1);
 /// Headers of a request, in number and in bytes.
@@ -120,6 +125,7 @@ struct Office {
     application: Application,
     token: Option<TokenFile>,
     process: Process,
+    deployer: Option<Deployer>,
 }
 
 impl Admin {
@@ -134,8 +140,18 @@ impl Admin {
         let mode = matches!(address, ListenAddress::Unix(_)).then_some(mode.unwrap_or(SOCKET_MODE));
         let listener = Listener::bind(address, mode, &mut InheritedSockets::none())
             .map_err(|error| AdminError::Listen { address: address.clone(), error })?;
-        let office = Arc::new(Office { application, token, process: Process::begin() });
+        let office = Arc::new(Office { application, token, process: Process::begin(), deployer: None });
         Ok(Self { listener, office })
+    }
+
+    /// Lets the operator replace handlers.
+    #[must_use]
+    pub fn with_deployer(mut self, deployer: Deployer) -> Self {
+        // Nobody else has it before `run`.
+        if let Some(office) = Arc::get_mut(&mut self.office) {
+            office.deployer = Some(deployer);
+        }
+        self
     }
 
     /// The address that was bound; none for a Unix socket.
@@ -188,16 +204,19 @@ impl Admin {
 }
 
 async fn serve(office: Arc<Office>, socket: Socket) {
+    let deadline = Arc::new(Deadline::after(REQUEST_TIME));
     let served = async {
         match socket {
-            Socket::Tcp(socket, _) => converse(office, socket).await,
-            Socket::Unix(socket) => converse(office, socket).await,
+            Socket::Tcp(socket, _) => converse(office, socket, &deadline).await,
+            Socket::Unix(socket) => converse(office, socket, &deadline).await,
         }
     };
-    match tokio::time::timeout(REQUEST_TIME, served).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "an admin connection ended"),
-        Err(_) => tracing::debug!("an admin connection took too long"),
+    tokio::select! {
+        served = served => match served {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "an admin connection ended"),
+        },
+        () = deadline.passed() => tracing::debug!("an admin connection took too long"),
     }
 }
 
@@ -205,10 +224,11 @@ async fn serve(office: Arc<Office>, socket: Socket) {
 async fn converse(
     office: Arc<Office>,
     socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    deadline: &Arc<Deadline>,
 ) -> hyper::Result<()> {
     let service = service_fn(|request| {
-        let office = office.clone();
-        async move { Ok::<_, Infallible>(office.answer(request).await) }
+        let (office, deadline) = (office.clone(), deadline.clone());
+        async move { Ok::<_, Infallible>(office.answer(request, &deadline).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -220,9 +240,9 @@ async fn converse(
 }
 
 impl Office {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, deadline: &Deadline) -> Answer {
         answers::finish(match self.clone().admit(&request).await {
-            Ok(()) => self.route(&request).await,
+            Ok(()) => self.route(request, deadline).await,
             Err(problem) => Err(problem),
         })
     }
@@ -242,14 +262,20 @@ impl Office {
         .await
     }
 
-    /// Each endpoint is one line. What a later one reads of a request's body it reads here, within [`REQUEST_TIME`].
-    async fn route(self: Arc<Self>, request: &Request<Incoming>) -> Result<Answer, Problem> {
+    /// Each endpoint is one line. What replaces a handler may take longer than [`REQUEST_TIME`].
+    async fn route(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        deadline: &Deadline,
+    ) -> Result<Answer, Problem> {
         let segments = query::segments(request.uri().path())?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let asked = request.uri().query().unwrap_or_default().to_owned();
         // hyper leaves the body of an answer to HEAD away.
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let deletes = *request.method() == Method::DELETE;
+        let puts = *request.method() == Method::PUT;
+        let posts = *request.method() == Method::POST;
         match *segments.as_slice() {
             ["metrics"] if reads => on_a_thread_of_its_own(move || Ok(self.exposition())).await,
             ["healthz"] if reads => Ok(self.health()),
@@ -260,12 +286,57 @@ impl Office {
                 let id = id.to_owned();
                 on_a_thread_of_its_own(move || self.kick(&id, &asked)).await
             }
+            ["routes"] if reads => on_a_thread_of_its_own(move || self.routes(&asked)).await,
+            ["routes", route, "handler"] if puts => {
+                deadline.extend(DEPLOY_TIME);
+                self.deploy(&route.to_owned(), &asked, request).await
+            }
+            ["routes", route, "rollback"] if posts => {
+                deadline.extend(DEPLOY_TIME);
+                self.roll_back(route, &asked).await
+            }
+            ["routes", route, "promote"] if posts => {
+                deadline.extend(DEPLOY_TIME);
+                self.promote(route, &asked).await
+            }
+            ["routes", _, "handler"] => Err(Problem::method("PUT")),
+            ["routes", _, "rollback" | "promote"] => Err(Problem::method("POST")),
+            ["routes"] => Err(Problem::method("GET, HEAD")),
             ["metrics" | "healthz" | "tenants"] => Err(Problem::method("GET, HEAD")),
             ["connections"] => Err(Problem::method("GET, HEAD, DELETE")),
             ["connections", _] => Err(Problem::method("DELETE")),
             _ => Err(Problem::not_found(
-                "There are GET /metrics, GET /healthz, GET /tenants, GET /connections, DELETE /connections and DELETE /connections/ID.",
+                "There are GET /metrics, GET /healthz, GET /tenants, GET /connections, DELETE /connections, DELETE /connections/ID, GET /routes, \
+                 PUT /routes/NAME/handler, POST /routes/NAME/rollback and POST /routes/NAME/promote.",
             )),
+        }
+    }
+}
+
+/// Until when a request must have been answered.
+#[derive(Debug)]
+struct Deadline(Mutex<Instant>);
+
+impl Deadline {
+    fn after(time: Duration) -> Self {
+        Self(Mutex::new(Instant::now() + time))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn extend(&self, time: Duration) {
+        *self.lock() = Instant::now() + time;
+    }
+
+    async fn passed(&self) {
+        loop {
+            let at = *self.lock();
+            if at <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(at).await;
         }
     }
 }

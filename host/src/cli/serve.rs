@@ -1,6 +1,7 @@
 //! `waterspout serve`: from arguments or a configuration file to a running server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -9,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, ListenerConfig, PageChoice};
 use waterspout::handshake::{Hosts, Origins};
 use waterspout::{
-    Admin, Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,
-    ListenAddress, Listener, Loader, Page, Pattern, Reserved, Route, Runtime, Server,
+    Admin, Application, CertificateFiles, Certificates, Deployer, HandlerSource, InheritedSockets,
+    InstancePolicy, ListenAddress, Listener, Loader, Page, Pattern, Reserved, Route, Runtime, Server,
 };
 
 use super::progress::with_progress;
@@ -188,7 +189,9 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
         true => None,
         false => Some(Certificates::load(config.certificates).map_err(|error| in_file(error.into()))?),
     };
-    let runtime = Runtime::new(&config.runtime, config.routes.iter().map(|(route, _)| &route.limits))
+    let limits = config.routes.iter().map(|(route, _)| &route.limits);
+    let runtime = Runtime::new(&config.runtime, limits)
+        .map(Arc::new)
         .map_err(|error| super::Internal(format!("the sandbox's address space cannot be had: {error:#}")))?;
     if let Some(shortage) = runtime.shortage() {
         tracing::warn!(
@@ -240,6 +243,8 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
     let application = Application::new(routes, page);
     let admin = config.admin.map(|options| Admin::bind(&options, application.clone()));
     let admin = admin.transpose().map_err(|error| in_file(anyhow!("in `[admin]`: {error}")))?;
+    let deployer = Deployer::new(application.clone(), runtime.clone());
+    let admin = admin.map(|admin| admin.with_deployer(deployer));
     let server = Server::on(first, application, config.server);
     let server = listeners.fold(server, Server::and_on);
     let grace = server.grace();

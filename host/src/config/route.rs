@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -14,7 +15,9 @@ use crate::destinations::Destinations;
 use crate::handshake::{Hosts, Origins};
 use crate::limits::{Limits, LimitsTable, SlowConsumer};
 use crate::routes::{InstancePolicy, Pattern, Route};
+use crate::swap::{OnSwap, SwapPolicy};
 use crate::tenants::Tenant;
+use crate::units::{Limit, Written};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -30,6 +33,12 @@ pub(super) struct RouteTable {
     pub(super) connect_ca: Option<PathBuf>,
     #[serde(default)]
     pub(super) slow_consumer: SlowConsumer,
+    pub(super) on_swap: Option<OnSwap>,
+    pub(super) max_drain: Option<Limit<Option<Duration>>>,
+    pub(super) spread: Option<Written<Duration>>,
+    pub(super) max_swap_failures_percent: Option<u8>,
+    pub(super) canary_time: Option<Written<Duration>>,
+    pub(super) canary_addresses: Option<u32>,
     #[serde(default)]
     pub(super) config: BTreeMap<String, String>,
     #[serde(default)]
@@ -54,6 +63,22 @@ pub(super) struct RouteDefaults {
 }
 
 impl RouteTable {
+    fn swap_policy(&self) -> Result<SwapPolicy, Mistake> {
+        let default = SwapPolicy::default();
+        let policy = SwapPolicy {
+            on_swap: self.on_swap.unwrap_or_default(),
+            max_drain: self.max_drain.as_ref().map_or(default.max_drain, |Limit(time)| *time),
+            spread: self.spread.as_ref().map_or(default.spread, |Written(time)| *time),
+            canary_time: self.canary_time.as_ref().map_or(default.canary_time, |Written(time)| *time),
+            canary_addresses: self.canary_addresses.unwrap_or(default.canary_addresses),
+            max_failures_percent: self.max_swap_failures_percent.unwrap_or(default.max_failures_percent),
+        };
+        match policy.contradiction() {
+            Some((key, message)) => Err(Mistake { key, message }),
+            None => Ok(policy),
+        }
+    }
+
     /// `folder` is the file's.
     pub(super) fn into_route(
         self,
@@ -68,6 +93,7 @@ impl RouteTable {
                 InstancePolicy::new(text, &pattern).map_err(|error| Mistake::new("instance", text, error))?
             }
         };
+        let swap = self.swap_policy()?;
         let mut limits = defaults.limits.clone();
         self.limits.apply_to(&mut limits);
         if let Some((key, message)) = limits.contradiction() {
@@ -139,6 +165,7 @@ impl RouteTable {
             connect,
             connect_ca,
             slow_consumer: self.slow_consumer,
+            swap,
             limits,
             tenant: defaults.tenant.clone(),
             config: self.config,

@@ -26,7 +26,8 @@ impl Idle {
             permits: endpoints()
                 .map(|endpoint| {
                     let [connections, instances] = endpoint.tenancy.free_permits();
-                    let free_slots = endpoint.handler().map_or(0, |handler| handler.free_slots());
+                    let free_slots =
+                        endpoint.versions.current().map_or(0, |version| version.handler.free_slots());
                     [connections, instances, endpoint.free_permits(), free_slots]
                 })
                 .collect(),

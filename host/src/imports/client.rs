@@ -38,6 +38,9 @@ impl GuestState {
         options: Option<ConnectOptions>,
         style: Style,
     ) -> wasmtime::Result<Result<Arc<Outgoing>, DialError>> {
+        if self.muted {
+            return Ok(Err(DialError::Denied));
+        }
         Ok(self.serving()?.outgoings.dial(dial(url, options), style))
     }
 
@@ -176,6 +179,9 @@ impl client::HostClientConnection for GuestState {
         handle: Handle,
         timeout_ms: Option<u32>,
     ) -> Answer<Option<IncomingMessage>> {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         let outgoing = self.outgoing(&handle)?.clone();
         if outgoing.style() == Style::Callback {
             let why = "made by `start`: its messages come to `on-client-event`";
@@ -209,6 +215,9 @@ impl client::HostClientConnection for GuestState {
     }
 
     fn write_message(&mut self, handle: Handle, message: IncomingMessage) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         let outgoing = self.outgoing(&handle)?;
         if !outgoing.is_open() {
             return Ok(Err(Error::Closed));
@@ -217,6 +226,9 @@ impl client::HostClientConnection for GuestState {
     }
 
     async fn flush(&mut self, handle: Handle) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         let outgoing = self.outgoing(&handle)?.clone();
         if !outgoing.is_open() {
             return Ok(Err(Error::Closed));
@@ -230,6 +242,9 @@ impl client::HostClientConnection for GuestState {
     }
 
     fn ping(&mut self, handle: Handle, data: Vec<u8>) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         let outgoing = self.outgoing(&handle)?;
         if !outgoing.is_open() {
             return Ok(Err(Error::Closed));
@@ -238,6 +253,9 @@ impl client::HostClientConnection for GuestState {
     }
 
     fn close(&mut self, handle: Handle, code: Option<u16>, reason: Option<String>) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         let outgoing = self.outgoing(&handle)?;
         let request = match CloseRequest::new(code, reason) {
             Ok(request) => request,
@@ -301,7 +319,8 @@ impl client::Host for GuestState {
     }
 
     fn get(&mut self, id: String) -> wasmtime::Result<Option<Handle>> {
-        match self.serving()?.outgoings.get(&id) {
+        let Some(serving) = &self.serving else { return Ok(None) };
+        match serving.outgoings.get(&id) {
             Some(outgoing) => self.hand_out(outgoing).map(Some),
             None => Ok(None),
         }

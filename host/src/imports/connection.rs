@@ -59,10 +59,16 @@ impl connection::HostConnection for GuestState {
     }
 
     fn write_message(&mut self, connection: Resource<ConnectionHandle>, message: IncomingMessage) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         answer(self.link(&connection)?.write(wire_message(message)))
     }
 
     async fn flush(&mut self, connection: Resource<ConnectionHandle>) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         let link = self.link(&connection)?.clone();
         self.flush_link(&link).await
     }
@@ -72,6 +78,9 @@ impl connection::HostConnection for GuestState {
     }
 
     fn ping(&mut self, connection: Resource<ConnectionHandle>, data: Vec<u8>) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         answer(self.link(&connection)?.ping(data))
     }
 
@@ -81,6 +90,9 @@ impl connection::HostConnection for GuestState {
         code: Option<u16>,
         reason: Option<String>,
     ) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         let link = self.link(&connection)?;
         answer(
             CloseRequest::new(code, reason)
@@ -90,23 +102,38 @@ impl connection::HostConnection for GuestState {
     }
 
     fn set_nodelay(&mut self, connection: Resource<ConnectionHandle>, value: bool) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         answer(self.link(&connection)?.set_nodelay(value))
     }
 
     fn subscribe(&mut self, connection: Resource<ConnectionHandle>, topic: String) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         answer(self.tenancy.topics.subscribe(self.link(&connection)?, &topic))
     }
 
     fn unsubscribe(&mut self, connection: Resource<ConnectionHandle>, topic: String) -> wasmtime::Result<()> {
+        if self.muted {
+            return Ok(());
+        }
         self.tenancy.topics.unsubscribe(self.link(&connection)?, &topic);
         Ok(())
     }
 
     fn set_timer(&mut self, connection: Resource<ConnectionHandle>, token: u32, delay_ms: u32) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         answer(self.link(&connection)?.set_timer(token, Duration::from_millis(delay_ms.into())))
     }
 
     fn clear_timer(&mut self, connection: Resource<ConnectionHandle>, token: u32) -> wasmtime::Result<()> {
+        if self.muted {
+            return Ok(());
+        }
         self.link(&connection)?.clear_timer(token);
         Ok(())
     }

@@ -51,12 +51,21 @@ pub(crate) struct GuestState {
     speaker: Arc<Speaker>,
     /// Whose event is running, for what belongs to it.
     serving: Option<Party>,
+    /// Imports that act or wait are refused: during `suspend` and `resume`, and as long as nobody is served.
+    muted: bool,
+    /// As many as there were when they were last counted.
+    handles: usize,
+    /// Calls since then.
+    uncounted_calls: usize,
     wasi: Wasi,
 }
 
+/// Handles that a call may cost the counting of.
+const HANDLES_PER_CALL: usize = 8;
+
 impl GuestState {
-    /// `memory` is what the instance may begin with.
-    pub(crate) fn new(endpoint: &Endpoint, memory: Reservation, meter: Arc<Meter>) -> Self {
+    /// `metered`: whether its code counts fuel; `memory` is what the instance may begin with.
+    pub(crate) fn new(endpoint: &Endpoint, metered: bool, memory: Reservation, meter: Arc<Meter>) -> Self {
         let (route, tenancy) = (endpoint.route.clone(), endpoint.tenancy.clone());
         let speaker = Arc::new(Speaker::new(endpoint));
         let mut table = ResourceTable::new();
@@ -66,16 +75,15 @@ impl GuestState {
             table,
             limiter: InstanceLimiter::new(&route.limits, INSTANCE_BYTES, memory),
             meter,
-            fuel: FuelGauge::of(
-                route.limits.fuel_per_event.is_metered(),
-                route.limits.fuel_per_event,
-                &endpoint.metrics,
-            ),
+            fuel: FuelGauge::of(metered, route.limits.fuel_per_event, &endpoint.metrics),
             has_begun_again: false,
             tenancy,
             wasi: Wasi::new(route.clone(), speaker.clone()),
             speaker,
             serving: None,
+            muted: false,
+            handles: 0,
+            uncounted_calls: 0,
             route,
         }
     }
@@ -88,13 +96,37 @@ impl GuestState {
         }
     }
 
-    /// Takes memory for the handles that there are: after each call, and each tick while one runs.
+    /// A call is over: counts the handles, or leaves it to a later one, so that no call pays for more than a few of those that others made.
+    ///
+    /// # Errors
+    /// As of [`count_handles`](Self::count_handles).
+    pub(crate) fn end_call(&mut self) -> Result<(), NoMemoryForHandles> {
+        self.uncounted_calls += 1;
+        if self.uncounted_calls * HANDLES_PER_CALL < self.handles {
+            return Ok(());
+        }
+        self.count_handles()
+    }
+
+    /// Takes memory for the handles that there are: after calls, and each tick while one runs.
     ///
     /// # Errors
     /// The tenant has none left for them. The call fails, as one does that makes more than `max-handles`.
     pub(crate) fn count_handles(&mut self) -> Result<(), NoMemoryForHandles> {
         let handles = self.table.iter_mut().count();
+        (self.handles, self.uncounted_calls) = (handles, 0);
         if self.limiter.hold_handles(handles) { Ok(()) } else { Err(NoMemoryForHandles(handles)) }
+    }
+
+    /// The next event is no connection's: imports that act or wait are refused.
+    pub(crate) fn start_event_of_nobody(&mut self) {
+        self.serving = None;
+        self.muted = true;
+    }
+
+    /// Whether imports that act or wait are refused from now on.
+    pub(crate) fn mute(&mut self, muted: bool) {
+        self.muted = muted;
     }
 
     fn serving(&self) -> wasmtime::Result<&Party> {

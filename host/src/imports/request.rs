@@ -59,6 +59,9 @@ impl handshake::HostRequest for GuestState {
         name: String,
         value: String,
     ) -> Answer {
+        if self.muted {
+            return Ok(Err(crate::bindings::types::Error::Denied));
+        }
         answer(self.request(&request)?.set_response_header(&name, &value))
     }
 

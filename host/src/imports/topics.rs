@@ -3,12 +3,15 @@
 use super::connection::wire_message;
 use super::{Answer, GuestState, answer};
 use crate::bindings::topics;
-use crate::bindings::types::IncomingMessage;
+use crate::bindings::types::{Error, IncomingMessage};
 use crate::compression::Published;
 use crate::link::LinkError;
 
 impl topics::Host for GuestState {
     async fn publish(&mut self, topic: String, message: IncomingMessage) -> Answer {
+        if self.muted {
+            return Ok(Err(Error::Denied));
+        }
         let limits = &self.route.limits;
         let message = wire_message(message);
         if topic.is_empty() || topic.len() > limits.max_topic_bytes {

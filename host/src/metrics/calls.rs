@@ -21,6 +21,8 @@ pub(crate) enum CallKind {
     Other,
     /// `on-close` and the destructor.
     Close,
+    /// From `suspend` to the end of `resume`: as long as an instance serves nobody while its handler is replaced.
+    Handover,
 }
 
 const KINDS: usize = CallKind::ALL.len();
@@ -28,8 +30,15 @@ const KINDS: usize = CallKind::ALL.len();
 const LANES: usize = 16;
 
 impl CallKind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Instantiate, Self::Handshake, Self::Open, Self::Message, Self::Other, Self::Close];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Instantiate,
+        Self::Handshake,
+        Self::Open,
+        Self::Message,
+        Self::Other,
+        Self::Close,
+        Self::Handover,
+    ];
 
     pub(crate) fn label(self) -> &'static str {
         match self {
@@ -39,6 +48,7 @@ impl CallKind {
             Self::Message => "message",
             Self::Other => "other",
             Self::Close => "close",
+            Self::Handover => "handover",
         }
     }
 }
@@ -110,8 +120,12 @@ impl Calls {
 
     /// It has returned, or failed.
     pub(crate) fn end(&self, timed: Timed) {
-        let ns = now().saturating_sub(timed.since_ns);
-        let histogram = &self.histograms[timed.kind as usize];
+        self.record(timed.kind, now().saturating_sub(timed.since_ns));
+    }
+
+    /// One took so long, in nanoseconds.
+    pub(crate) fn record(&self, kind: CallKind, ns: u64) {
+        let histogram = &self.histograms[kind as usize];
         let bucket = BUCKETS.partition_point(|(bound, _)| *bound < ns);
         histogram.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         histogram.sum_ns.fetch_add(ns, Ordering::Relaxed);

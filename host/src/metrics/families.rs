@@ -69,6 +69,12 @@ families! {
         "Fuel that guest calls have used, in wasmtime's units. Only of routes with fuel-per-event.";
     ROUTES_NOT_LOADED = "waterspout_routes_not_loaded", Gauge, ["tenant", "route"],
         "1 while the route has no handler, because it could not be loaded, and answers 503; else 0.";
+    SWAPS = "waterspout_swaps_total", Counter, ["tenant", "route", "outcome"],
+        "Replacements of the route's handler, by outcome: done, refused (nothing has changed), or rolled_back.";
+    SWAP_CONNECTIONS = "waterspout_swap_connections_total", Counter, ["tenant", "route", "outcome"],
+        "Connections that were to go over to another version of their handler, by outcome: moved; unsupported, no_room and failed stay with the old one; lost have ended.";
+    VERSION_CONNECTIONS = "waterspout_version_connections", Gauge, ["tenant", "route", "version"],
+        "Open connections, by the number of the handler's version that serves them.";
     INSTANCES_LIVE = "waterspout_instances_live", Gauge, ["tenant", "route"],
         "Live instances.";
     LOG_LINES_DROPPED = "waterspout_log_lines_dropped_total", Counter, ["tenant", "route"],

@@ -9,6 +9,7 @@ mod clients;
 mod families;
 mod fuel;
 mod register;
+mod swaps;
 mod text;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ pub(crate) use clients::{Clients, OpenClient};
 pub(crate) use families::*;
 pub(crate) use fuel::FuelCount;
 pub(crate) use register::{Open, Register, Registered};
+pub(crate) use swaps::{ConnectionOutcome, SwapOutcome, Swaps};
 pub(crate) use text::Exposition;
 
 /// The counts of one route.
@@ -34,6 +36,7 @@ pub(crate) struct RouteMetrics {
     /// Those that its handlers have opened.
     pub(crate) clients: Clients,
     pub(crate) calls: Calls,
+    pub(crate) swaps: Swaps,
     handshakes: [AtomicU64; STATUSES.len()],
     refusals: Refusals,
     closes: [AtomicU64; CAUSES],

@@ -90,6 +90,17 @@ impl Register {
         page
     }
 
+    /// How many each version of the handler serves, by its number.
+    pub(crate) fn by_version(&self) -> BTreeMap<u32, usize> {
+        let mut counts = BTreeMap::new();
+        for shard in &self.0 {
+            for open in lock(shard).open.values() {
+                *counts.entry(open.link.version()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
     /// Kicks every connection; how many there were.
     pub(crate) fn kick_all(&self, frame: &CloseRequest) -> usize {
         let kick = |shard| {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use waterspout_guest::client::ClientConnection;
 use waterspout_guest::{Connection, Shared, publish};
 
 use crate::wasi::Pollable;
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Instance {
     handlers: u32,
     /// Every connection that opened, by its handler's number; ended ones, too.
@@ -18,7 +19,9 @@ pub(crate) struct Instance {
     history: Vec<String>,
     count: u32,
     /// Kept so that it is not given back.
+    #[serde(skip)]
     memory: Vec<Vec<u8>>,
+    #[serde(skip)]
     handles: Vec<Pollable>,
     /// The connection that each handler opened last.
     upstreams: BTreeMap<u32, ClientConnection>,
@@ -48,6 +51,11 @@ impl Instance {
     pub(crate) fn opened(&mut self, number: u32, conn: &Connection) {
         self.connections.insert(number, conn.clone());
         self.open.push(number);
+    }
+
+    /// A handler's own connection, once it has opened.
+    pub(crate) fn connection_of(&self, number: u32) -> Option<Connection> {
+        self.connections.get(&number).cloned()
     }
 
     pub(crate) fn closed(&mut self, number: u32) {

@@ -5,7 +5,7 @@
 //!
 //! - In the query, under the name of a function: `?open=say+hello&open=trap`. They run in that order. The first space may be
 //!   a colon: `?prepare=status:418`. The names: `constructor`, `prepare`, `origin` (check-origin), `select`
-//!   (select-subprotocol), `compression`, `open`, `message`, `ping`, `pong`, `writable`, `timer`, `client`, `close`.
+//!   (select-subprotocol), `compression`, `open`, `message`, `ping`, `pong`, `writable`, `timer`, `client`, `close`, `suspend`, `resume`.
 //! - In a text message, one a line; without `?message=...`, which takes their place. A binary message is sent back.
 //!
 //! What a command of a message answers is written to its connection, as text; if the queue is full, before anything else in
@@ -68,11 +68,16 @@
 //! | `up-forget` | drops all handles of such connections |
 //! | `up-id`, `up-subprotocol`, `up-frame`, `up-get ID` | `none` if there is none |
 //!
+//! What it remembers and its script go along when it is replaced, by itself for instance; memory and handles that it holds do not. In `suspend`:
+//! `none` gives no state, `stuff SIZE` so much more of it; other commands run, with their answers in the history. In `resume`, which
+//! knows no connection yet: `trap`, `spin`, `refuse WHY`.
+//!
 //! Only in `prepare`: `status CODE BODY`, `rejection-header NAME VALUE`, `redirect URL`. Only in `origin`: `allow`, `deny`. In
 //! `select`: what is no command is the answer. In `compression`: `on`, `level N`, `mem-level N`.
 
 mod commands;
 mod instance;
+mod swap;
 mod upstream;
 mod wasi;
 
@@ -324,7 +329,7 @@ impl Drop for Probe {
 }
 
 /// The query's names.
-const FUNCTIONS: [&str; 14] = [
+const FUNCTIONS: [&str; 16] = [
     "constructor",
     "prepare",
     "origin",
@@ -339,6 +344,8 @@ const FUNCTIONS: [&str; 14] = [
     "client",
     "close",
     "report",
+    "resume",
+    "suspend",
 ];
 
 fn own((name, value): (&str, &str)) -> (String, String) {

@@ -1,0 +1,223 @@
+//! `/routes`: which version of its handler each route serves, and how another one is put in its place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use super::Office;
+use super::answers::{self, Answer, Problem};
+use super::query::Query;
+use crate::deployer::{DeployError, Deployer, RouteName};
+use crate::endpoint::Endpoint;
+use crate::handler::HandlerSource;
+use crate::swap::{Canary, OnSwap, SwapError, SwapReport, Version};
+
+impl Office {
+    /// `GET /routes?tenant=&route=`.
+    pub(super) fn routes(&self, query: &str) -> Result<Answer, Problem> {
+        let query = Query::parse(query, &["tenant", "route"])?;
+        let routes = self.selected(&query)?.into_iter().map(Shown::of).collect();
+        Ok(answers::json(&Routes { routes }))
+    }
+
+    /// `PUT /routes/NAME/handler?tenant=&on-swap=&canary=`, whose body is the handler.
+    pub(super) async fn deploy(
+        &self,
+        route: &str,
+        query: &str,
+        body: Request<Incoming>,
+    ) -> Result<Answer, Problem> {
+        let query = Query::parse(query, &["tenant", "on-swap", "canary"])?;
+        let canary: Option<u8> = query.number("canary")?;
+        let deployer = self.deployer()?;
+        let on_swap = query.text("on-swap").map(parse_on_swap).transpose()?;
+        let name = named(route, &query);
+        // Before anything is read.
+        self.application.instances(&name).map_err(DeployError::from)?;
+        let bytes = read(body, deployer.max_handler_bytes()).await?;
+        let source = HandlerSource::Bytes(bytes.into());
+        if let Some(percent) = canary {
+            let version = deployer.deploy_canary(&name, source, percent).await?;
+            return Ok(answers::json(&ShownCanary { version, percent, addresses: 0, failed: 0 }));
+        }
+        let report = deployer.deploy(&name, source, on_swap).await?;
+        Ok(answers::json(&ShownReport::of(&report)))
+    }
+
+    /// `POST /routes/NAME/promote?tenant=`.
+    pub(super) async fn promote(&self, route: &str, query: &str) -> Result<Answer, Problem> {
+        let query = Query::parse(query, &["tenant"])?;
+        let report = self.deployer()?.promote(&named(route, &query)).await.map_err(DeployError::from)?;
+        Ok(answers::json(&ShownReport::of(&report)))
+    }
+
+    /// `POST /routes/NAME/rollback?tenant=`.
+    pub(super) async fn roll_back(&self, route: &str, query: &str) -> Result<Answer, Problem> {
+        let query = Query::parse(query, &["tenant"])?;
+        let report = self.deployer()?.rollback(&named(route, &query)).await.map_err(DeployError::from)?;
+        Ok(answers::json(&ShownReport::of(&report)))
+    }
+
+    fn deployer(&self) -> Result<&Deployer, Problem> {
+        self.deployer.as_ref().ok_or_else(|| {
+            Problem::new(StatusCode::NOT_IMPLEMENTED, "This server's handlers cannot be replaced from here.")
+        })
+    }
+}
+
+fn named(route: &str, query: &Query) -> RouteName {
+    RouteName { tenant: query.text("tenant").map(str::to_owned), route: route.to_owned() }
+}
+
+fn parse_on_swap(text: &str) -> Result<OnSwap, Problem> {
+    [OnSwap::Migrate, OnSwap::Drain, OnSwap::Close]
+        .into_iter()
+        .find(|on_swap| on_swap.name() == text)
+        .ok_or_else(|| Problem::bad_request(format!("`on-swap={text}`: `migrate`, `drain` or `close`.")))
+}
+
+/// A handler that is not whole is none: nothing has happened yet.
+async fn read(body: Request<Incoming>, max_bytes: Option<usize>) -> Result<Bytes, Problem> {
+    let limit = max_bytes.unwrap_or(usize::MAX);
+    match Limited::new(body.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The handler has more than {limit} bytes: raise `max-component-bytes` of `[compile]`."),
+        )),
+        Err(error) => Err(Problem::bad_request(format!("The handler did not arrive whole: {error}."))),
+    }
+}
+
+impl From<DeployError> for Problem {
+    fn from(error: DeployError) -> Self {
+        let status = match &error {
+            DeployError::Load(_) | DeployError::Swap(SwapError::Unfit(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+            DeployError::Swap(SwapError::NoRoute(_)) => StatusCode::NOT_FOUND,
+            DeployError::Swap(SwapError::SeveralRoutes(_) | SwapError::Percent(_)) => StatusCode::BAD_REQUEST,
+            DeployError::Swap(SwapError::NoRoom(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            DeployError::Swap(
+                SwapError::NoPrevious
+                | SwapError::NoCanary
+                | SwapError::NothingBeside
+                | SwapError::Current
+                | SwapError::RolledBack { .. },
+            ) => StatusCode::CONFLICT,
+        };
+        let text = error.to_string();
+        let mut letters = text.chars();
+        let capital = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+        Self::new(status, format!("{capital}{}.", letters.as_str()))
+    }
+}
+
+#[derive(Serialize)]
+struct Routes<'a> {
+    routes: Vec<Shown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    tenant: &'a str,
+    route: &'a str,
+    on_swap: &'static str,
+    /// None while there is no handler.
+    current: Option<ShownVersion>,
+    canary: Option<ShownCanary>,
+    previous: Option<ShownVersion>,
+    /// Open connections by the number of the version that serves them.
+    connections: BTreeMap<u32, usize>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(endpoint: &'a Endpoint) -> Self {
+        Self {
+            tenant: &endpoint.tenancy.name,
+            route: &endpoint.route.name,
+            on_swap: endpoint.route.swap.on_swap.name(),
+            current: endpoint.versions.current().map(ShownVersion::of),
+            canary: endpoint.versions.canary().map(|canary| ShownCanary::of(&canary)),
+            previous: endpoint.versions.previous().map(ShownVersion::of),
+            connections: endpoint.metrics.connections.by_version(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownVersion {
+    version: u32,
+    sha256: String,
+    since: String,
+}
+
+impl ShownVersion {
+    #[expect(clippy::needless_pass_by_value, reason = "for `map`")]
+    fn of(version: Arc<Version>) -> Self {
+        Self {
+            version: version.number,
+            sha256: version.handler.digest().into(),
+            since: humantime::format_rfc3339_seconds(version.since).to_string(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownCanary {
+    version: u32,
+    percent: u8,
+    /// From how many it has been used, and from how many of them it was made to fail.
+    addresses: u64,
+    failed: u64,
+}
+
+impl ShownCanary {
+    fn of(canary: &Canary) -> Self {
+        let score = canary.version.health.score();
+        Self {
+            version: canary.version.number,
+            percent: canary.percent,
+            addresses: score.served,
+            failed: score.failed,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownReport<'a> {
+    version: u32,
+    sha256: &'a str,
+    on_swap: &'static str,
+    connections: usize,
+    moved: usize,
+    unsupported: usize,
+    no_room: usize,
+    failed: usize,
+    lost: usize,
+    busy: usize,
+    first_failure: Option<&'a str>,
+    longest_pause_ms: f64,
+}
+
+impl<'a> ShownReport<'a> {
+    fn of(report: &'a SwapReport) -> Self {
+        Self {
+            version: report.version,
+            sha256: &report.digest,
+            on_swap: report.on_swap.name(),
+            connections: report.connections,
+            moved: report.moved,
+            unsupported: report.unsupported,
+            no_room: report.no_room,
+            failed: report.failed,
+            lost: report.lost,
+            busy: report.busy,
+            first_failure: report.first_failure.as_deref(),
+            longest_pause_ms: report.longest_pause.as_secs_f64() * 1e3,
+        }
+    }
+}

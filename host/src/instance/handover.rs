@@ -1,0 +1,207 @@
+//! How one instance's work goes over to another: `suspend` in the one, `resume` in the other.
+//!
+//! Until the successor has taken everything it serves nobody, and nothing has happened to the predecessor: while either of them is asked,
+//! imports that act or wait are refused.
+
+use std::sync::Arc;
+
+use wasmtime::PoolConcurrencyLimitError;
+use wasmtime::component::ResourceAny;
+
+use super::{CallFailure, Instance, begin_event, cause, report, shown, trap_cause, whereabouts};
+use crate::compression::Reservation;
+use crate::endpoint::Endpoint;
+use crate::imports::{ConnectionHandle, RequestHandle};
+use crate::meter::Metered;
+use crate::party::Party;
+use crate::swap::{Stays, Version};
+
+/// What a successor needs to go on.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// What all handlers have in common, if the component exports `shared-state`.
+    common: Option<Vec<u8>>,
+    /// One for each party, in their order.
+    handlers: Vec<Vec<u8>>,
+}
+
+/// Why an instance cannot serve anybody.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// The pool has no room: the host's fault.
+    NoRoom,
+    /// In words.
+    Failed(String),
+}
+
+impl From<Unfit> for Stays {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::NoRoom => Self::NoRoom("max-instances"),
+            Unfit::Failed(why) => Self::Failed(why),
+        }
+    }
+}
+
+impl Instance {
+    /// An instance that serves nobody yet.
+    pub(crate) async fn stand_in(
+        endpoint: &Arc<Endpoint>,
+        version: &Arc<Version>,
+        memory: Reservation,
+    ) -> Result<Self, Unfit> {
+        match Self::make(endpoint, version, memory, None).await {
+            Ok(instance) => Ok(instance),
+            Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Unfit::NoRoom),
+            Err(error) => {
+                version.start_pause.failed();
+                Err(Unfit::Failed(told("it cannot be instantiated", &error)))
+            }
+        }
+    }
+
+    /// The state of these parties' handlers, at most `max_bytes` of it, and of what they have in common: a shared instance must be able to give
+    /// that, and one that is not shared may have it, too.
+    /// The instance goes on as it was.
+    ///
+    /// # Errors
+    /// The handler failed: the instance must be dropped.
+    pub(crate) async fn suspend(
+        &mut self,
+        parties: &[Party],
+        shared: bool,
+        max_bytes: usize,
+    ) -> Result<Result<Snapshot, Stays>, CallFailure> {
+        self.store.data_mut().mute(true);
+        let snapshot = self.take_snapshot(parties, shared, max_bytes).await;
+        self.store.data_mut().mute(false);
+        snapshot
+    }
+
+    async fn take_snapshot(
+        &mut self,
+        parties: &[Party],
+        shared: bool,
+        max_bytes: usize,
+    ) -> Result<Result<Snapshot, Stays>, CallFailure> {
+        let mut left = max_bytes;
+        let mut handlers = Vec::with_capacity(parties.len());
+        for party in parties {
+            let Some(handler) = party.handler else { return Ok(Err(Stays::Unsupported)) };
+            begin_event(&mut self.store, Some(party));
+            let exports = self.app.waterspout_websocket_handler().handler();
+            let asked = exports.call_suspend(&mut *self.store, handler);
+            let answer = Metered::new(asked, &self.meter).await;
+            match self.store.end_event(answer) {
+                Err(error) => return Err(self.suspend_failed(&error, Some(party))),
+                Ok(None) => return Ok(Err(Stays::Unsupported)),
+                Ok(Some(state)) => match left.checked_sub(state.len()) {
+                    Some(rest) => {
+                        left = rest;
+                        handlers.push(state);
+                    }
+                    None => return Ok(Err(Stays::NoRoom("max-state-bytes"))),
+                },
+            }
+        }
+        let Some(stateful) = &self.stateful else {
+            let alone = Ok(Snapshot { common: None, handlers });
+            return Ok(if shared { Err(Stays::Unsupported) } else { alone });
+        };
+        begin_event(&mut self.store, None);
+        let asked = stateful.waterspout_websocket_shared_state().call_suspend(&mut *self.store);
+        let answer = Metered::new(asked, &self.meter).await;
+        match self.store.end_event(answer) {
+            Err(error) => Err(self.suspend_failed(&error, None)),
+            Ok(None) => Ok(Err(Stays::Unsupported)),
+            Ok(Some(state)) if state.len() > left => Ok(Err(Stays::NoRoom("max-state-bytes"))),
+            Ok(common) => Ok(Ok(Snapshot { common, handlers })),
+        }
+    }
+
+    fn suspend_failed(&self, error: &wasmtime::Error, party: Option<&Party>) -> CallFailure {
+        self.endpoint.metrics.count_trap(trap_cause(error));
+        let failure = CallFailure::of(error);
+        // What it fails at is not a peer's message: nobody has to wait for it.
+        report(error, failure, &self.endpoint, &self.version, party, "suspend", None);
+        failure
+    }
+
+    /// Takes what another instance has handed over: the handlers of these parties, in the order of the snapshot. After an error the
+    /// instance must be dropped.
+    pub(crate) async fn resume(
+        &mut self,
+        parties: &[Party],
+        snapshot: Snapshot,
+    ) -> Result<Vec<ResourceAny>, Unfit> {
+        self.store.data_mut().mute(true);
+        if let Some(common) = snapshot.common {
+            let Some(stateful) = &self.stateful else {
+                return Err(Unfit::Failed("it does not export `shared-state`".into()));
+            };
+            begin_event(&mut self.store, None);
+            let asked = stateful.waterspout_websocket_shared_state().call_resume(&mut *self.store, &common);
+            let answer = Metered::new(asked, &self.meter).await;
+            match self.store.end_event(answer) {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => return Err(refused("shared-state.resume", &why)),
+                Err(error) => {
+                    self.version.start_pause.failed();
+                    return Err(self.resume_failed("shared-state.resume", &error));
+                }
+            }
+        }
+        let mut resumed = Vec::with_capacity(parties.len());
+        for (party, state) in parties.iter().zip(&snapshot.handlers) {
+            begin_event(&mut self.store, Some(party));
+            let table = &mut self.store.data_mut().table;
+            let handles = table
+                .push(RequestHandle(party.request.clone()))
+                .and_then(|request| Ok((request, table.push(ConnectionHandle(party.link.clone()))?)));
+            let Ok((request, connection)) = handles else {
+                return Err(Unfit::Failed("it has no room for its handles (limit `max-handles`)".into()));
+            };
+            let exports = self.app.waterspout_websocket_handler().handler();
+            let asked = exports.call_resume(&mut *self.store, request, connection, state);
+            let answer = Metered::new(asked, &self.meter).await;
+            match self.store.end_event(answer) {
+                Ok(Ok(handler)) => resumed.push(handler),
+                Ok(Err(why)) => return Err(refused("resume", &why)),
+                Err(error) => return Err(self.resume_failed("resume", &error)),
+            }
+        }
+        self.store.data_mut().mute(false);
+        self.version.start_pause.succeeded();
+        Ok(resumed)
+    }
+
+    fn resume_failed(&self, call: &str, error: &wasmtime::Error) -> Unfit {
+        self.endpoint.metrics.count_trap(trap_cause(error));
+        Unfit::Failed(told(&format!("`{call}` failed"), error))
+    }
+
+    /// From now on it stands where `predecessor` stood, which is gone, without a word to its handlers: they go on elsewhere. False,
+    /// and nothing has changed, if it needs more of the pool than there is.
+    pub(crate) fn replace(&mut self, predecessor: &mut Self) -> bool {
+        let Some([of_route, of_tenant, of_server]) = predecessor.permits.take() else { return false };
+        let old = &predecessor.version.handler;
+        let (of_server, inherited) = match self.version.handler.inherit_permit(old, of_server) {
+            Ok(permit) => (permit, true),
+            Err(permit) => (permit, false),
+        };
+        let heir = if inherited { self } else { predecessor };
+        heir.permits = Some([of_route, of_tenant, of_server]);
+        inherited
+    }
+}
+
+fn refused(call: &str, why: &str) -> Unfit {
+    Unfit::Failed(format!("`{call}` refused the state: {}", shown(why)))
+}
+
+fn told(what: &str, error: &wasmtime::Error) -> String {
+    match whereabouts(error) {
+        place if place.is_empty() => format!("{what}: {}", cause(error)),
+        place => format!("{what}: {} at {place}", cause(error)),
+    }
+}

@@ -1,0 +1,96 @@
+//! One instance goes over to another version, with everything that it serves: a snapshot of the old, and a transaction in the new.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Outcome, Stays, Turn, Version};
+use crate::endpoint::Endpoint;
+use crate::instance::{CallFailure, Instance};
+use crate::metrics::{CallKind, ConnectionOutcome};
+use crate::party::Party;
+
+/// Puts an instance of the turn's version into the place of `instance`, if that is possible: either all of `parties` are served by the
+/// new one then, or nothing has happened to any of them. `shared`: whether they have something in common.
+///
+/// # Errors
+/// The old handler failed at `suspend`; it must be dropped, as after any failed call.
+///
+/// Cancel safety: none; the instance must be dropped then, too.
+pub(crate) async fn move_instance(
+    endpoint: &Arc<Endpoint>,
+    instance: &mut Instance,
+    parties: &mut [Party],
+    turn: Turn,
+    shared: bool,
+) -> Result<(), CallFailure> {
+    let Turn { rollout, place } = turn;
+    let began = Instant::now();
+    let moved = attempt(endpoint, instance, parties, &rollout.to, shared).await;
+    let outcome = match moved {
+        Ok(Ok(())) => Outcome::Moved(began.elapsed()),
+        Ok(Err(stays)) => Outcome::Stays(stays),
+        Err(failure) => {
+            endpoint.metrics.swaps.count_connections(ConnectionOutcome::Lost, parties.len());
+            rollout.note_lost(parties.len());
+            return Err(failure);
+        }
+    };
+    drop(place);
+    match &outcome {
+        Outcome::Moved(pause) => {
+            endpoint.metrics.swaps.count_connections(ConnectionOutcome::Moved, parties.len());
+            endpoint.metrics.calls.record(CallKind::Handover, pause.as_nanos() as u64);
+        }
+        Outcome::Stays(stays) => {
+            endpoint.metrics.swaps.count_connections(stays.into(), parties.len());
+            tracing::debug!(
+                tenant = endpoint.tenancy.name, route = %endpoint.route.name, connections = parties.len(),
+                from = %instance.version(), to = %rollout.to, "stays with the old version: {stays}"
+            );
+        }
+    }
+    for party in parties.iter() {
+        party.link.set_version(instance.version().number);
+    }
+    rollout.note(&outcome, parties.len());
+    Ok(())
+}
+
+/// What of it may fail.
+async fn attempt(
+    endpoint: &Arc<Endpoint>,
+    instance: &mut Instance,
+    parties: &mut [Party],
+    to: &Arc<Version>,
+    shared: bool,
+) -> Result<Result<(), Stays>, CallFailure> {
+    let max_bytes = endpoint.route.limits.max_state_bytes;
+    let Some(state_memory) = endpoint.memory().reserve(max_bytes) else {
+        return Ok(Err(Stays::NoRoom("max-memory-bytes")));
+    };
+    let Ok(memory) = endpoint.try_instance_memory(&to.handler) else {
+        return Ok(Err(Stays::NoRoom("max-memory-bytes")));
+    };
+    let snapshot = match instance.suspend(parties, shared, max_bytes).await? {
+        Ok(snapshot) => snapshot,
+        Err(stays) => return Ok(Err(stays)),
+    };
+    let mut successor = match Instance::stand_in(endpoint, to, memory).await {
+        Ok(successor) => successor,
+        Err(unfit) => return Ok(Err(unfit.into())),
+    };
+    let handlers = match successor.resume(parties, snapshot).await {
+        Ok(handlers) => handlers,
+        Err(unfit) => return Ok(Err(unfit.into())),
+    };
+    drop(state_memory);
+    if !successor.replace(instance) {
+        return Ok(Err(Stays::NoRoom("max-instances")));
+    }
+    for (party, handler) in parties.iter_mut().zip(handlers) {
+        party.handler = Some(handler);
+    }
+    *instance = successor;
+    Ok(Ok(()))
+}

@@ -1,0 +1,166 @@
+//! One change of version, and what has become of the connections that were open.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::{OnSwap, Version};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Rollout {
+    /// None where there was no handler.
+    pub(crate) from: Option<Arc<Version>>,
+    pub(crate) to: Arc<Version>,
+    mode: OnSwap,
+    /// Which of the route's changes it is.
+    pub(crate) change: u64,
+    /// How many connections were open when it began.
+    pub(crate) connections: usize,
+    superseded: AtomicBool,
+    tally: Mutex<Tally>,
+    changed: Notify,
+}
+
+/// What has become of connections.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    /// Served by the new version.
+    pub(crate) moved: usize,
+    /// With the old version, because the handler gives no state.
+    pub(crate) unsupported: usize,
+    /// With the old version, because the host had no room for both.
+    pub(crate) no_room: usize,
+    /// With the old version, because the new one did not take their state.
+    pub(crate) failed: usize,
+    /// Ended with the old version, which failed when it was asked for its state.
+    pub(crate) lost: usize,
+    /// Why the first of them did not.
+    pub(crate) first_failure: Option<String>,
+    /// How long the longest was without a handler.
+    pub(crate) longest_pause: Duration,
+}
+
+/// What has become of one instance.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The new version serves it; so long nobody did.
+    Moved(Duration),
+    Stays(Stays),
+}
+
+/// Why the old version goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stays {
+    /// The handler gives no state.
+    Unsupported,
+    /// The state is larger than `max-state-bytes`, or there was no memory or instance for the successor: the limit.
+    NoRoom(&'static str),
+    /// The new version refused the state, trapped, or took too long.
+    Failed(String),
+}
+
+impl fmt::Display for Stays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported => f.write_str("the handler gives no state"),
+            Self::NoRoom(limit) => write!(f, "no room (limit `{limit}`)"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Rollout {
+    pub(crate) fn new(
+        from: Option<Arc<Version>>,
+        to: Arc<Version>,
+        mode: OnSwap,
+        change: u64,
+        connections: usize,
+    ) -> Self {
+        Self {
+            from,
+            to,
+            mode,
+            change,
+            connections,
+            superseded: AtomicBool::new(false),
+            tally: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// What becomes of those who are there.
+    pub(crate) fn mode(&self) -> OnSwap {
+        self.mode
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.lock().clone()
+    }
+
+    /// Another change has begun: nobody goes over to this version any more.
+    pub(crate) fn supersede(&self) {
+        self.superseded.store(true, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Relaxed)
+    }
+
+    /// Whether who is served by version `number` is to go over.
+    pub(crate) fn migrates(&self, number: u32) -> bool {
+        self.mode == OnSwap::Migrate && number != self.to.number && !self.is_superseded()
+    }
+
+    /// So many connections have been dealt with.
+    pub(crate) fn note(&self, outcome: &Outcome, connections: usize) {
+        let mut tally = self.lock();
+        match outcome {
+            Outcome::Moved(pause) => {
+                tally.moved += connections;
+                tally.longest_pause = tally.longest_pause.max(*pause);
+            }
+            Outcome::Stays(Stays::Unsupported) => tally.unsupported += connections,
+            Outcome::Stays(Stays::NoRoom(_)) => tally.no_room += connections,
+            Outcome::Stays(Stays::Failed(why)) => {
+                // An instance that nobody is in counts, too: its state did not go over.
+                tally.failed += connections.max(1);
+                tally.first_failure.get_or_insert_with(|| why.clone());
+            }
+        }
+        drop(tally);
+        self.changed.notify_waiters();
+    }
+
+    /// So many connections have ended: the old version failed when it was asked for their state.
+    pub(crate) fn note_lost(&self, connections: usize) {
+        self.lock().lost += connections;
+        self.changed.notify_waiters();
+    }
+
+    /// Resolves when something has been noted, or another change begun, since `looked_at` found nothing to do.
+    pub(crate) async fn changed_unless<R>(&self, mut looked_at: impl FnMut() -> Option<R>) -> R {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(found) = looked_at() {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether so many have failed that the change is to be taken back.
+    pub(crate) fn has_failed(&self, max_failures_percent: u8) -> bool {
+        let allowed = self.connections * usize::from(max_failures_percent) / 100;
+        self.lock().failed > allowed
+    }
+}

@@ -1,0 +1,200 @@
+//! The versions of a route's handler: the one that newcomers get, the one before it, and the change between them that is under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Canary, OnSwap, Rollout, Version};
+use crate::addresses::Peer;
+use crate::handler::Handler;
+use crate::loading::{NotLoaded, RouteHandler};
+use crate::routes::InstanceKey;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Versions {
+    state: Mutex<State>,
+    /// Counts the changes. Whoever has seen this many need not look again: spares an event the lock.
+    changes: AtomicU64,
+    changed: Notify,
+    /// Held by who changes them.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Or why there is none.
+    current: Result<Arc<Version>, NotLoaded>,
+    /// What a part of the newcomers gets instead.
+    canary: Option<Arc<Canary>>,
+    /// Kept compiled, for who wants it back.
+    previous: Option<Arc<Version>>,
+    /// The latest change; it may be over.
+    rollout: Option<Arc<Rollout>>,
+    latest_number: u32,
+    /// When each version that may still serve somebody was replaced, by number.
+    replaced_at: BTreeMap<u32, Instant>,
+}
+
+impl Versions {
+    pub(crate) fn new(handler: RouteHandler) -> Self {
+        let current = match handler {
+            RouteHandler::Loaded(handler) => Ok(Arc::new(Version::new(1, handler))),
+            RouteHandler::NotLoaded(missing) => Err(missing),
+        };
+        let state = State {
+            current,
+            canary: None,
+            previous: None,
+            rollout: None,
+            latest_number: 1,
+            replaced_at: BTreeMap::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            changes: AtomicU64::new(0),
+            changed: Notify::new(),
+            changing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a newcomer gets, for this key; none while there is none. A canary that cannot start is for nobody.
+    pub(crate) fn for_newcomer(&self, key: Option<&InstanceKey>) -> Option<Arc<Version>> {
+        let state = self.lock();
+        match &state.canary {
+            Some(canary) if canary.takes(key) && canary.version.start_pause.is_over() => {
+                Some(canary.version.clone())
+            }
+            _ => state.current.as_ref().ok().cloned(),
+        }
+    }
+
+    pub(crate) fn canary(&self) -> Option<Arc<Canary>> {
+        self.lock().canary.clone()
+    }
+
+    /// From now on a part of the newcomers gets it.
+    pub(crate) fn set_canary(&self, canary: Arc<Canary>) {
+        let mut state = self.lock();
+        if let Ok(current) = &state.current {
+            current.health.reset();
+        }
+        state.canary = Some(canary);
+    }
+
+    /// What newcomers get who get no canary; none while there is none.
+    pub(crate) fn current(&self) -> Option<Arc<Version>> {
+        self.lock().current.as_ref().ok().cloned()
+    }
+
+    /// Why there is none.
+    pub(crate) fn not_loaded(&self) -> Option<NotLoaded> {
+        self.lock().current.as_ref().err().cloned()
+    }
+
+    /// What was served before, if there was another.
+    pub(crate) fn previous(&self) -> Option<Arc<Version>> {
+        self.lock().previous.clone()
+    }
+
+    /// How many changes there have been.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Resolves when there have been other changes than the first `seen`.
+    pub(crate) async fn changed_since(&self, seen: u64) {
+        loop {
+            let changed = self.changed.notified();
+            if self.changes() != seen {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// For who changes them: nobody else does until the guard is dropped.
+    pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// A version that nobody is served by yet.
+    pub(crate) fn candidate(&self, handler: Handler) -> Arc<Version> {
+        let mut state = self.lock();
+        state.latest_number += 1;
+        Arc::new(Version::new(state.latest_number, handler))
+    }
+
+    /// Somebody is served by version `number`. Counts only as long as there is a canary to compare.
+    pub(crate) fn note_served(&self, number: u32, peer: Peer) {
+        if let Some(version) = self.compared(number) {
+            version.health.note_served(peer);
+        }
+    }
+
+    /// It has failed while it served him.
+    pub(crate) fn note_failed(&self, number: u32, peer: Peer) {
+        if let Some(version) = self.compared(number) {
+            version.health.note_failed(peer);
+        }
+    }
+
+    fn compared(&self, number: u32) -> Option<Arc<Version>> {
+        let state = self.lock();
+        let canary = &state.canary.as_ref()?.version;
+        let current = state.current.as_ref().ok();
+        current.into_iter().chain([canary]).find(|version| version.number == number).cloned()
+    }
+
+    /// From now on newcomers get `to`, and those who are there are treated as `mode` says. A change that was under way is over.
+    pub(crate) fn replace(&self, to: Arc<Version>, mode: OnSwap, connections: usize) -> Arc<Rollout> {
+        let mut state = self.lock();
+        // Its connections go where all go.
+        let canary = state.canary.take();
+        if let Some(earlier) = &state.rollout {
+            earlier.supersede();
+        }
+        let change = self.changes() + 1;
+        let from = std::mem::replace(&mut state.current, Ok(to.clone())).ok();
+        for version in from.iter().chain(canary.as_ref().map(|canary| &canary.version)) {
+            state.replaced_at.insert(version.number, Instant::now());
+        }
+        state.replaced_at.remove(&to.number);
+        // A canary that is withdrawn leaves the others as they were.
+        let withdrawn = from.as_ref().is_some_and(|from| Arc::ptr_eq(from, &to));
+        let from = if withdrawn { canary.map(|canary| canary.version.clone()) } else { from };
+        let rollout = Arc::new(Rollout::new(from.clone(), to, mode, change, connections));
+        if !withdrawn {
+            state.previous = from;
+        }
+        state.rollout = Some(rollout.clone());
+        self.changes.store(change, Ordering::Release);
+        drop(state);
+        self.changed.notify_waiters();
+        rollout
+    }
+
+    /// The versions that were replaced so long ago, by number; what is not `served` any more is forgotten.
+    pub(crate) fn replaced_for(&self, time: Duration, served: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let mut state = self.lock();
+        state.replaced_at.retain(|number, _| served.contains(number));
+        state.replaced_at.iter().filter(|(_, at)| at.elapsed() >= time).map(|(number, _)| *number).collect()
+    }
+
+    /// The change by which who is served by version `number` goes over to the current one; none where it stays.
+    pub(crate) fn migration_from(&self, number: u32) -> Option<Arc<Rollout>> {
+        let state = self.lock();
+        if state.canary.as_ref().is_some_and(|canary| canary.version.number == number) {
+            return None;
+        }
+        state.rollout.as_ref().filter(|rollout| rollout.migrates(number)).cloned()
+    }
+}

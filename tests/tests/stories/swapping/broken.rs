@@ -1,0 +1,135 @@
+//! New versions that are broken: the old one goes on, and nobody is disconnected.
+
+use std::time::Duration;
+
+use waterspout::SwapError;
+use waterspout_tests::host::Builder;
+use waterspout_tests::{Guest, TestHost};
+
+use super::{counter, counting_rooms, swapped};
+use crate::probe::probe;
+
+fn configured(host: Builder, resume: &str) -> Builder {
+    let resume = resume.to_owned();
+    host.route(|route| {
+        route.config.insert("resume".into(), resume);
+    })
+    .limits(|limits| {
+        limits.cpu_per_event = Duration::from_millis(300);
+        limits.max_memory_bytes = 16 << 20;
+    })
+}
+
+/// It is taken back, and the connection goes on as if nothing had been.
+async fn is_taken_back(host: &TestHost, next: &Guest, says: &str) {
+    let mut client = host.connect("/websocket").await;
+    assert_eq!(client.say("a").await, "1:1:a");
+    match host.swap(next, None).await {
+        Err(SwapError::RolledBack { failed: 1, connections: 1, why }) => {
+            assert!(why.contains(says), "`{why}` says nothing of `{says}`");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.say("b").await, "1:2:b");
+    assert_eq!(host.connect("/websocket").await.say("c").await, "1:1:c");
+    client.leave().await;
+}
+
+#[tokio::test]
+async fn a_trap_in_resume() {
+    is_taken_back(&configured(counter(), "trap").start().await, &Guest::named("counter-broken"), "resume")
+        .await;
+}
+
+#[tokio::test]
+async fn an_endless_resume() {
+    let host = configured(counter(), "spin").start().await;
+    is_taken_back(&host, &Guest::named("counter-broken"), "cpu-per-event").await;
+}
+
+#[tokio::test]
+async fn a_resume_that_takes_all_memory() {
+    let host = configured(counter(), "grow").start().await;
+    is_taken_back(&host, &Guest::named("counter-broken"), "resume").await;
+}
+
+#[tokio::test]
+async fn a_resume_that_refuses_is_told_with_its_reason() {
+    is_taken_back(&counter().start().await, &Guest::named("counter-broken"), "colour").await;
+}
+
+#[tokio::test]
+async fn a_trap_at_the_start() {
+    let traps = Guest::echo_changed(|text| {
+        let text = text.trim_end().strip_suffix(')').expect("a module's end");
+        format!("{text} (func $begin unreachable) (start $begin))")
+    });
+    let host = counter().start().await;
+    let mut client = host.connect("/websocket").await;
+    match host.swap(&traps, None).await {
+        Err(SwapError::Unfit(why)) => assert!(why.contains("unreachable"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.say("a").await, "1:1:a");
+    assert_eq!(host.connect("/websocket").await.say("b").await, "1:1:b");
+}
+
+#[tokio::test]
+async fn a_few_that_cannot_go_over_stay_and_the_others_go() {
+    let host = probe().route(|route| route.swap.max_failures_percent = 50).start().await;
+    let mut stays = host.connect("/websocket?resume=refuse+me").await;
+    let mut goes = host.connect("/websocket").await;
+    assert_eq!((stays.say("count").await, goes.say("count").await), ("1".into(), "1".into()));
+    let report = swapped(&host, &Guest::named("probe")).await;
+    assert_eq!((report.moved, report.failed), (1, 1), "{report:?}");
+    assert!(report.first_failure.is_some_and(|why| why.contains("me")));
+    assert_eq!((stays.say("count").await, goes.say("count").await), ("2".into(), "2".into()));
+}
+
+#[tokio::test]
+async fn those_that_had_gone_over_go_back_when_too_many_fail() {
+    let host = probe().start().await;
+    let mut goes = host.connect("/websocket").await;
+    let mut stays = host.connect("/websocket?resume=trap").await;
+    assert!(matches!(host.swap(&Guest::named("probe"), None).await, Err(SwapError::RolledBack { .. })));
+    assert_eq!((stays.say("count").await, goes.say("count").await), ("1".into(), "1".into()));
+    let logged = host.logged("that it is taken back", |record| record.message.contains("taken back")).await;
+    assert!(logged.field("why").contains("resume"), "{logged:?}");
+}
+
+#[tokio::test]
+async fn an_old_version_that_traps_in_suspend_loses_that_connection_and_no_other() {
+    let host = probe().start().await;
+    let mut lost = host.connect("/websocket?suspend=trap").await;
+    let mut goes = host.connect("/websocket").await;
+    let report = swapped(&host, &Guest::named("probe")).await;
+    assert_eq!((report.lost, report.moved), (1, 1), "{report:?}");
+    assert_eq!(lost.recv_close().await, (1011, "handler failed".into()));
+    assert_eq!(goes.say("count").await, "1");
+}
+
+#[tokio::test]
+async fn a_state_over_max_state_bytes_stays_with_the_old_version() {
+    let host = probe().limits(|limits| limits.max_state_bytes = 100_000).start().await;
+    let mut large = host.connect("/websocket?suspend=stuff+100001").await;
+    let mut small = host.connect("/websocket?suspend=stuff+50000").await;
+    let report = swapped(&host, &Guest::named("probe")).await;
+    assert_eq!((report.no_room, report.moved), (1, 1), "{report:?}");
+    assert_eq!((large.say("count").await, small.say("count").await), ("1".into(), "1".into()));
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_go_over_stays_whole() {
+    let host = configured(counting_rooms(), "trap").start().await;
+    let mut one = host.connect("/rooms/blue").await;
+    let mut two = host.connect("/rooms/blue").await;
+    assert_eq!(one.say("a").await, "1:1:1:a");
+    // A handler that shares nothing cannot take a room's state.
+    match host.swap(&Guest::named("counter-broken"), None).await {
+        Ok(report) => assert_eq!(report.moved, 0, "{report:?}"),
+        Err(SwapError::RolledBack { .. }) => {}
+        Err(other) => panic!("{other}"),
+    }
+    assert_eq!(two.say("b").await, "1:2:1:b");
+    assert_eq!(one.say("c").await, "1:3:2:c");
+}
