@@ -30,6 +30,9 @@ pub struct ServerOptions {
     pub trusted_proxies: TrustedProxies,
     /// How long connections may take to close when the server goes away; then they are dropped. Default: 10 s.
     pub grace: Duration,
+    /// How long connections stay with this process when another one has taken over its sockets; then they close (1012), spread over their
+    /// routes' [`spread`](crate::SwapPolicy::spread). None: until they end. Default: 1 h.
+    pub takeover_drain: Option<Duration>,
 }
 
 impl Default for ServerOptions {
@@ -41,6 +44,7 @@ impl Default for ServerOptions {
             handshake_timeout: Duration::from_secs(10),
             trusted_proxies: TrustedProxies::default(),
             grace: Duration::from_secs(10),
+            takeover_drain: Some(Duration::from_secs(3600)),
         }
     }
 }

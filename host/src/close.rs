@@ -107,7 +107,7 @@ pub enum CloseCause {
     MessageTooBig,
     /// The server is shutting down.
     GoingAway,
-    /// Its handler has been replaced, and the connection did not go over to the new version.
+    /// Its handler, or the whole host, has been replaced, and the connection did not go over.
     Replaced,
     /// No instance could be had although its permit was: a pool is exhausted. Or the tenant has no memory for what the peer sends.
     Overloaded,

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::Version;
+use http::{HeaderValue, Version, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -71,7 +71,10 @@ impl Application {
             let (accepted, patience) = (accepted.clone(), &patience);
             async move {
                 let _answering = patience.suspend();
-                let (answer, taken) = self.answer(request, newcomer).await;
+                let (mut answer, taken) = self.answer(request, newcomer).await;
+                if taken.is_none() && self.open_connections().is_leaving() {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 if taken.is_some() {
                     *accepted.lock().unwrap_or_else(PoisonError::into_inner) = taken;
                 }

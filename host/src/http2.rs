@@ -108,7 +108,7 @@ async fn converse(
         .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
         .max_local_error_reset_streams(MAX_ERROR_RESETS);
     let mut conversation = pin!(http.serve_connection(TokioIo::new(transport), service));
-    let mut draining = pin!(application.open_connections().draining());
+    let mut elsewhere = pin!(application.open_connections().leaving());
     let mut look = pin!(tokio::time::sleep_until(newcomer.deadline));
     let mut leaving = false;
     loop {
@@ -119,7 +119,7 @@ async fn converse(
                 }
                 return;
             }
-            () = &mut draining, if !leaving => {
+            () = &mut elsewhere, if !leaving => {
                 leaving = true;
                 conversation.as_mut().graceful_shutdown();
             }

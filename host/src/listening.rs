@@ -1,4 +1,5 @@
-//! A server on its listeners: accepting, what is expected before HTTP (a PROXY header, TLS), and going away.
+//! A server on its listeners: accepting, what is expected before HTTP (a PROXY header, TLS), and going away, at once or when another
+//! process has taken its place.
 
 use std::future::Future;
 use std::io;
@@ -12,8 +13,10 @@ use tokio::task::JoinSet;
 
 use crate::addresses::Peer;
 use crate::admission::{Admission, Newcomer, ServerOptions};
+use crate::close::CloseCause;
 use crate::http2;
 use crate::limits::{Reached, Scope};
+use crate::link::Closing;
 use crate::listener::{Expected, InheritedSockets, ListenAddress, Listener, Socket};
 use crate::metrics::RouteMetrics;
 use crate::proxy_header;
@@ -79,6 +82,19 @@ impl Server {
     ///
     /// Cancel safety: dropping the future drops every connection without a close frame.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
+        self.run_until_replaced(shutdown, std::future::pending()).await
+    }
+
+    /// The same, but when `replaced` resolves, another process accepts on the same sockets ([`takeover`](crate::takeover)): this one stops,
+    /// and loses nothing of what waits there. Connections stay until they end, at most for
+    /// [`takeover_drain`](ServerOptions::takeover_drain), or until `shutdown` resolves, too.
+    ///
+    /// Cancel safety: as [`Server::run`].
+    pub async fn run_until_replaced(
+        self,
+        shutdown: impl Future<Output = ()>,
+        replaced: impl Future<Output = ()>,
+    ) -> usize {
         let Self { listeners, application, options } = self;
         let permits = Arc::new(Semaphore::new(options.max_connections as usize));
         let admission = Arc::new(Admission::new(&options, Some(permits.clone())));
@@ -91,13 +107,15 @@ impl Server {
             }
         }
         let mut tasks = JoinSet::new();
-        {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let is_replaced = {
             let mut first = 0;
             let mut told = false;
-            let mut shutdown = std::pin::pin!(shutdown);
+            let mut replaced = std::pin::pin!(replaced);
             loop {
                 let accepted = tokio::select! {
-                    () = &mut shutdown => break,
+                    () = &mut shutdown => break false,
+                    () = &mut replaced => break true,
                     accepted = accept(&listeners, &mut first, &permits, &mut told, application.unrouted()) => accepted,
                 };
                 while tasks.try_join_next().is_some() {}
@@ -108,9 +126,19 @@ impl Server {
                     drop(permit);
                 });
             }
-        }
+        };
         drop(listeners);
         let open = application.open_connections();
+        if is_replaced {
+            tracing::info!(connections = open.leave(), "another process accepts: who is here stays");
+            // Whoever is in the middle of asking is here, too, and is answered.
+            let ended = async { while tasks.join_next().await.is_some() {} };
+            tokio::select! {
+                () = ended => return 0,
+                () = retire(&application, options.takeover_drain) => {}
+                () = &mut shutdown => {}
+            }
+        }
         let closing = open.drain();
         tracing::info!(connections = closing, "draining");
         if tokio::time::timeout(options.grace, open.emptied()).await.is_ok() {
@@ -126,6 +154,29 @@ impl Server {
 pub(crate) const AT_ACCEPT: [Reached; 2] = [FULL, TOO_MANY_OF_ADDRESS];
 const FULL: Reached = Reached { scope: Scope::Server, limit: "max-connections" };
 const TOO_MANY_OF_ADDRESS: Reached = Reached { scope: Scope::Address, limit: "max-connections-per-address" };
+
+/// Closes every connection (1012) when they have had `drain`; those of a route one after the other within its `spread`.
+async fn retire(application: &Application, drain: Option<Duration>) {
+    let Some(drain) = drain else { return std::future::pending().await };
+    tokio::time::sleep(drain).await;
+    let mut closings = Vec::new();
+    for endpoint in application.endpoints() {
+        let links = endpoint.seats.links();
+        let step = endpoint.route.swap.spread / u32::try_from(links.len().max(1)).unwrap_or(u32::MAX);
+        closings
+            .extend(links.into_iter().enumerate().map(|(at, link)| (step.saturating_mul(at as u32), link)));
+    }
+    closings.sort_by_key(|(at, _)| *at);
+    tracing::info!(
+        connections = closings.len(),
+        "`takeover-drain` is over: the connections that are left are closed"
+    );
+    let began = tokio::time::Instant::now();
+    for (at, link) in closings {
+        tokio::time::sleep_until(began + at).await;
+        let _ = link.close(Closing::Host(CloseCause::Replaced));
+    }
+}
 
 /// The next connection, with its permit; none after an error that the loop outlives.
 async fn accept(

@@ -1,4 +1,5 @@
-//! The connections that are open, so that they can be told to end: a drain closes each with 1001 and waits for the last.
+//! The connections that are open, so that they can be told to end: a drain closes each with 1001 and waits for the last. Before one, a
+//! server may be leaving: newcomers go to another process, and those who are here stay.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ struct Links {
     /// Other sockets whose last bytes are waited for: those that hold several connections, and those that this side has opened.
     sockets: usize,
     draining: bool,
+    leaving: bool,
 }
 
 impl Links {
@@ -56,9 +58,23 @@ impl OpenConnections {
         self.lock().draining
     }
 
-    /// Resolves when a drain has begun.
-    pub(crate) async fn draining(&self) {
-        self.changes_until(|links| links.draining).await;
+    /// Whether who asks for something more should do so elsewhere.
+    pub(crate) fn is_leaving(&self) -> bool {
+        let links = self.lock();
+        links.leaving || links.draining
+    }
+
+    /// Resolves when newcomers should go elsewhere: another process accepts them, or a drain has begun.
+    pub(crate) async fn leaving(&self) {
+        self.changes_until(|links| links.leaving || links.draining).await;
+    }
+
+    /// From now on another process accepts; who is here stays. Returns how many connections there are.
+    pub(crate) fn leave(&self) -> usize {
+        let mut links = self.lock();
+        links.leaving = true;
+        self.changed.notify_waiters();
+        links.by_address.len()
     }
 
     /// Whether no connection is open.
