@@ -18,7 +18,7 @@
 //! - guest: `meter`, `fuel`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], [`loading`], `endpoint`, `instance`, `instances`, `seat`, [`swap`]: the sandbox
 //! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], [`deployer`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`], [`admin`]: who is let in, and HTTP
-//! - [`config`]: the configuration file; [`sandbox`]: what the process may still do; [`inspect`]: what a component is, told to a person
+//! - [`config`]: the configuration file; [`sandbox`]: what the process may still do; [`takeover`]: another process in its place; [`inspect`]: what a component is, told to a person
 //! - `fuzzing`, in no ordinary build: what `fuzz/` runs
 
 mod addresses;
@@ -84,6 +84,7 @@ pub mod server;
 mod shutdown;
 mod socket;
 pub mod swap;
+pub mod takeover;
 pub mod tenants;
 mod throttle;
 mod timers;
@@ -104,7 +105,7 @@ pub use destinations::Destinations;
 pub use engine::Shortage;
 pub use handler::{Handler, HandlerSource, LoadError, Runtime, RuntimeOptions};
 pub use limits::{FuelLimit, Limits, SlowConsumer, TenantLimits};
-pub use listener::{InheritedSockets, ListenAddress, Listener, Reserved};
+pub use listener::{InheritedSockets, ListenAddress, Listener, ListenerHandle, Reserved};
 pub use listening::Server;
 pub use loading::{Loader, NotLoaded, RouteHandler};
 pub use page::Page;

@@ -1,13 +1,15 @@
-//! Where connections come from: TCP addresses, Unix sockets, and sockets that systemd has opened; and what is expected on each
-//! of them before HTTP begins (a PROXY header, TLS).
+//! Where connections come from: TCP addresses, Unix sockets, and sockets that systemd has opened, or a process that this one replaces;
+//! and what is expected on each of them before HTTP begins (a PROXY header, TLS).
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use listenfd::ListenFd;
@@ -73,11 +75,38 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// The sockets that systemd has opened for this process (`sd_listen_fds(3)`: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES).
+/// The sockets that systemd has opened for this process (`sd_listen_fds(3)`: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES), or that the process
+/// has handed over whose place this one takes ([`takeover`](crate::takeover)).
 pub struct InheritedSockets {
     sockets: ListenFd,
     names: Vec<String>,
     taken: Vec<bool>,
+    handed: Vec<HandedSocket>,
+}
+
+/// A socket that another process listens on, too, until this one is ready.
+#[derive(Debug)]
+pub(crate) struct HandedSocket {
+    /// What the operator has written.
+    pub(crate) address: String,
+    /// Its file goes with whoever has the socket last.
+    pub(crate) has_file: bool,
+    pub(crate) descriptor: OwnedFd,
+}
+
+impl HandedSocket {
+    fn into_claim(self) -> io::Result<Claim> {
+        let Self { has_file, descriptor, .. } = self;
+        let socket = socket2::Socket::from(descriptor);
+        let address = socket.local_addr()?;
+        if !address.is_unix() {
+            return Ok(Claim::OpenTcp(socket.into()));
+        }
+        let path = address.as_pathname().filter(|_| has_file);
+        // Whose file is gone, or another's, has none to remove.
+        let file = path.and_then(|path| SocketFile::of_another(path).ok());
+        Ok(Claim::OpenUnix(OwnedFd::from(socket).into(), file))
+    }
 }
 
 impl fmt::Debug for InheritedSockets {
@@ -89,7 +118,7 @@ impl fmt::Debug for InheritedSockets {
 impl InheritedSockets {
     /// None at all: for programs that are not started that way.
     pub fn none() -> Self {
-        Self { sockets: ListenFd::empty(), names: Vec::new(), taken: Vec::new() }
+        Self { sockets: ListenFd::empty(), names: Vec::new(), taken: Vec::new(), handed: Vec::new() }
     }
 
     /// Takes the sockets, and the variables away, so that no child inherits them. Call it before there are threads, because the
@@ -98,7 +127,29 @@ impl InheritedSockets {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let sockets = ListenFd::from_env();
         let taken = vec![false; sockets.len()];
-        Self { sockets, names: names.split(':').map(str::to_owned).collect(), taken }
+        let names = names.split(':').map(str::to_owned).collect();
+        Self { sockets, names, taken, handed: Vec::new() }
+    }
+
+    /// Those of another process. An address that is not among them is bound anew.
+    pub(crate) fn handed(handed: Vec<HandedSocket>) -> Self {
+        Self { handed, ..Self::none() }
+    }
+
+    fn take_handed(&mut self, address: &ListenAddress) -> Option<HandedSocket> {
+        let address = address.to_string();
+        let at = self.handed.iter().position(|handed| handed.address == address)?;
+        Some(self.handed.remove(at))
+    }
+
+    /// Closes what nobody has taken. Call it when the process is ready that was started to take them: what its configuration does not
+    /// name any more has no listener then, and no file.
+    pub fn close_the_rest(self) {
+        for claim in self.handed.into_iter().map(HandedSocket::into_claim) {
+            if let Ok(Claim::OpenUnix(_, Some(file))) = claim {
+                file.set_ours(true);
+            }
+        }
     }
 
     fn take(&mut self, name: Option<&str>) -> io::Result<Claim> {
@@ -122,7 +173,7 @@ impl InheritedSockets {
         self.taken[at] = true;
         if let Ok(Some(listener)) = self.sockets.take_unix_listener(at) {
             check_listens(&listener)?;
-            return Ok(Claim::OpenUnix(listener));
+            return Ok(Claim::OpenUnix(listener, None));
         }
         let not_ours = || {
             io::Error::new(
@@ -139,7 +190,10 @@ impl InheritedSockets {
 /// An address that this process has, and on which it does not listen yet: whatever a port needs of privileges is over, nobody can
 /// connect, and no runtime is needed.
 #[derive(Debug)]
-pub struct Reserved(Claim);
+pub struct Reserved {
+    address: ListenAddress,
+    claim: Claim,
+}
 
 #[derive(Debug)]
 enum Claim {
@@ -150,9 +204,9 @@ enum Claim {
         path: PathBuf,
         mode: Option<u32>,
     },
-    /// Of systemd's, which listens already.
+    /// Of systemd's, or another process's, which listens already.
     OpenTcp(std::net::TcpListener),
-    OpenUnix(std::os::unix::net::UnixListener),
+    OpenUnix(std::os::unix::net::UnixListener, Option<SocketFile>),
 }
 
 impl Reserved {
@@ -165,11 +219,13 @@ impl Reserved {
         mode: Option<u32>,
         inherited: &mut InheritedSockets,
     ) -> io::Result<Self> {
-        Ok(Self(match address {
-            ListenAddress::Tcp(address) => Claim::Tcp(bind_tcp(*address)?),
-            ListenAddress::Unix(path) => Claim::Unix { path: path.clone(), mode },
-            ListenAddress::Systemd(name) => inherited.take(name.as_deref())?,
-        }))
+        let claim = match (inherited.take_handed(address), address) {
+            (Some(handed), _) => handed.into_claim()?,
+            (None, ListenAddress::Tcp(address)) => Claim::Tcp(bind_tcp(*address)?),
+            (None, ListenAddress::Unix(path)) => Claim::Unix { path: path.clone(), mode },
+            (None, ListenAddress::Systemd(name)) => inherited.take(name.as_deref())?,
+        };
+        Ok(Self { address: address.clone(), claim })
     }
 
     /// Listens. To be called within a tokio runtime.
@@ -177,16 +233,16 @@ impl Reserved {
     /// # Errors
     /// Another process was faster; a Unix socket's file is another program's, which answers, or no socket, or cannot be made.
     pub fn listen(self) -> io::Result<Listener> {
-        let bound = match self.0 {
+        let bound = match self.claim {
             Claim::Tcp(socket) => {
                 socket.listen(BACKLOG)?;
                 Bound::tcp(socket.into())?
             }
             Claim::Unix { path, mode } => listen_unix(&path, mode)?,
             Claim::OpenTcp(listener) => Bound::tcp(listener)?,
-            Claim::OpenUnix(listener) => Bound::unix(listener, None)?,
+            Claim::OpenUnix(listener, file) => Bound::unix(listener, file)?,
         };
-        Ok(Listener { bound, expected: Expected::default() })
+        Ok(Listener { bound: Arc::new(bound), address: self.address, expected: Expected::default() })
     }
 }
 
@@ -205,7 +261,9 @@ fn check_listens(socket: impl AsFd) -> io::Result<()> {
 /// A socket that is listened on, and what is expected on it.
 #[derive(Debug)]
 pub struct Listener {
-    bound: Bound,
+    bound: Arc<Bound>,
+    /// As it was written.
+    address: ListenAddress,
     pub(crate) expected: Expected,
 }
 
@@ -221,7 +279,7 @@ pub(crate) struct Expected {
 #[derive(Debug)]
 enum Bound {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: Option<SocketFile> },
+    Unix { listener: UnixListener, file: Option<SocketFile> },
 }
 
 impl Bound {
@@ -232,7 +290,54 @@ impl Bound {
 
     fn unix(listener: std::os::unix::net::UnixListener, file: Option<SocketFile>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self::Unix { listener: UnixListener::from_std(listener)?, _file: file })
+        Ok(Self::Unix { listener: UnixListener::from_std(listener)?, file })
+    }
+
+    fn file(&self) -> Option<&SocketFile> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix { file, .. } => file.as_ref(),
+        }
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix { listener, .. } => listener.as_fd(),
+        }
+    }
+}
+
+/// A socket that is listened on, to be handed to another process. It keeps nothing open.
+#[derive(Debug, Clone)]
+pub struct ListenerHandle {
+    bound: Weak<Bound>,
+    address: ListenAddress,
+}
+
+impl ListenerHandle {
+    /// The socket once more; none if nobody listens any more.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub(crate) fn hand_over(&self) -> io::Result<Option<HandedSocket>> {
+        let Some(bound) = self.bound.upgrade() else { return Ok(None) };
+        let descriptor = bound.as_fd().try_clone_to_owned()?;
+        Ok(Some(HandedSocket {
+            address: self.address.to_string(),
+            has_file: bound.file().is_some(),
+            descriptor,
+        }))
+    }
+
+    /// Whether a Unix socket's file is removed at this listener's end. Of one that was handed over it is not, until this is called;
+    /// when another process has it, it must not be.
+    pub fn own_file(&self, ours: bool) {
+        if let Some(bound) = self.bound.upgrade()
+            && let Some(file) = bound.file()
+        {
+            file.set_ours(ours);
+        }
     }
 }
 
@@ -241,17 +346,33 @@ impl Bound {
 struct SocketFile {
     path: PathBuf,
     device_and_number: (u64, u64),
+    /// Otherwise another process has the socket, too, and looks after the file.
+    ours: AtomicBool,
 }
 
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
         let file = std::fs::symlink_metadata(path)?;
-        Ok(Self { path: path.into(), device_and_number: (file.dev(), file.ino()) })
+        let device_and_number = (file.dev(), file.ino());
+        Ok(Self { path: path.into(), device_and_number, ours: AtomicBool::new(true) })
+    }
+
+    fn of_another(path: &Path) -> io::Result<Self> {
+        let file = Self::new(path)?;
+        file.set_ours(false);
+        Ok(file)
+    }
+
+    fn set_ours(&self, ours: bool) {
+        self.ours.store(ours, Ordering::Relaxed);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if !*self.ours.get_mut() {
+            return;
+        }
         let ours = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|file| (file.dev(), file.ino()) == self.device_and_number);
         if ours {
@@ -298,9 +419,14 @@ impl Listener {
         self.expected.certificates.is_some()
     }
 
+    /// For who hands the socket to another process.
+    pub fn handle(&self) -> ListenerHandle {
+        ListenerHandle { bound: Arc::downgrade(&self.bound), address: self.address.clone() }
+    }
+
     /// The address that was bound; none for Unix sockets.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.bound {
+        match &*self.bound {
             Bound::Tcp(listener) => listener.local_addr().ok(),
             Bound::Unix { .. } => None,
         }
@@ -308,14 +434,14 @@ impl Listener {
 
     /// The file of a Unix socket.
     pub fn path(&self) -> Option<PathBuf> {
-        match &self.bound {
+        match &*self.bound {
             Bound::Tcp(_) => None,
             Bound::Unix { listener, .. } => listener.local_addr().ok()?.as_pathname().map(Path::to_owned),
         }
     }
 
     pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
-        Poll::Ready(match &self.bound {
+        Poll::Ready(match &*self.bound {
             Bound::Tcp(listener) => {
                 ready!(listener.poll_accept(cx)).map(|(socket, peer)| Socket::Tcp(socket, peer))
             }
@@ -416,7 +542,7 @@ mod tests {
     #[test]
     fn nobody_can_connect_to_an_address_that_is_only_reserved() {
         let address = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let Reserved(Claim::Tcp(socket)) =
+        let Reserved { claim: Claim::Tcp(socket), .. } =
             Reserved::new(&address, None, &mut InheritedSockets::none()).expect("a free port")
         else {
             panic!("a TCP socket")

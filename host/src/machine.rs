@@ -1,12 +1,25 @@
 //! What the machine has, as far as it says.
 
 use std::fs;
+use std::sync::OnceLock;
 
 /// Where nothing is said.
 const UNKNOWN_MEMORY_BYTES: usize = 2 << 30;
 
+/// What the process has said whose place this one takes: in a sandbox, a new process may not ask about itself.
+static TOLD: OnceLock<usize> = OnceLock::new();
+
+/// What [`memory_bytes`] is from now on; nothing if that has been said already.
+pub(crate) fn remember_memory(bytes: usize) {
+    let _ = TOLD.set(bytes);
+}
+
 /// Memory that this process may have: the machine's, or less where its control group (version 2) is bounded.
 pub(crate) fn memory_bytes() -> usize {
+    TOLD.get().copied().unwrap_or_else(asked)
+}
+
+fn asked() -> usize {
     let of_machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_meminfo(&text));
     let of_group = fs::read_to_string("/proc/self/cgroup")
         .ok()

@@ -233,6 +233,16 @@ impl Application {
         Ok(&service.instances)
     }
 
+    /// The routes whose handlers can be served, by tenant and name.
+    pub(crate) fn served(&self) -> Vec<RouteName> {
+        let served = self.endpoints().filter(|endpoint| endpoint.versions.current().is_some());
+        let name = |endpoint: &Arc<Endpoint>| RouteName {
+            tenant: Some(endpoint.tenancy.name.clone()),
+            route: endpoint.route.name.clone(),
+        };
+        served.map(name).collect()
+    }
+
     /// In the order in which they are tried.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         self.inner.services.iter().map(|service| &service.endpoint)

@@ -39,7 +39,7 @@ pub use self::token::TokenError;
 use self::token::TokenFile;
 use crate::deployer::Deployer;
 use crate::handshake::{self, Hosts};
-use crate::listener::{InheritedSockets, ListenAddress, Listener, Socket};
+use crate::listener::{InheritedSockets, ListenAddress, Listener, ListenerHandle, Socket};
 use crate::server::Application;
 
 /// Where a server's operator asks, and by which token.
@@ -134,11 +134,23 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub fn bind(options: &AdminOptions, application: Application) -> Result<Self, AdminError> {
+        Self::bind_inherited(options, application, &mut InheritedSockets::none())
+    }
+
+    /// The same, where another process may have handed the socket over.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub fn bind_inherited(
+        options: &AdminOptions,
+        application: Application,
+        inherited: &mut InheritedSockets,
+    ) -> Result<Self, AdminError> {
         options.check()?;
         let AdminOptions { address, mode, token_file } = options;
         let token = token_file.clone().map(TokenFile::open).transpose()?;
         let mode = matches!(address, ListenAddress::Unix(_)).then_some(mode.unwrap_or(SOCKET_MODE));
-        let listener = Listener::bind(address, mode, &mut InheritedSockets::none())
+        let listener = Listener::bind(address, mode, inherited)
             .map_err(|error| AdminError::Listen { address: address.clone(), error })?;
         let office = Arc::new(Office { application, token, process: Process::begin(), deployer: None });
         Ok(Self { listener, office })
@@ -157,6 +169,11 @@ impl Admin {
     /// The address that was bound; none for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// For who hands the socket to another process.
+    pub fn handle(&self) -> ListenerHandle {
+        self.listener.handle()
     }
 
     /// The file of a Unix socket.

@@ -59,6 +59,8 @@ pub struct Config {
     pub sandbox: bool,
     /// Whom it becomes then, if root starts it.
     pub user: Option<String>,
+    /// How long a program may take, from its start on, until it can take this one's place; see [`crate::takeover`]. Default: 10 min.
+    pub takeover_timeout: Duration,
 }
 
 /// One place to listen, and what is expected there before HTTP.
@@ -137,6 +139,7 @@ impl Config {
             authorities: Vec::new(),
             sandbox: false,
             user: None,
+            takeover_timeout: TAKEOVER_TIMEOUT,
         }
     }
 
@@ -341,15 +344,20 @@ impl Config {
                     .map(|ProxiesValue(proxies)| proxies)
                     .unwrap_or_default(),
                 grace: table.grace.map_or(defaults.grace, |Limit(grace)| grace),
+                takeover_drain: table.takeover_drain.map_or(defaults.takeover_drain, |Limit(time)| time),
             },
             admin,
             routes,
             authorities,
             sandbox: table.sandbox,
             user: table.user,
+            takeover_timeout: table.takeover_timeout.map_or(TAKEOVER_TIMEOUT, |Written(time)| time),
         })
     }
 }
+
+/// Long enough to compile large handlers anew, which another version of the program may have to.
+const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Shorter would refuse good peers, longer would not protect.
 const MIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(100);
