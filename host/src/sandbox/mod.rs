@@ -54,6 +54,9 @@ pub struct Grant {
 pub enum Right {
     /// Read a file and execute it.
     Execute,
+    /// The same, also after another file has replaced it: this is all of its folder, where a link leads to, and in a folder that many share
+    /// the file alone, as [`Confinement::alone`] tells.
+    ExecuteRenewed,
     /// Read a file, or everything below a folder.
     Read,
     /// Read a file, also after it was replaced: rights belong to what is there now and not to its name, so this is all of the file's
@@ -77,7 +80,7 @@ pub struct Confinement {
     pub paths: usize,
     /// What this kernel cannot forbid, with the one that can, for a person.
     pub missing: Vec<&'static str>,
-    /// Files of [`Right::ReadRenewed`] that may be read as they are now, but not after they were replaced.
+    /// Files of [`Right::ReadRenewed`] and [`Right::ExecuteRenewed`] that may be read as they are now, but not after they were replaced.
     pub alone: Vec<PathBuf>,
 }
 

@@ -75,6 +75,7 @@ impl Rules {
     fn add(&mut self, grant: &Grant) -> Result<(), SandboxError> {
         match grant.right {
             Right::ReadRenewed => self.add_renewed(&grant.path),
+            Right::ExecuteRenewed => self.add_program(&grant.path),
             right => self.add_path(&grant.path, rights(right)),
         }
     }
@@ -90,11 +91,23 @@ impl Rules {
         Ok(())
     }
 
+    /// A program, and whatever it is replaced with where its links lead to. Links need no right to be followed.
+    fn add_program(&mut self, file: &Path) -> Result<(), SandboxError> {
+        let Ok(real) = fs::canonicalize(file) else { return Ok(()) };
+        let folder = folder_of(&real);
+        if is_shared(folder, home().as_deref()) {
+            self.alone.push(file.to_owned());
+            self.add_path(&real, rights(Right::Execute))
+        } else {
+            self.add_path(folder, rights(Right::Execute))
+        }
+    }
+
     /// A file, and whatever it is replaced with: in its folder, or, if it is a link, where that leads.
     fn add_renewed(&mut self, file: &Path) -> Result<(), SandboxError> {
         /// The kernel's limit, too.
         const MAX_LINKS: u32 = 40;
-        let home = std::env::var_os("HOME").map(PathBuf::from).and_then(|home| fs::canonicalize(home).ok());
+        let home = home();
         let mut path = file.to_owned();
         for _ in 0..MAX_LINKS {
             let folder = folder_of(&path);
@@ -118,9 +131,13 @@ impl Rules {
     }
 }
 
+fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").and_then(|home| fs::canonicalize(home).ok())
+}
+
 fn rights(right: Right) -> BitFlags<AccessFs> {
     match right {
-        Right::Execute => AccessFs::ReadFile | AccessFs::Execute,
+        Right::Execute | Right::ExecuteRenewed => AccessFs::ReadFile | AccessFs::Execute,
         Right::Read | Right::ReadRenewed => AccessFs::ReadFile | AccessFs::ReadDir,
         Right::Write => AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate,
         // Without `Refer`: files do not wander between folders, and old kernels refuse that anyway.
