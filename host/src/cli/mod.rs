@@ -5,6 +5,8 @@ mod connect;
 mod progress;
 mod sandbox;
 mod serve;
+mod supervisor;
+mod takeover;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};

@@ -1,16 +1,21 @@
-//! `waterspout serve --sandbox`: what is to be made ready while there are privileges, and what is in force afterwards.
+//! `waterspout serve --sandbox`: what is to be made ready while there are privileges, and what is in force afterwards, also for the
+//! process that takes this one's place.
 
 use std::path::Path;
 
 use waterspout::CacheFolders;
 use waterspout::config::Config;
-use waterspout::sandbox::{Sandbox, User};
+use waterspout::sandbox::{Grant, Right, Sandbox, User};
+use waterspout::takeover::Confined;
 
-/// Confines this process to what the configuration needs. Sockets that need privileges are reserved already; there are no threads.
-pub(super) fn confine(config: &mut Config, file: Option<&Path>) -> anyhow::Result<()> {
+/// Confines this process to what the configuration needs, and to executing `program` anew. Sockets that need privileges are reserved
+/// already; there are no threads.
+pub(super) fn confine(config: &mut Config, file: Option<&Path>, program: &Path) -> anyhow::Result<Confined> {
     let user = User::to_become(config.user.as_deref())?;
     make_folders(config, user.as_ref())?;
-    let sandbox = Sandbox::of_process().and(Sandbox::of_server(config, file));
+    let successor = Grant { path: program.into(), right: Right::ExecuteRenewed };
+    let successor = Sandbox { grants: vec![successor], ..Sandbox::default() };
+    let sandbox = Sandbox::of_process().and(Sandbox::of_server(config, file)).and(successor);
     let confined = sandbox.apply(user.as_ref())?;
     tracing::info!(
         user = rustix::process::geteuid().as_raw(),
@@ -30,6 +35,26 @@ pub(super) fn confine(config: &mut Config, file: Option<&Path>) -> anyhow::Resul
             "this file may not be read any more once another has replaced it"
         );
     }
+    Ok(Confined { of_service: user.is_some() })
+}
+
+/// The sandbox of the process whose place this one takes holds here, too, for ever: nothing is added to it, and nothing taken away.
+pub(super) fn inherit(config: &mut Config, confined: Confined) -> anyhow::Result<()> {
+    if confined.of_service
+        && let Some(folders) = &mut config.runtime.cache
+    {
+        keep_out_of_roots(folders);
+    }
+    if !config.sandbox {
+        tracing::warn!(
+            remedy = "restart the server",
+            "`sandbox` is off by now, but the process that this one takes over from is in one: it stays"
+        );
+    }
+    tracing::info!(
+        user = rustix::process::geteuid().as_raw(),
+        "the sandbox of the process that this one takes over from is in force"
+    );
     Ok(())
 }
 
@@ -41,7 +66,12 @@ fn make_folders(config: &mut Config, user: Option<&User>) -> anyhow::Result<()> 
         let _ = folders.make(None);
         return Ok(());
     };
-    // Root's own would be closed to the user.
+    keep_out_of_roots(folders);
+    folders.make(Some(user.ids())).map_err(|error| anyhow::anyhow!("cache of compiled handlers: {error}"))
+}
+
+/// Root's own would be closed to the user.
+fn keep_out_of_roots(folders: &mut CacheFolders) {
     if let Some(of_root) = CacheFolders::of_user() {
         let of_service = CacheFolders::of_service();
         if folders.cache == of_root.cache {
@@ -51,5 +81,4 @@ fn make_folders(config: &mut Config, user: Option<&User>) -> anyhow::Result<()> 
             folders.state = of_service.state;
         }
     }
-    folders.make(Some(user.ids())).map_err(|error| anyhow::anyhow!("cache of compiled handlers: {error}"))
 }

@@ -9,12 +9,16 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, ListenerConfig, PageChoice};
 use waterspout::handshake::{Hosts, Origins};
+use waterspout::takeover::{Confined, Invocation, Predecessor, Purpose};
 use waterspout::{
     Admin, Application, CertificateFiles, Certificates, Deployer, HandlerSource, InheritedSockets,
-    InstancePolicy, ListenAddress, Listener, Loader, Page, Pattern, Reserved, Route, Runtime, Server,
+    InstancePolicy, ListenAddress, Listener, ListenerHandle, Loader, Page, Pattern, Reserved, Route, Runtime,
+    Server,
 };
 
 use super::progress::with_progress;
+use super::supervisor::Supervisor;
+use super::takeover::Takeover;
 
 /// The arguments of `waterspout serve`.
 #[derive(Args, Default)]
@@ -71,21 +75,40 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        let mut predecessor = Predecessor::of_this_process()?;
+        let invocation = Invocation::of_this_process().map_err(|error| {
+            super::Internal(format!("the system does not say which program this is: {error}"))
+        })?;
         let file = self.config.clone();
         let mut config = self.into_config()?;
         // Before there are threads, whose environment it is, too.
         let by_systemd = |address: &ListenAddress| matches!(address, ListenAddress::Systemd(_));
-        let inherited = if config.listeners.iter().any(|listener| by_systemd(&listener.address)) {
-            InheritedSockets::from_environment()
-        } else {
-            InheritedSockets::none()
+        let inherited = match &mut predecessor {
+            Some(predecessor) => predecessor.take_listeners(Purpose::Listener),
+            None if config.listeners.iter().any(|listener| by_systemd(&listener.address)) => {
+                InheritedSockets::from_environment()
+            }
+            None => InheritedSockets::none(),
+        };
+        // And before the sandbox, in which it could not be reached any more.
+        let supervisor = match &mut predecessor {
+            Some(predecessor) => Supervisor::of_predecessor(predecessor.take_supervisor()),
+            None => Supervisor::from_environment(),
         };
         let mut addresses = Addresses::Free(inherited);
-        if config.sandbox {
-            // While we may: ports below 1024 are root's.
-            addresses = Addresses::Taken(addresses.take(&config.listeners)?);
-            super::sandbox::confine(&mut config, file.as_deref())?;
-        }
+        let confined = match predecessor.as_ref().and_then(Predecessor::confined) {
+            Some(confined) => {
+                super::sandbox::inherit(&mut config, confined)?;
+                Some(confined)
+            }
+            None if config.sandbox => {
+                // While we may: ports below 1024 are root's.
+                addresses = addresses.take(&config.listeners)?;
+                Some(super::sandbox::confine(&mut config, file.as_deref(), &invocation.program)?)
+            }
+            None => None,
+        };
+        let life = Life { predecessor, invocation, confined, supervisor };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             // A task that computes (a guest, a compressor) does so for a millisecond at a time: sockets are looked at between a few
             // of them, not after tokio's 61.
@@ -93,7 +116,7 @@ impl Serve {
             .enable_all()
             .build()
             .context("the system gives no threads")?;
-        let served = runtime.block_on(serve(config, addresses, file));
+        let served = runtime.block_on(serve(config, addresses, file, life));
         // What is still being compressed on a thread of its own is for nobody any more.
         runtime.shutdown_background();
         served
@@ -162,24 +185,46 @@ impl Serve {
 /// The addresses to listen on: taken when the handlers are known to be good, or, where privileges are given up, before.
 enum Addresses {
     Free(InheritedSockets),
-    Taken(Vec<Reserved>),
+    Taken(Vec<Reserved>, InheritedSockets),
+}
+
+/// Where this process comes from, and what its successor needs.
+struct Life {
+    predecessor: Option<Predecessor>,
+    invocation: Invocation,
+    confined: Option<Confined>,
+    supervisor: Supervisor,
 }
 
 impl Addresses {
-    fn take(self, listeners: &[ListenerConfig]) -> anyhow::Result<Vec<Reserved>> {
-        let mut inherited = match self {
-            Self::Free(inherited) => inherited,
-            Self::Taken(reserved) => return Ok(reserved),
-        };
+    fn take(self, listeners: &[ListenerConfig]) -> anyhow::Result<Self> {
+        let Self::Free(mut inherited) = self else { return Ok(self) };
         let reserve = |listener: &ListenerConfig| {
             Reserved::new(&listener.address, listener.mode, &mut inherited)
                 .with_context(|| format!("cannot listen on {}", listener.address))
         };
-        listeners.iter().map(reserve).collect()
+        let reserved = listeners.iter().map(reserve).collect::<anyhow::Result<_>>()?;
+        Ok(Self::Taken(reserved, inherited))
+    }
+
+    /// The addresses, and what was inherited that is none of them.
+    fn taken(self, listeners: &[ListenerConfig]) -> anyhow::Result<(Vec<Reserved>, InheritedSockets)> {
+        match self.take(listeners)? {
+            Self::Taken(reserved, rest) => Ok((reserved, rest)),
+            Self::Free(rest) => Ok((Vec::new(), rest)),
+        }
     }
 }
 
-async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    addresses: Addresses,
+    file: Option<PathBuf>,
+    life: Life,
+) -> anyhow::Result<()> {
+    let Life { mut predecessor, invocation, confined, supervisor } = life;
+    // Too early, it must not end the process.
+    let _not_yet = super::takeover::signals()?;
     raise_descriptor_limit(config.server.max_connections);
     let in_file = |error: anyhow::Error| match &file {
         Some(file) => error.context(file.display().to_string()),
@@ -215,6 +260,13 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
         routes.push((route, loaded));
     }
     drop(loader);
+    if let Some(predecessor) = &predecessor {
+        let lost = routes.iter().filter(|(route, _)| predecessor.serves(route));
+        let lost: Vec<_> = lost.filter_map(|(route, loaded)| Some((route, loaded.as_ref().err()?))).collect();
+        if !lost.is_empty() {
+            return Err(super::not_loaded(file.as_deref(), lost));
+        }
+    }
     let paths: Vec<String> = routes
         .iter()
         .filter(|(_, loaded)| loaded.is_ok())
@@ -226,7 +278,7 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
     }
     let has_page = page.is_some();
     let mut listeners = Vec::new();
-    let reserved = addresses.take(&config.listeners)?;
+    let (reserved, unused) = addresses.taken(&config.listeners)?;
     for (listener, reserved) in config.listeners.into_iter().zip(reserved) {
         let mut bound =
             reserved.listen().with_context(|| format!("cannot listen on {}", listener.address))?;
@@ -241,15 +293,41 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
     let mut listeners = listeners.into_iter();
     let first = listeners.next().context("there is nothing to listen on")?;
     let application = Application::new(routes, page);
-    let admin = config.admin.map(|options| Admin::bind(&options, application.clone()));
+    let mut of_admin = predecessor
+        .as_mut()
+        .map_or_else(InheritedSockets::none, |predecessor| predecessor.take_listeners(Purpose::Admin));
+    let admin =
+        config.admin.map(|options| Admin::bind_inherited(&options, application.clone(), &mut of_admin));
     let admin = admin.transpose().map_err(|error| in_file(anyhow!("in `[admin]`: {error}")))?;
     let deployer = Deployer::new(application.clone(), runtime.clone());
     let admin = admin.map(|admin| admin.with_deployer(deployer));
-    let server = Server::on(first, application, config.server);
+    let server = Server::on(first, application.clone(), config.server);
     let server = listeners.fold(server, Server::and_on);
     let grace = server.grace();
-    let shutdown = first_signal()?;
+    let handles: Vec<ListenerHandle> = server.listeners().iter().map(Listener::handle).collect();
+    let of_admin_handle = admin.as_ref().map(Admin::handle);
+    // Whoever hears that this process is ready may signal.
+    let (shutdown, asked) = (first_signal()?, super::takeover::signals()?);
     reload_at_hangup(certificates)?;
+    let is_first = predecessor.is_none();
+    if let Some(predecessor) = predecessor {
+        if let Err(error) = predecessor.ready() {
+            tracing::warn!(%error, "the process to take over from is gone");
+        }
+        handles.iter().chain(&of_admin_handle).for_each(|handle| handle.own_file(true));
+        unused.close_the_rest();
+        of_admin.close_the_rest();
+    }
+    let takeover = Takeover {
+        application,
+        invocation,
+        confined,
+        supervisor: supervisor.clone(),
+        listeners: handles,
+        admin: of_admin_handle,
+        timeout: config.takeover_timeout,
+    };
+    let (replaced, takeover) = takeover.watch(asked);
     for listener in server.listeners() {
         for path in &paths {
             tell(listener, path);
@@ -265,20 +343,28 @@ async fn serve(config: Config, addresses: Addresses, file: Option<PathBuf>) -> a
     if let Some(admin) = &admin {
         tell_admin(admin);
     }
-    // Readable to the end of the drain.
+    if is_first {
+        // Of a successor the predecessor has told, whose word counts until then.
+        supervisor.tell("READY=1");
+    }
+    // Readable to the end of the drain, or until another process answers there.
     let (drained, until_drained) = tokio::sync::oneshot::channel::<()>();
     let admin = admin.map(|admin| {
+        let replaced = replaced.clone();
         tokio::spawn(admin.run(async {
-            let _ = until_drained.await;
+            tokio::select! {
+                _ = until_drained => {}
+                () = replaced.wait() => {}
+            }
         }))
     });
-    let dropped = server
-        .run(async {
-            shutdown.await;
-            super::say(format_args!("closing connections{}; ctrl-c again to drop them", at_most(grace)));
-            exit_at_second_signal();
-        })
-        .await;
+    let shutdown = async {
+        shutdown.await;
+        takeover.stop().await;
+        super::say(format_args!("closing connections{}; ctrl-c again to drop them", at_most(grace)));
+        exit_at_second_signal();
+    };
+    let dropped = server.run_until_replaced(shutdown, replaced.wait()).await;
     if dropped > 0 {
         tracing::warn!(connections = dropped, "dropped at the end of the grace period");
     }
