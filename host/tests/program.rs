@@ -5,6 +5,7 @@ mod connect;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod support;
+mod takeover;
 
 use std::fs;
 use std::io::{Read, Write};

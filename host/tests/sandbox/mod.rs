@@ -1,6 +1,8 @@
 //! The sandbox: what a confined process can and cannot do, and that a confined server does everything that it does otherwise. Where
 //! the tests run as root, the process becomes `nobody`; else it stays who it is.
 
+mod takeover;
+
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
@@ -362,7 +364,7 @@ fn systemd_takes_the_units() {
     let folder = Folder::new();
     let program = folder.command().get_program().to_owned();
     for name in ["waterspout.service", "waterspout.socket"] {
-        let unit = unit(name).replace("/usr/local/bin/waterspout", &program.to_string_lossy());
+        let unit = unit(name).replace("/opt/waterspout/bin/waterspout", &program.to_string_lossy());
         folder.write(name, unit);
     }
     let mut verify = Command::new("systemd-analyze");
