@@ -29,7 +29,7 @@ pub(super) struct FileTable {
     pub(super) page: Option<PageValue>,
     pub(super) grace: Option<Limit<Duration>>,
     pub(super) takeover_drain: Option<Limit<Option<Duration>>>,
-    pub(super) takeover_timeout: Option<Written<Duration>>,
+    pub(super) takeover_timeout: Option<Limit<Duration>>,
     pub(super) handshake_timeout: Option<Needed<Duration, KeepsAPlace>>,
     pub(super) max_connections: Option<Limit<u32>>,
     pub(super) max_connections_per_address: Option<Limit<u32>>,

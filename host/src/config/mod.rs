@@ -351,7 +351,7 @@ impl Config {
             authorities,
             sandbox: table.sandbox,
             user: table.user,
-            takeover_timeout: table.takeover_timeout.map_or(TAKEOVER_TIMEOUT, |Written(time)| time),
+            takeover_timeout: table.takeover_timeout.map_or(TAKEOVER_TIMEOUT, |Limit(time)| time),
         })
     }
 }
