@@ -173,7 +173,8 @@ impl Cache {
     }
 }
 
-fn private_folder(path: &Path, for_user: Option<(u32, u32)>) -> io::Result<()> {
+/// Makes a folder that is a user's alone, or tells why the one that is there is not.
+pub(crate) fn private_folder(path: &Path, for_user: Option<(u32, u32)>) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -227,7 +228,8 @@ fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
     Ok(key)
 }
 
-fn random_u64() -> u64 {
+/// For names that nobody else has.
+pub(crate) fn random_u64() -> u64 {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
     u64::from_ne_bytes(bytes)

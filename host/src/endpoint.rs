@@ -1,6 +1,6 @@
 //! One route with its tenant and the versions of its handler: what every instance of it is made of.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -13,7 +13,7 @@ use crate::metrics::RouteMetrics;
 use crate::pauses::AddressPauses;
 use crate::processors::Processors;
 use crate::routes::Route;
-use crate::swap::{Seats, Version, Versions};
+use crate::swap::{Seats, SwapPolicy, Version, Versions};
 use crate::tenants::Tenancy;
 use crate::units::printable;
 
@@ -25,6 +25,8 @@ pub(crate) struct Endpoint {
     pub(crate) versions: Versions,
     pub(crate) seats: Seats,
     pub(crate) metrics: Arc<RouteMetrics>,
+    /// The route's, which an operator may change while it is served.
+    swap_policy: RwLock<SwapPolicy>,
     /// The route's `max-instances`.
     permits: Arc<Semaphore>,
     pub(crate) address_pauses: AddressPauses,
@@ -57,6 +59,7 @@ impl Endpoint {
         }
         let permits = Arc::new(Semaphore::new(route.limits.max_instances as usize));
         Arc::new(Self {
+            swap_policy: RwLock::new(route.swap.clone()),
             route,
             tenancy,
             versions: Versions::new(handler),
@@ -87,6 +90,19 @@ impl Endpoint {
     /// What an instance of `handler` begins with.
     pub(crate) fn try_instance_memory(&self, handler: &Handler) -> Result<Reservation, Reached> {
         self.tenancy.try_memory(handler.initial_bytes().saturating_add(INSTANCE_BYTES))
+    }
+
+    /// How the handler is replaced, as of now.
+    pub(crate) fn swap_policy(&self) -> SwapPolicy {
+        self.swap_policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on the handler is replaced so. Returns whether that is another way.
+    pub(crate) fn set_swap_policy(&self, policy: SwapPolicy) -> bool {
+        let mut current = self.swap_policy.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = *current != policy;
+        *current = policy;
+        changed
     }
 
     /// Instances that live, or are about to.

@@ -156,7 +156,7 @@ impl Runtime {
 
     /// A handler's code: kept from an earlier start, or compiled.
     pub(crate) fn compile(&self, class: &EngineClass, handler: &[u8]) -> Result<Code, LoadError> {
-        let digest = || hex(&Sha256::digest(handler)).into();
+        let digest = || sha256(handler).into();
         let kept = self.cache.as_ref().and_then(|cache| cache.load(&class.engine, handler));
         if let Some(kept) = kept.and_then(Compiled::from_bytes) {
             match deserialize(class, &kept) {
@@ -267,6 +267,11 @@ impl fmt::Debug for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handler").field("digest", &self.parts.digest).finish_non_exhaustive()
     }
+}
+
+/// The SHA-256 of bytes, as 64 hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn hex(bytes: &[u8]) -> String {

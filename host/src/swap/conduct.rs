@@ -77,6 +77,9 @@ pub enum SwapError {
     /// It is what is served.
     #[error("this version is served already")]
     Current,
+    /// The operator has said that the current one stays.
+    #[error("version {0} is pinned: unpin it first")]
+    Pinned(u32),
     /// The new version cannot serve anybody.
     #[error("the new version is not taken: {0}")]
     Unfit(String),
@@ -106,9 +109,12 @@ pub(crate) async fn swap(
     on_swap: Option<OnSwap>,
 ) -> Result<SwapReport, SwapError> {
     let endpoint = &instances.endpoint;
-    let mode = on_swap.unwrap_or(endpoint.route.swap.on_swap);
     // One after the other, so that the later one is what stays.
     let changing = endpoint.versions.changing().await;
+    let mode = on_swap.unwrap_or(endpoint.swap_policy().on_swap);
+    if let Some(pinned) = endpoint.versions.pinned() {
+        return Err(SwapError::Pinned(pinned));
+    }
     if endpoint.versions.current().is_some_and(|current| Arc::ptr_eq(&current, &version)) {
         return Err(SwapError::Current);
     }
@@ -328,7 +334,7 @@ async fn conduct(
 
 /// None at `patience`'s end.
 async fn look(instances: &Instances, rollout: &Rollout, patience: Option<Instant>) -> Option<Found> {
-    let max_failures_percent = instances.endpoint.route.swap.max_failures_percent;
+    let max_failures_percent = instances.endpoint.swap_policy().max_failures_percent;
     let verdict = || {
         if rollout.is_superseded() {
             return Some(Found::Superseded);
@@ -383,10 +389,10 @@ async fn close_all(instances: &Arc<Instances>, rollout: &Rollout) {
     let behind = |number: u32| number != rollout.to.number;
     let keys = instances.keys(behind);
     let links = if keys.is_empty() { endpoint.seats.links() } else { Vec::new() };
-    let began = Instant::now();
+    let (began, spread) = (Instant::now(), endpoint.swap_policy().spread);
     let steps = keys.len().max(links.len()).max(1) as u32;
     for step in 0..steps {
-        let at = began + endpoint.route.swap.spread.mul_f64(f64::from(step) / f64::from(steps));
+        let at = began + spread.mul_f64(f64::from(step) / f64::from(steps));
         tokio::time::sleep_until(at).await;
         if rollout.is_superseded() {
             return;
@@ -421,7 +427,7 @@ async fn drain(instances: &Arc<Instances>, rollout: &Rollout) {
         if served.iter().all(|number| *number == rollout.to.number) {
             return;
         }
-        let Some(max_drain) = endpoint.route.swap.max_drain else { return };
+        let Some(max_drain) = endpoint.swap_policy().max_drain else { return };
         let over = endpoint.versions.replaced_for(max_drain, &served);
         if !over.is_empty() {
             tracing::info!(

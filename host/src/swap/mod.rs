@@ -25,5 +25,5 @@ pub use policy::{OnSwap, SwapPolicy};
 pub(crate) use rollout::{Outcome, Rollout, Stays};
 pub(crate) use seats::{Seated, Seats};
 pub(crate) use succession::{Succession, Turn};
-pub(crate) use version::Version;
-pub(crate) use versions::Versions;
+pub(crate) use version::{Origin, Version};
+pub(crate) use versions::{Standing, Versions};

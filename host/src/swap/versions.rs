@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Canary, OnSwap, Rollout, Version};
+use super::{Canary, OnSwap, Origin, Rollout, Version};
 use crate::addresses::Peer;
 use crate::handler::Handler;
 use crate::loading::{NotLoaded, RouteHandler};
@@ -36,14 +36,35 @@ struct State {
     /// The latest change; it may be over.
     rollout: Option<Arc<Rollout>>,
     latest_number: u32,
+    /// The current version stays until somebody says otherwise.
+    pinned: bool,
     /// When each version that may still serve somebody was replaced, by number.
     replaced_at: BTreeMap<u32, Instant>,
+}
+
+/// Which versions there are at one moment: what is kept of a route from one start to the next.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) current: Option<Arc<Version>>,
+    pub(crate) previous: Option<Arc<Version>>,
+    pub(crate) latest_number: u32,
+    pub(crate) pinned: bool,
+}
+
+impl Standing {
+    /// Whether the current version has been put back after a later one.
+    pub(crate) fn is_rolled_back(&self) -> bool {
+        match (&self.current, &self.previous) {
+            (Some(current), Some(previous)) => current.number < previous.number,
+            _ => false,
+        }
+    }
 }
 
 impl Versions {
     pub(crate) fn new(handler: RouteHandler) -> Self {
         let current = match handler {
-            RouteHandler::Loaded(handler) => Ok(Arc::new(Version::new(1, handler))),
+            RouteHandler::Loaded(handler) => Ok(Arc::new(Version::new(1, handler, Origin::Program))),
             RouteHandler::NotLoaded(missing) => Err(missing),
         };
         let state = State {
@@ -52,6 +73,7 @@ impl Versions {
             previous: None,
             rollout: None,
             latest_number: 1,
+            pinned: false,
             replaced_at: BTreeMap::new(),
         };
         Self {
@@ -105,6 +127,37 @@ impl Versions {
         self.lock().previous.clone()
     }
 
+    pub(crate) fn standing(&self) -> Standing {
+        let state = self.lock();
+        Standing {
+            current: state.current.as_ref().ok().cloned(),
+            previous: state.previous.clone(),
+            latest_number: state.latest_number,
+            pinned: state.pinned,
+        }
+    }
+
+    /// Before anybody is served: these are the versions, and no change has led here. Without a current one there is none still.
+    pub(crate) fn begin_with(&self, standing: Standing) {
+        let mut state = self.lock();
+        let Standing { current, previous, latest_number, pinned } = standing;
+        if let Some(current) = current {
+            state.current = Ok(current);
+        }
+        (state.previous, state.latest_number, state.pinned) = (previous, latest_number, pinned);
+    }
+
+    /// The number of the version that must stay, if one must.
+    pub(crate) fn pinned(&self) -> Option<u32> {
+        let state = self.lock();
+        state.current.as_ref().ok().filter(|_| state.pinned).map(|current| current.number)
+    }
+
+    /// From now on the current version stays, or may go. For who holds [`Versions::changing`].
+    pub(crate) fn set_pinned(&self, pinned: bool) {
+        self.lock().pinned = pinned;
+    }
+
     /// How many changes there have been.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
@@ -126,11 +179,16 @@ impl Versions {
         self.changing.lock().await
     }
 
-    /// A version that nobody is served by yet.
+    /// A version that nobody is served by yet, from the program that embeds the host.
     pub(crate) fn candidate(&self, handler: Handler) -> Arc<Version> {
+        self.candidate_from(handler, Origin::Program)
+    }
+
+    /// The same, from elsewhere.
+    pub(crate) fn candidate_from(&self, handler: Handler, origin: Origin) -> Arc<Version> {
         let mut state = self.lock();
         state.latest_number += 1;
-        Arc::new(Version::new(state.latest_number, handler))
+        Arc::new(Version::new(state.latest_number, handler, origin))
     }
 
     /// Somebody is served by version `number`. Counts only as long as there is a canary to compare.
@@ -174,6 +232,8 @@ impl Versions {
         let rollout = Arc::new(Rollout::new(from.clone(), to, mode, change, connections));
         if !withdrawn {
             state.previous = from;
+            // It was the other one that was to stay.
+            state.pinned = false;
         }
         state.rollout = Some(rollout.clone());
         self.changes.store(change, Ordering::Release);
