@@ -15,8 +15,8 @@
 //! - data: `units`, `clock`, `machine`, `rate`, `repeats`, [`limits`], [`close`], `fragments`, `throttle`, `timers`, `traffic`, [`compression`], [`handshake`], [`destinations`], [`roots`], [`routes`]: values and pure functions
 //! - services: `topics`, `link`, `shutdown`, `request`, `addresses`, `metrics`, `permits`, `pauses`, `overruns`, `processors`, [`tenants`]: what connections and guests share
 //! - connections: `intake`, `socket`, `inbox`, `wire`, `watch`, [`client`], `outgoing`: one side of a connection, and those that this side opens
-//! - guest: `meter`, `fuel`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], [`loading`], `endpoint`, `instance`, `instances`, `seat`, [`swap`]: the sandbox
-//! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], [`deployer`], `conversation`, `http2`, [`client_handler`], [`tls`],
+//! - guest: `meter`, `fuel`, `party`, `bindings`, `imports`, `engine`, `load_error`, [`compiler`], `cache`, `echo`, [`handler`], [`loading`], `handler_file`, `endpoint`, `instance`, `instances`, `seat`, [`swap`]: the sandbox
+//! - server: `connection`, [`proxies`], `proxy_header`, [`admission`], `answers`, [`page`], [`server`], [`state`], [`deployer`], `conversation`, `http2`, [`client_handler`], [`tls`],
 //!   [`listener`], [`listening`], [`admin`]: who is let in, and HTTP
 //! - [`config`]: the configuration file; [`sandbox`]: what the process may still do; [`takeover`]: another process in its place; [`inspect`]: what a component is, told to a person
 //! - `fuzzing`, in no ordinary build: what `fuzz/` runs
@@ -47,6 +47,7 @@ mod fuel;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handler;
+mod handler_file;
 pub mod handshake;
 mod http2;
 mod imports;
@@ -83,6 +84,7 @@ mod seat;
 pub mod server;
 mod shutdown;
 mod socket;
+pub mod state;
 pub mod swap;
 pub mod takeover;
 pub mod tenants;
@@ -100,7 +102,7 @@ pub use admission::ServerOptions;
 pub use cache::CacheFolders;
 pub use compiler::{ChildCompiler, CompileLimits, Compiler};
 pub use config::Config;
-pub use deployer::{DeployError, Deployer, RouteName};
+pub use deployer::{DeployError, Deployer, Deployment, Kept, RouteName, Starter};
 pub use destinations::Destinations;
 pub use engine::Shortage;
 pub use handler::{Handler, HandlerSource, LoadError, Runtime, RuntimeOptions};
@@ -112,6 +114,7 @@ pub use page::Page;
 pub use routes::{InstancePolicy, Pattern, Route};
 pub use sandbox::Sandbox;
 pub use server::Application;
+pub use state::{StateDir, StateError};
 pub use swap::{OnSwap, SwapError, SwapPolicy, SwapReport};
 pub use tenants::Tenant;
 pub use tls::{CertificateFiles, Certificates};

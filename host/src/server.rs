@@ -13,7 +13,7 @@ use crate::client::Resolver;
 use crate::compression::{CompressionMemory, Deflate};
 use crate::deployer::RouteName;
 use crate::endpoint::Endpoint;
-use crate::handler::{Handler, LoadError};
+use crate::handler::Handler;
 use crate::handshake::{self, Host, Refusal, Upgrade};
 use crate::instances::Instances;
 use crate::link::{CONNECTION_BYTES, Link};
@@ -28,7 +28,7 @@ use crate::request::Request;
 use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
 use crate::shutdown::{OpenConnection, OpenConnections};
-use crate::swap::{OnSwap, SwapError, SwapReport, offer, promote, roll_back, swap};
+use crate::swap::{OnSwap, SwapError, SwapReport, roll_back, swap};
 use crate::tenants::Tenancy;
 use crate::units::printable;
 use http::{Method, StatusCode, Version, header};
@@ -189,33 +189,14 @@ impl Application {
         roll_back(self.instances(route)?).await
     }
 
-    /// Gives a new version to a part of the newcomers.
-    pub(crate) async fn offer(
-        &self,
-        route: &RouteName,
-        handler: Handler,
-        percent: u8,
-    ) -> Result<u32, SwapError> {
-        let instances = self.instances(route)?;
-        let version = instances.endpoint.versions.candidate(handler);
-        let number = version.number;
-        offer(instances, version, percent).await?;
-        Ok(number)
-    }
-
-    /// Puts the canary into the place of the current version.
-    pub(crate) async fn promote(&self, route: &RouteName) -> Result<SwapReport, SwapError> {
-        promote(self.instances(route)?).await
-    }
-
     /// A new version could not even be loaded.
-    pub(crate) fn note_refused(&self, route: &RouteName, error: &LoadError) {
+    pub(crate) fn note_refused(&self, route: &RouteName, error: &str) {
         let Ok(instances) = self.instances(route) else { return };
         let endpoint = &instances.endpoint;
         endpoint.metrics.swaps.count(SwapOutcome::Refused);
         tracing::warn!(
             tenant = endpoint.tenancy.name, route = %endpoint.route.name,
-            "the new version {error}; the old one goes on"
+            "{error}; the old one goes on"
         );
     }
 

@@ -4,6 +4,7 @@ mod compiling;
 mod connect;
 #[cfg(target_os = "linux")]
 mod sandbox;
+mod sources;
 mod support;
 mod takeover;
 
@@ -758,6 +759,9 @@ fn help_mentions_every_command_and_every_flag() {
                 "--page",
                 "--no-page",
                 "--no-cache",
+                "--watch",
+                "--no-watch",
+                "--state-dir",
                 "--sandbox",
                 "--user",
                 "--log",

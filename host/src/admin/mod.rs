@@ -316,6 +316,9 @@ impl Office {
                 deadline.extend(DEPLOY_TIME);
                 self.promote(route, &asked).await
             }
+            ["routes", route, "pin"] if posts => self.pin(route, &asked).await,
+            ["routes", route, "pin"] if deletes => self.unpin(route, &asked).await,
+            ["routes", _, "pin"] => Err(Problem::method("POST, DELETE")),
             ["routes", _, "handler"] => Err(Problem::method("PUT")),
             ["routes", _, "rollback" | "promote"] => Err(Problem::method("POST")),
             ["routes"] => Err(Problem::method("GET, HEAD")),
@@ -324,7 +327,8 @@ impl Office {
             ["connections", _] => Err(Problem::method("DELETE")),
             _ => Err(Problem::not_found(
                 "There are GET /metrics, GET /healthz, GET /tenants, GET /connections, DELETE /connections, DELETE /connections/ID, GET /routes, \
-                 PUT /routes/NAME/handler, POST /routes/NAME/rollback and POST /routes/NAME/promote.",
+                 PUT /routes/NAME/handler, POST /routes/NAME/rollback, POST /routes/NAME/promote, POST /routes/NAME/pin and DELETE \
+                 /routes/NAME/pin.",
             )),
         }
     }

@@ -12,10 +12,10 @@ use serde::Serialize;
 use super::Office;
 use super::answers::{self, Answer, Problem};
 use super::query::Query;
-use crate::deployer::{DeployError, Deployer, RouteName};
+use crate::deployer::{DeployError, Deployer, Deployment, Kept, RouteName};
 use crate::endpoint::Endpoint;
 use crate::handler::HandlerSource;
-use crate::swap::{Canary, OnSwap, SwapError, SwapReport, Version};
+use crate::swap::{Canary, OnSwap, Origin, Standing, SwapError, Version};
 
 impl Office {
     /// `GET /routes?tenant=&route=`.
@@ -45,22 +45,39 @@ impl Office {
             let version = deployer.deploy_canary(&name, source, percent).await?;
             return Ok(answers::json(&ShownCanary { version, percent, addresses: 0, failed: 0 }));
         }
-        let report = deployer.deploy(&name, source, on_swap).await?;
-        Ok(answers::json(&ShownReport::of(&report)))
+        let deployment = deployer.deploy(&name, source, on_swap).await?;
+        Ok(answers::json(&ShownReport::of(&deployment)))
     }
 
     /// `POST /routes/NAME/promote?tenant=`.
     pub(super) async fn promote(&self, route: &str, query: &str) -> Result<Answer, Problem> {
         let query = Query::parse(query, &["tenant"])?;
-        let report = self.deployer()?.promote(&named(route, &query)).await.map_err(DeployError::from)?;
-        Ok(answers::json(&ShownReport::of(&report)))
+        let deployment = self.deployer()?.promote(&named(route, &query)).await?;
+        Ok(answers::json(&ShownReport::of(&deployment)))
     }
 
     /// `POST /routes/NAME/rollback?tenant=`.
     pub(super) async fn roll_back(&self, route: &str, query: &str) -> Result<Answer, Problem> {
         let query = Query::parse(query, &["tenant"])?;
-        let report = self.deployer()?.rollback(&named(route, &query)).await.map_err(DeployError::from)?;
-        Ok(answers::json(&ShownReport::of(&report)))
+        let deployment = self.deployer()?.rollback(&named(route, &query)).await?;
+        Ok(answers::json(&ShownReport::of(&deployment)))
+    }
+
+    /// `POST /routes/NAME/pin?tenant=&version=`.
+    pub(super) async fn pin(&self, route: &str, query: &str) -> Result<Answer, Problem> {
+        let query = Query::parse(query, &["tenant", "version"])?;
+        let version = query.number("version")?;
+        let (version, kept) = self.deployer()?.pin(&named(route, &query), version).await?;
+        tracing::info!(tenant = query.text("tenant"), route, version, "pinned");
+        Ok(answers::json(&ShownPin { pinned: Some(version), kept: kept == Kept::Yes, note: note(&kept) }))
+    }
+
+    /// `DELETE /routes/NAME/pin?tenant=`.
+    pub(super) async fn unpin(&self, route: &str, query: &str) -> Result<Answer, Problem> {
+        let query = Query::parse(query, &["tenant"])?;
+        let kept = self.deployer()?.unpin(&named(route, &query)).await?;
+        tracing::info!(tenant = query.text("tenant"), route, "no version is pinned any more");
+        Ok(answers::json(&ShownPin { pinned: None, kept: kept == Kept::Yes, note: note(&kept) }))
     }
 
     fn deployer(&self) -> Result<&Deployer, Problem> {
@@ -100,12 +117,18 @@ impl From<DeployError> for Problem {
             DeployError::Load(_) | DeployError::Swap(SwapError::Unfit(_)) => StatusCode::UNPROCESSABLE_ENTITY,
             DeployError::Swap(SwapError::NoRoute(_)) => StatusCode::NOT_FOUND,
             DeployError::Swap(SwapError::SeveralRoutes(_) | SwapError::Percent(_)) => StatusCode::BAD_REQUEST,
-            DeployError::Swap(SwapError::NoRoom(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            DeployError::Swap(
+            DeployError::Swap(SwapError::NoRoom(_)) | DeployError::HandedOver => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            DeployError::Keep(_) => StatusCode::INSUFFICIENT_STORAGE,
+            DeployError::NoVersion
+            | DeployError::NotCurrent { .. }
+            | DeployError::Swap(
                 SwapError::NoPrevious
                 | SwapError::NoCanary
                 | SwapError::NothingBeside
                 | SwapError::Current
+                | SwapError::Pinned(_)
                 | SwapError::RolledBack { .. },
             ) => StatusCode::CONFLICT,
         };
@@ -126,6 +149,10 @@ struct Shown<'a> {
     tenant: &'a str,
     route: &'a str,
     on_swap: &'static str,
+    /// Whether the current version stays, whatever the file is.
+    pinned: bool,
+    /// Whether the current version was put back after the previous one.
+    rolled_back: bool,
     /// None while there is no handler.
     current: Option<ShownVersion>,
     canary: Option<ShownCanary>,
@@ -136,13 +163,18 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn of(endpoint: &'a Endpoint) -> Self {
+        let standing = endpoint.versions.standing();
+        let rolled_back = standing.is_rolled_back();
+        let Standing { current, previous, pinned, .. } = standing;
         Self {
             tenant: &endpoint.tenancy.name,
             route: &endpoint.route.name,
-            on_swap: endpoint.route.swap.on_swap.name(),
-            current: endpoint.versions.current().map(ShownVersion::of),
+            on_swap: endpoint.swap_policy().on_swap.name(),
+            pinned,
+            rolled_back,
+            current: current.map(ShownVersion::of),
             canary: endpoint.versions.canary().map(|canary| ShownCanary::of(&canary)),
-            previous: endpoint.versions.previous().map(ShownVersion::of),
+            previous: previous.map(ShownVersion::of),
             connections: endpoint.metrics.connections.by_version(),
         }
     }
@@ -152,6 +184,10 @@ impl<'a> Shown<'a> {
 struct ShownVersion {
     version: u32,
     sha256: String,
+    /// `file`, `deployed`, `embedded` or `program`.
+    source: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
     since: String,
 }
 
@@ -161,7 +197,12 @@ impl ShownVersion {
         Self {
             version: version.number,
             sha256: version.handler.digest().into(),
-            since: humantime::format_rfc3339_seconds(version.since).to_string(),
+            source: version.origin.name(),
+            file: match &version.origin {
+                Origin::File(file) => Some(file.display().to_string()),
+                _ => None,
+            },
+            since: humantime::format_rfc3339_seconds(version.since.max(std::time::UNIX_EPOCH)).to_string(),
         }
     }
 }
@@ -201,11 +242,38 @@ struct ShownReport<'a> {
     busy: usize,
     first_failure: Option<&'a str>,
     longest_pause_ms: f64,
+    /// Whether the change outlives this process.
+    kept: bool,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ShownPin {
+    /// The version that stays.
+    pinned: Option<u32>,
+    /// Whether that outlives this process.
+    kept: bool,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+/// Why a change does not outlive this process, and what to do.
+fn note(kept: &Kept) -> Option<String> {
+    match kept {
+        Kept::Yes => None,
+        Kept::NoStateDir => Some("without `state-dir` this lasts as long as the process".into()),
+        Kept::Failed(why) => Some(format!("this lasts as long as the process: {why}")),
+    }
 }
 
 impl<'a> ShownReport<'a> {
-    fn of(report: &'a SwapReport) -> Self {
+    fn of(Deployment { report, kept }: &'a Deployment) -> Self {
         Self {
+            kept: *kept == Kept::Yes,
+            note: note(kept),
             version: report.version,
             sha256: &report.digest,
             on_swap: report.on_swap.name(),

@@ -3,6 +3,7 @@
 mod check;
 mod connect;
 mod progress;
+mod reload;
 mod sandbox;
 mod serve;
 mod supervisor;

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use waterspout::CacheFolders;
 use waterspout::config::Config;
 use waterspout::sandbox::{Grant, Right, Sandbox, User};
 use waterspout::takeover::Confined;
+use waterspout::{CacheFolders, StateDir};
 
 /// Confines this process to what the configuration needs, and to executing `program` anew. Sockets that need privileges are reserved
 /// already; there are no threads.
@@ -60,6 +60,9 @@ pub(super) fn inherit(config: &mut Config, confined: Confined) -> anyhow::Result
 
 /// The folders of cache and state have to be there for rules to be about them, and to belong to who uses them.
 fn make_folders(config: &mut Config, user: Option<&User>) -> anyhow::Result<()> {
+    if let Some(folder) = &config.state_dir {
+        StateDir::make(folder, user.map(User::ids))?;
+    }
     let Some(folders) = &mut config.runtime.cache else { return Ok(()) };
     let Some(user) = user else {
         // The user's own: what is wrong with them is told where they are used, and the server does without.

@@ -7,16 +7,16 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, ListenerConfig, PageChoice};
+use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, Document, ListenerConfig, PageChoice};
 use waterspout::handshake::{Hosts, Origins};
 use waterspout::takeover::{Confined, Invocation, Predecessor, Purpose};
 use waterspout::{
-    Admin, Application, CertificateFiles, Certificates, Deployer, HandlerSource, InheritedSockets,
-    InstancePolicy, ListenAddress, Listener, ListenerHandle, Loader, Page, Pattern, Reserved, Route, Runtime,
-    Server,
+    Admin, Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,
+    ListenAddress, Listener, ListenerHandle, Page, Pattern, Reserved, Route, Runtime, Server, Starter, StateDir,
 };
 
 use super::progress::with_progress;
+use super::reload::{Configuration, Reload};
 use super::supervisor::Supervisor;
 use super::takeover::Takeover;
 
@@ -64,6 +64,15 @@ pub(super) struct Serve {
     /// Do not keep compiled handlers between starts
     #[arg(long)]
     no_cache: bool,
+    /// Deploy a handler whose file has changed, while its connections stay open (on without --config)
+    #[arg(long)]
+    watch: bool,
+    /// Leave handlers as they are when their files change
+    #[arg(long, conflicts_with = "watch")]
+    no_watch: bool,
+    /// Keep what is deployed here, so that it outlives a restart; the file of a handler is taken again when it is newer
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
     /// Before it serves, give up every privilege and (Linux: Landlock) whatever the configuration does not need of files and ports;
     /// see docs/deployment.md
     #[arg(long)]
@@ -80,6 +89,12 @@ impl Serve {
             super::Internal(format!("the system does not say which program this is: {error}"))
         })?;
         let file = self.config.clone();
+        let watches = self.watches();
+        // Before it is read: what changes in between is found when it is read again.
+        let at_start = file.as_deref().map(Document::read).transpose()?;
+        let listen = self.listen.clone();
+        let configuration =
+            file.clone().zip(at_start).map(|(file, at_start)| Configuration { file, at_start, listen });
         let mut config = self.into_config()?;
         // Before there are threads, whose environment it is, too.
         let by_systemd = |address: &ListenAddress| matches!(address, ListenAddress::Systemd(_));
@@ -116,10 +131,14 @@ impl Serve {
             .enable_all()
             .build()
             .context("the system gives no threads")?;
-        let served = runtime.block_on(serve(config, addresses, file, life));
+        let served = runtime.block_on(serve(config, addresses, configuration, watches, life));
         // What is still being compressed on a thread of its own is for nobody any more.
         runtime.shutdown_background();
         served
+    }
+
+    fn watches(&self) -> bool {
+        self.watch || self.config.is_none() && !self.no_watch
     }
 
     fn into_config(self) -> anyhow::Result<Config> {
@@ -135,6 +154,9 @@ impl Serve {
         }
         if self.no_cache {
             config.runtime.cache = None;
+        }
+        if self.state_dir.is_some() {
+            config.state_dir = self.state_dir;
         }
         config.sandbox |= self.sandbox;
         config.runtime.compiler = super::compiler(config.compile.clone(), config.sandbox)?;
@@ -219,13 +241,15 @@ impl Addresses {
 async fn serve(
     config: Config,
     addresses: Addresses,
-    file: Option<PathBuf>,
+    configuration: Option<Configuration>,
+    watches: bool,
     life: Life,
 ) -> anyhow::Result<()> {
     let Life { mut predecessor, invocation, confined, supervisor } = life;
     // Too early, it must not end the process.
     let _not_yet = super::takeover::signals()?;
     raise_descriptor_limit(config.server.max_connections);
+    let file = configuration.as_ref().map(|configuration| configuration.file.clone());
     let in_file = |error: anyhow::Error| match &file {
         Some(file) => error.context(file.display().to_string()),
         None => error,
@@ -253,13 +277,13 @@ async fn serve(
             Some(Page::from_file(path).with_context(|| format!("--page {} cannot be read", path.display()))?)
         }
     };
-    let mut loader = Loader::new(&runtime);
+    let state = config.state_dir.as_deref().map(StateDir::open).transpose().context("state-dir")?;
+    let mut starter = Starter::new(&runtime, state);
     let mut routes = Vec::new();
     for (route, source) in config.routes {
-        let loaded = with_progress(&source.to_string(), || loader.load(&source, &route.limits));
-        routes.push((route, loaded));
+        let loaded = with_progress(&source.to_string(), || starter.load(&route, &source));
+        routes.push((route, loaded.context("state-dir")?));
     }
-    drop(loader);
     if let Some(predecessor) = &predecessor {
         let lost = routes.iter().filter(|(route, _)| predecessor.serves(route));
         let lost: Vec<_> = lost.filter_map(|(route, loaded)| Some((route, loaded.as_ref().err()?))).collect();
@@ -299,8 +323,9 @@ async fn serve(
     let admin =
         config.admin.map(|options| Admin::bind_inherited(&options, application.clone(), &mut of_admin));
     let admin = admin.transpose().map_err(|error| in_file(anyhow!("in `[admin]`: {error}")))?;
-    let deployer = Deployer::new(application.clone(), runtime.clone());
-    let admin = admin.map(|admin| admin.with_deployer(deployer));
+    // Before anybody is accepted.
+    let deployer = starter.deployer(application.clone(), runtime.clone()).await;
+    let admin = admin.map(|admin| admin.with_deployer(deployer.clone()));
     let server = Server::on(first, application.clone(), config.server);
     let server = listeners.fold(server, Server::and_on);
     let grace = server.grace();
@@ -308,7 +333,10 @@ async fn serve(
     let of_admin_handle = admin.as_ref().map(Admin::handle);
     // Whoever hears that this process is ready may signal.
     let (shutdown, asked) = (first_signal()?, super::takeover::signals()?);
-    reload_at_hangup(certificates)?;
+    Reload { file: configuration, certificates, deployer: deployer.clone() }.begin()?;
+    if watches {
+        tokio::spawn(deployer.clone().watch());
+    }
     let is_first = predecessor.is_none();
     if let Some(predecessor) = predecessor {
         if let Err(error) = predecessor.ready() {
@@ -320,6 +348,7 @@ async fn serve(
     }
     let takeover = Takeover {
         application,
+        deployer: deployer.clone(),
         invocation,
         confined,
         supervisor: supervisor.clone(),
@@ -368,6 +397,7 @@ async fn serve(
     if dropped > 0 {
         tracing::warn!(connections = dropped, "dropped at the end of the grace period");
     }
+    deployer.finish().await;
     drop(drained);
     if let Some(admin) = admin {
         // A panic of it has been told.
@@ -397,28 +427,6 @@ fn tell(listener: &Listener, path: &str) {
     } else {
         super::say(format_args!("listening on {place}{path}"));
     }
-}
-
-/// At SIGHUP the certificates are read again; what is wrong with them is logged, and those of before go on.
-fn reload_at_hangup(certificates: Option<Certificates>) -> anyhow::Result<()> {
-    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            let Some(certificates) = certificates.clone() else {
-                tracing::info!("SIGHUP: there are no certificates to reload");
-                continue;
-            };
-            match tokio::task::spawn_blocking(move || certificates.reload()).await {
-                Ok(Ok(changed)) => tracing::info!(changed, "SIGHUP: the certificates are reloaded"),
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "SIGHUP: the certificates are not taken; those of before go on");
-                }
-                // The runtime ends.
-                Err(_) => return,
-            }
-        }
-    });
-    Ok(())
 }
 
 /// Resolves at ctrl-c or SIGTERM.

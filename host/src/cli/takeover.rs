@@ -8,13 +8,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use waterspout::takeover::{Confined, Handover, Invocation, Purpose, TakeoverError};
-use waterspout::{Application, ListenerHandle};
+use waterspout::{Application, Deployer, ListenerHandle};
 
 use super::supervisor::Supervisor;
 
 /// What a successor is given.
 pub(super) struct Takeover {
     pub(super) application: Application,
+    pub(super) deployer: Deployer,
     pub(super) invocation: Invocation,
     pub(super) confined: Option<Confined>,
     pub(super) supervisor: Supervisor,
@@ -73,9 +74,14 @@ impl Takeover {
                 _ = signals.recv() => {}
             }
             tracing::info!(program = %self.invocation.program.display(), "SIGUSR2: another process is started in this one's place");
+            // It begins with what is kept of the versions that are served.
+            self.deployer.hand_over();
             match self.attempt(&mut signals, &mut stopped).await {
                 Ok(successor) => break successor,
                 Err(error) => tracing::warn!(%error, "SIGUSR2: there is no takeover; this process goes on"),
+            }
+            if let Err(error) = self.deployer.take_back().await {
+                tracing::warn!(%error, "what is deployed from now on is not kept");
             }
         };
         // From here on the files are its own.

@@ -3,6 +3,7 @@
 //! A mistake names file, line, key and value, and the nearest right key.
 
 mod admin;
+mod changes;
 mod compression;
 mod file;
 mod mistake;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::changes::{Change, ChangeKind, Document};
 use self::file::{
     CacheValue, CertificateTable, FileTable, ListenerTable, Mode, PageValue, Parsed, ProxiesValue,
 };
@@ -47,6 +49,8 @@ pub struct Config {
     pub runtime: RuntimeOptions,
     /// What compiling one handler may use, for a program that has a [`ChildCompiler`](crate::ChildCompiler).
     pub compile: CompileLimits,
+    /// Where what is deployed outlives the process. Default: nowhere.
+    pub state_dir: Option<PathBuf>,
     /// Accepting and ending.
     pub server: ServerOptions,
     /// Where its operator asks. Default: nowhere.
@@ -133,6 +137,7 @@ impl Config {
             page: PageChoice::Own,
             runtime: RuntimeOptions { cache: CacheFolders::of_user(), ..RuntimeOptions::default() },
             compile: CompileLimits::default(),
+            state_dir: None,
             server: ServerOptions::default(),
             admin: None,
             routes: vec![(Route { hosts, ..route }, handler)],
@@ -175,6 +180,18 @@ impl Config {
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
+    }
+
+    /// What a file came to when it was read; `listen` is as in [`Config::from_file_on`].
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn from_document(
+        document: &Document,
+        file: &Path,
+        listen: Option<ListenAddress>,
+    ) -> Result<Self, ConfigError> {
+        Self::from_text(document.text(), file, listen)
     }
 
     pub(crate) fn from_text(
@@ -332,6 +349,7 @@ impl Config {
                 compiler: Compiler::default(),
             },
             compile,
+            state_dir: table.state_dir.map(|path| folder.join(path)),
             server: ServerOptions {
                 max_connections: count(&table.max_connections).unwrap_or(defaults.max_connections),
                 max_connections_per_address: count(&table.max_connections_per_address)

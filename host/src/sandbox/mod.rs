@@ -222,6 +222,9 @@ impl Sandbox {
             sandbox.grant(Right::Keep, &folders.cache);
             sandbox.grant(Right::Keep, &folders.state);
         }
+        if let Some(folder) = &config.state_dir {
+            sandbox.grant(Right::Keep, folder);
+        }
         for listener in &config.listeners {
             if let ListenAddress::Unix(path) = &listener.address {
                 sandbox.grant(Right::Sockets, folder_of(path));
@@ -412,6 +415,7 @@ mod tests {
         config.authorities = vec!["/srv/ca.pem".into()];
         config.runtime.cache =
             Some(CacheFolders { cache: "/var/cache/w".into(), state: "/var/lib/w".into() });
+        config.state_dir = Some("/var/lib/w-state".into());
         config.listeners = ["/run/w/http.sock", "other.sock"]
             .map(|path| ListenerConfig::plain(ListenAddress::Unix(path.into())))
             .into();
@@ -425,6 +429,7 @@ mod tests {
             grant(Right::ReadRenewed, "/srv/ca.pem"),
             grant(Right::Keep, "/var/cache/w"),
             grant(Right::Keep, "/var/lib/w"),
+            grant(Right::Keep, "/var/lib/w-state"),
             grant(Right::Sockets, "/run/w"),
             grant(Right::Sockets, "."),
         ];

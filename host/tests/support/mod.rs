@@ -223,6 +223,20 @@ impl Program {
         }
     }
 
+    /// What it says on stderr to the next line with this in it, with that.
+    pub(crate) fn records_to(&self, text: &str) -> Vec<String> {
+        let mut records = Vec::new();
+        loop {
+            match self.records.recv_timeout(PATIENCE) {
+                Ok(record) => records.push(record),
+                Err(error) => panic!("it does not say `{text}`: {error}: {records:#?}"),
+            }
+            if records.last().is_some_and(|record| record.contains(text)) {
+                return records;
+            }
+        }
+    }
+
     /// Of `... ws://ADDRESS/...` or `wss://` in its first line.
     pub(crate) fn address(&self) -> SocketAddr {
         let line = &self.first;

@@ -1,0 +1,85 @@
+//! SIGHUP: configuration, certificates and handlers are read again. A mistake in one of them keeps what there is of it, and a mistake in the
+//! configuration keeps everything.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use waterspout::config::{Config, ConfigError, Document};
+use waterspout::{Certificates, Deployer, ListenAddress};
+
+/// What is read again.
+pub(super) struct Reload {
+    pub(super) file: Option<Configuration>,
+    pub(super) certificates: Option<Certificates>,
+    pub(super) deployer: Deployer,
+}
+
+/// The configuration file, as it was at the start.
+pub(super) struct Configuration {
+    pub(super) file: PathBuf,
+    pub(super) at_start: Document,
+    /// The argument that stands for what the file says.
+    pub(super) listen: Option<ListenAddress>,
+}
+
+impl Reload {
+    /// Waits for SIGHUP from now on.
+    pub(super) fn begin(self) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                self.reload().await;
+            }
+        });
+        Ok(())
+    }
+
+    async fn reload(&self) {
+        let config = match self.configuration() {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::warn!(%error, "SIGHUP: the configuration is not taken; everything goes on as it was");
+                return;
+            }
+        };
+        match self.certificates.clone() {
+            None => tracing::info!("SIGHUP: there are no certificates to reload"),
+            Some(certificates) => {
+                match tokio::task::spawn_blocking(move || certificates.reload()).await {
+                    Ok(Ok(changed)) => tracing::info!(changed, "SIGHUP: the certificates are reloaded"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "SIGHUP: the certificates are not taken; those of before go on");
+                    }
+                    // The runtime ends.
+                    Err(_) => return,
+                }
+            }
+        }
+        let routes = config.map(|config| config.routes).unwrap_or_default();
+        let replaced = self.deployer.reread(&routes).await;
+        tracing::info!(replaced, "SIGHUP: the handlers are looked at");
+    }
+
+    /// Reads the file, and tells what of it is not taken. None without a file.
+    fn configuration(&self) -> Result<Option<Config>, ConfigError> {
+        let Some(Configuration { file, at_start, listen }) = &self.file else { return Ok(None) };
+        let document = Document::read(file)?;
+        // Its own mistakes first; what has changed is of interest only if it is right.
+        let config = Config::from_document(&document, file, listen.clone())?;
+        for change in at_start.changes(&document) {
+            let key = &change.key;
+            if change.is_live {
+                tracing::info!(key, change = %change.kind, "SIGHUP: a key of the configuration is taken");
+            } else {
+                tracing::warn!(
+                    key,
+                    change = %change.kind,
+                    remedy = "start the server again, or send SIGUSR2",
+                    "SIGHUP: a key of the configuration is not taken"
+                );
+            }
+        }
+        Ok(Some(config))
+    }
+}

@@ -1,0 +1,128 @@
+//! What is known of one route beside its versions: its file, and where its state is kept.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::endpoint::Endpoint;
+use crate::handler_file::{HandlerFile, Seen, Served, Verdict};
+use crate::state::{FORMAT, Manifest, RouteFolder, StateError};
+use crate::swap::Standing;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) endpoint: Arc<Endpoint>,
+    file: Mutex<FileRecord>,
+    pub(super) folder: Option<RouteFolder>,
+}
+
+#[derive(Debug, Default)]
+struct FileRecord {
+    /// The configuration's; none where the handler comes from elsewhere.
+    path: Option<PathBuf>,
+    /// As it was when the current version was decided on.
+    seen: Option<Seen>,
+    /// The same for versions that are about to be current, by number.
+    in_flight: BTreeMap<u32, Option<Seen>>,
+}
+
+impl Record {
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        path: Option<PathBuf>,
+        seen: Option<Seen>,
+        folder: Option<RouteFolder>,
+    ) -> Self {
+        let file = Mutex::new(FileRecord { path, seen, in_flight: BTreeMap::new() });
+        Self { endpoint, file, folder }
+    }
+
+    fn file(&self) -> MutexGuard<'_, FileRecord> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration's file.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.file().path.clone()
+    }
+
+    /// From now on this is the route's file. Returns whether that is another one.
+    pub(super) fn set_path(&self, path: PathBuf) -> bool {
+        let mut file = self.file();
+        let changed = file.path.as_ref() != Some(&path);
+        file.path = Some(path);
+        changed
+    }
+
+    /// When the version of this number is current, the file has been as it was seen here.
+    pub(super) fn expect(&self, number: u32, seen: Option<Seen>) {
+        self.file().in_flight.insert(number, seen);
+    }
+
+    /// The swap to that version is over, well or not.
+    pub(super) fn do_not_expect(&self, number: u32) {
+        let standing = self.endpoint.versions.standing();
+        let mut file = self.file();
+        file.settle(&standing);
+        file.in_flight.remove(&number);
+    }
+
+    /// The file holds what is served.
+    pub(super) fn note_served(&self, seen: Seen) {
+        self.file().seen = Some(seen);
+    }
+
+    /// What is to be done about a file.
+    pub(super) fn verdict(&self, found: &HandlerFile) -> Verdict {
+        let standing = self.endpoint.versions.standing();
+        let mut file = self.file();
+        file.settle(&standing);
+        let current = standing.current.as_ref();
+        let served = Served {
+            sha256: current.map(|current| current.handler.digest()),
+            since: current.map_or(std::time::SystemTime::UNIX_EPOCH, |current| current.since),
+            pinned: standing.pinned,
+            seen: file.seen.as_ref(),
+        };
+        Verdict::of(&found.seen, &served)
+    }
+
+    /// Writes what there is now, if anything is kept. Blocks.
+    pub(super) fn keep(&self) -> Result<(), StateError> {
+        match &self.folder {
+            Some(folder) => folder.keep(|| self.manifest()),
+            None => Ok(()),
+        }
+    }
+
+    /// None while there is no version.
+    fn manifest(&self) -> Option<Manifest> {
+        let standing = self.endpoint.versions.standing();
+        let mut file = self.file();
+        file.settle(&standing);
+        Some(Manifest {
+            format: FORMAT,
+            tenant: self.endpoint.tenancy.name.clone(),
+            route: self.endpoint.route.name.clone(),
+            file: file.seen.clone(),
+            current: (&**standing.current.as_ref()?).into(),
+            previous: standing.previous.as_deref().map(Into::into),
+            latest_number: standing.latest_number,
+            pinned: standing.pinned,
+            canary: None,
+        })
+    }
+}
+
+impl FileRecord {
+    /// What was expected of a version that is, or was, current has come to pass.
+    fn settle(&mut self, standing: &Standing) {
+        let versions = [&standing.previous, &standing.current].into_iter().flatten();
+        for version in versions {
+            if let Some(seen) = self.in_flight.remove(&version.number) {
+                self.seen = seen;
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What routes begin with: what was kept of them, or else their files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::record::Record;
+use super::{Deployer, Inner};
+use crate::handler::{Handler, HandlerSource, Runtime};
+use crate::handler_file::{HandlerFile, Seen};
+use crate::loading::{Loader, NotLoaded};
+use crate::pauses::StartPause;
+use crate::routes::Route;
+use crate::server::Application;
+use crate::state::{InFlight, KeptVersion, Manifest, RouteFolder, StateDir, StateError};
+use crate::swap::{Health, Origin, Standing, Version};
+
+/// Loads what each route begins with: what `state` has of it, or else its file.
+pub struct Starter<'a> {
+    runtime: &'a Runtime,
+    loader: Loader<'a>,
+    state: Option<StateDir>,
+    begun: BTreeMap<(String, String), Begun>,
+}
+
+/// What a route begins with, beside its handler.
+#[derive(Debug, Default)]
+struct Begun {
+    path: Option<PathBuf>,
+    seen: Option<Seen>,
+    folder: Option<RouteFolder>,
+    standing: Option<Standing>,
+    /// The file's bytes, until a manifest names them.
+    stored: Option<InFlight>,
+    /// The file has yet to be looked at.
+    is_kept: bool,
+}
+
+impl fmt::Debug for Starter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Starter").field("begun", &self.begun.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Starter<'a> {
+    /// Loads into `runtime`.
+    pub fn new(runtime: &'a Runtime, state: Option<StateDir>) -> Self {
+        Self { runtime, loader: Loader::new(runtime), state, begun: BTreeMap::new() }
+    }
+
+    /// Loads a route's handler. Blocks as [`Runtime::load`] does. What was kept and cannot be used is put aside and told in the log.
+    ///
+    /// # Errors
+    /// The outer: the state cannot be read or written. The inner is for the [`Application`].
+    pub fn load(
+        &mut self,
+        route: &Route,
+        source: &HandlerSource,
+    ) -> Result<Result<Handler, NotLoaded>, StateError> {
+        let path = match source {
+            HandlerSource::File(path) => Some(path.clone()),
+            _ => None,
+        };
+        let folder = self.state.as_ref().map(|state| state.route(&route.tenant.name, &route.name));
+        let mut begun = Begun { path, folder, ..Begun::default() };
+        let kept = match &begun.folder {
+            Some(folder) => self.load_kept(route, folder)?,
+            None => None,
+        };
+        let handler = match kept {
+            Some((handler, standing, seen)) => {
+                (begun.standing, begun.seen, begun.is_kept) = (Some(standing), seen, true);
+                Ok(handler)
+            }
+            None => self.load_file(route, source, &mut begun)?,
+        };
+        self.begun.insert((route.tenant.name.clone(), route.name.clone()), begun);
+        Ok(handler)
+    }
+
+    fn load_file(
+        &mut self,
+        route: &Route,
+        source: &HandlerSource,
+        begun: &mut Begun,
+    ) -> Result<Result<Handler, NotLoaded>, StateError> {
+        let (origin, bytes) = match source {
+            HandlerSource::Echo => (Origin::Embedded, HandlerSource::Echo),
+            HandlerSource::Bytes(bytes) => (Origin::Program, HandlerSource::Bytes(bytes.clone())),
+            HandlerSource::File(path) => match HandlerFile::read(path, self.runtime.max_handler_bytes()) {
+                Ok(file) => {
+                    begun.seen = Some(file.seen);
+                    (Origin::File(path.clone()), HandlerSource::Bytes(file.bytes))
+                }
+                // It says so again.
+                Err(_) => return Ok(self.loader.load(source, &route.limits)),
+            },
+        };
+        let handler = match self.loader.load(&bytes, &route.limits) {
+            Ok(handler) => handler,
+            Err(mut missing) => {
+                missing.handler = source.to_string();
+                return Ok(Err(missing));
+            }
+        };
+        if let (Some(folder), Ok(bytes)) = (&begun.folder, bytes.read(None)) {
+            begun.stored = Some(folder.store(handler.digest(), &bytes)?);
+        }
+        let current = Some(Arc::new(Version::new(1, handler.clone(), origin)));
+        begun.standing = Some(Standing { current, previous: None, latest_number: 1, pinned: false });
+        Ok(Ok(handler))
+    }
+
+    /// What was kept, if it can be used.
+    fn load_kept(
+        &mut self,
+        route: &Route,
+        folder: &RouteFolder,
+    ) -> Result<Option<(Handler, Standing, Option<Seen>)>, StateError> {
+        let loaded = match folder.read()? {
+            None => return Ok(None),
+            Some(Err(why)) => Err(why),
+            Some(Ok(manifest)) => {
+                self.load_version(route, folder, &manifest.current).map(|current| (manifest, current))
+            }
+        };
+        let (manifest, current) = match loaded {
+            Ok(loaded) => loaded,
+            Err(why) => {
+                let aside = folder.put_aside()?;
+                tracing::error!(
+                    tenant = route.tenant.name, route = %route.name, error = why, aside = %aside.display(),
+                    remedy = "deploy the version that is wanted once more",
+                    "what was kept of the route cannot be used: it is put aside, and the route's file is served"
+                );
+                return Ok(None);
+            }
+        };
+        let Manifest { file, previous, latest_number, pinned, .. } = manifest;
+        let previous = previous.and_then(|previous| match self.load_version(route, folder, &previous) {
+            Ok(version) => Some(version),
+            Err(why) => {
+                let aside = folder.put_bytes_aside(&previous.sha256);
+                let aside = aside.as_deref().map(|aside| tracing::field::display(aside.display()));
+                tracing::warn!(
+                    tenant = route.tenant.name, route = %route.name, version = previous.number, error = why, aside,
+                    "the previous version cannot be used: there is none to roll back to"
+                );
+                None
+            }
+        });
+        let handler = current.handler.clone();
+        Ok(Some((handler, Standing { current: Some(current), previous, latest_number, pinned }, file)))
+    }
+
+    fn load_version(
+        &mut self,
+        route: &Route,
+        folder: &RouteFolder,
+        kept: &KeptVersion,
+    ) -> Result<Arc<Version>, String> {
+        let bytes = folder.bytes(&kept.sha256)?;
+        let handler = self.loader.load(&HandlerSource::Bytes(bytes), &route.limits).map_err(|error| {
+            format!(
+                "version {}, {} in {}, {}",
+                kept.number,
+                kept.sha256,
+                folder.path().display(),
+                error.why()
+            )
+        })?;
+        let KeptVersion { number, source, since, .. } = kept.clone();
+        Ok(Arc::new(Version {
+            number,
+            handler,
+            origin: source.into(),
+            since,
+            start_pause: StartPause::default(),
+            health: Health::default(),
+        }))
+    }
+
+    /// For the application of these routes, before it serves: its versions become what was kept, files that have changed since are
+    /// deployed, and from now on every change is kept. In a tokio runtime. `runtime` is the one that was loaded into.
+    pub async fn deployer(self, application: Application, runtime: Arc<Runtime>) -> Deployer {
+        let Self { state, mut begun, .. } = self;
+        let mut stored = Vec::new();
+        let mut to_look_at = Vec::new();
+        let mut records = Vec::new();
+        for endpoint in application.endpoints() {
+            let name = (endpoint.tenancy.name.clone(), endpoint.route.name.clone());
+            let begun = begun.remove(&name).unwrap_or_default();
+            if let Some(standing) = begun.standing {
+                endpoint.versions.begin_with(standing);
+            }
+            if begun.is_kept {
+                to_look_at.push(records.len());
+            }
+            stored.extend(begun.stored);
+            records.push(Record::new(endpoint.clone(), begun.path, begun.seen, begun.folder));
+        }
+        let deployer = Deployer { inner: Arc::new(Inner::new(application, runtime, state, records)) };
+        deployer.follow_files(to_look_at).await;
+        deployer.keep_all().await;
+        drop(stored);
+        deployer.keep_up();
+        deployer
+    }
+}
