@@ -289,6 +289,13 @@ impl Deployer {
         taken
     }
 
+    /// At the end of the process: keeps what has just changed.
+    pub async fn finish(&self) {
+        if !self.inner.handed_over.load(Ordering::SeqCst) {
+            self.keep_all().await;
+        }
+    }
+
     /// Bytes that a handler may have; none if there is no bound.
     pub(crate) fn max_handler_bytes(&self) -> Option<usize> {
         self.inner.runtime.max_handler_bytes()
@@ -489,5 +496,100 @@ impl Deployer {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::handler::RuntimeOptions;
+    use crate::limits::Limits;
+    use crate::routes::Pattern;
+
+    /// A folder that is removed in the end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            Self(
+                std::env::temp_dir().join(format!("waterspout-deployer-{:016x}", crate::cache::random_u64())),
+            )
+        }
+
+        fn kept(&self) -> serde_json::Value {
+            let text = std::fs::read(self.0.join("default.chat/manifest.json")).expect("there");
+            serde_json::from_slice(&text).expect("JSON")
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// One route, `chat`, with the embedded echo.
+    async fn deployer(state: &Scratch) -> Deployer {
+        let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
+        let runtime = Arc::new(Runtime::new(&options, [&Limits::default()]).expect("room for two instances"));
+        let state = StateDir::open(&state.0).expect("new");
+        let mut starter = Starter::new(&runtime, Some(state));
+        let route = Route::new("chat", Pattern::new("/chat").expect("a path"));
+        let handler = starter.load(&route, &HandlerSource::Echo).expect("room on the disk");
+        let application = Application::new([(route, handler)], None);
+        starter.deployer(application, runtime.clone()).await
+    }
+
+    /// The echo with a section more, so that it is another handler.
+    fn other() -> HandlerSource {
+        HandlerSource::Bytes([crate::echo::component().as_slice(), &[0, 2, 1, b'x']].concat())
+    }
+
+    fn chat() -> RouteName {
+        RouteName { tenant: None, route: "chat".into() }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_deployed_or_kept_while_another_process_has_taken_over() {
+        let scratch = Scratch::new();
+        let deployer = deployer(&scratch).await;
+        let deployed = deployer.deploy(&chat(), other(), None).await.expect("it fits");
+        assert_eq!((deployed.report.version, deployed.kept), (2, Kept::Yes));
+        deployer.hand_over();
+        let refused = deployer.deploy(&chat(), HandlerSource::Echo, None).await;
+        assert!(matches!(refused, Err(DeployError::HandedOver)), "{refused:?}");
+        let successor = StateDir::open(&scratch.0).expect("free");
+        assert!(matches!(deployer.pin(&chat(), None).await, Ok((2, Kept::Failed(_)))));
+        deployer.take_back().await.expect_err("the successor has it");
+        drop(successor);
+        deployer.take_back().await.expect("free again");
+        // What was not kept meanwhile is kept now.
+        assert_eq!(scratch.kept()["pinned"], true);
+        assert!(matches!(deployer.unpin(&chat()).await, Ok(Kept::Yes)));
+        assert!(deployer.rollback(&chat()).await.is_ok());
+        assert_eq!(scratch.kept()["current"]["number"], 1);
+    }
+
+    #[tokio::test]
+    async fn what_changes_by_itself_is_kept_too() {
+        let scratch = Scratch::new();
+        let deployer = deployer(&scratch).await;
+        deployer.deploy(&chat(), other(), None).await.expect("it fits");
+        deployer.pin(&chat(), None).await.expect("it is served");
+        let versions = &deployer.inner.records[0].endpoint.versions;
+        // As a rollout does that has failed.
+        versions.replace(versions.previous().expect("the echo"), OnSwap::Migrate, 0);
+        let kept = async {
+            while scratch.kept()["current"]["number"] != 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), kept).await.expect("it is written soon");
+        assert_eq!(
+            (&scratch.kept()["previous"]["number"], &scratch.kept()["pinned"]),
+            (&2.into(), &false.into())
+        );
     }
 }

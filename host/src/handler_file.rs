@@ -46,9 +46,40 @@ impl Stamp {
 /// A handler file as it was when somebody decided what is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seen {
+    #[serde(with = "any_path")]
     pub(crate) path: PathBuf,
     pub(crate) sha256: String,
     pub(crate) modified: Modified,
+}
+
+/// A path as a text, or as bytes where it is none.
+pub(crate) mod any_path {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(PathBuf),
+        Bytes(Vec<u8>),
+    }
+
+    pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => text.serialize(serializer),
+            None => path.as_os_str().as_bytes().serialize(serializer),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Text(path) => path,
+            Written::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        })
+    }
 }
 
 /// A handler file that has been read.
@@ -219,6 +250,16 @@ mod tests {
         let served = Served { sha256: Some("deployed"), since, pinned: false, seen: None };
         assert_eq!(Verdict::of(&seen("file", 5), &served), Verdict::NotNewer);
         assert_eq!(Verdict::of(&seen("file", 6), &served), Verdict::Deploy);
+    }
+
+    #[test]
+    fn every_path_can_be_written_and_read() {
+        use std::os::unix::ffi::OsStringExt;
+        for path in [b"/srv/chat.wasm".to_vec(), b"/srv/\xff\xfe.wasm".to_vec()] {
+            let seen = Seen { path: std::ffi::OsString::from_vec(path).into(), ..seen("a", -5) };
+            let text = serde_json::to_string(&seen).expect("JSON");
+            assert_eq!(serde_json::from_str::<Seen>(&text).expect(&text), seen);
+        }
     }
 
     #[test]

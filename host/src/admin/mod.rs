@@ -306,7 +306,7 @@ impl Office {
             ["routes"] if reads => on_a_thread_of_its_own(move || self.routes(&asked)).await,
             ["routes", route, "handler"] if puts => {
                 deadline.extend(DEPLOY_TIME);
-                self.deploy(&route.to_owned(), &asked, request).await
+                self.deploy(route, &asked, request).await
             }
             ["routes", route, "rollback"] if posts => {
                 deadline.extend(DEPLOY_TIME);

@@ -36,7 +36,7 @@ impl Reload {
     }
 
     async fn reload(&self) {
-        let config = match self.configuration() {
+        let config = match tokio::task::block_in_place(|| self.configuration()) {
             Ok(config) => config,
             Err(error) => {
                 tracing::warn!(%error, "SIGHUP: the configuration is not taken; everything goes on as it was");

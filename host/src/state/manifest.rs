@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::handler_file::Seen;
+use crate::handler_file::{Seen, any_path};
 use crate::swap::{Origin, Version};
 
 /// The layout that this program writes and reads.
@@ -45,7 +45,7 @@ pub(crate) struct KeptVersion {
 pub(crate) enum KeptOrigin {
     Program,
     Embedded,
-    File(PathBuf),
+    File(#[serde(with = "any_path")] PathBuf),
     Deployed,
 }
 

@@ -13,6 +13,10 @@ pub(super) fn folder_name(tenant: &str, route: &str) -> String {
 /// Lower-case letters, digits, `-` and `_` as they are, everything else as `%` with two hexadecimal digits: there are file systems that do
 /// not tell upper case from lower case.
 fn safe(name: &str) -> String {
+    if name.is_empty() {
+        // Nothing else has it alone.
+        return "%".into();
+    }
     let mut safe = String::new();
     for byte in name.bytes() {
         match byte {

@@ -269,6 +269,29 @@ fn a_sandboxed_server_takes_certificates_that_were_replaced() {
 }
 
 #[test]
+fn a_sandboxed_server_takes_a_new_handler_and_keeps_it() {
+    let Some(folder) = open_folder() else { return };
+    let handler = folder.write("chat.wasm", handlers::component_of(&handlers::echo_module()));
+    open(&handler);
+    let start = || {
+        let mut command = serve(&folder, ["chat.wasm", "--listen", "127.0.0.1:0", "--state-dir", "kept"]);
+        Program::start(command.arg("--watch"))
+    };
+    let program = start();
+    folder.write("aside.wasm", handlers::component_of(&handlers::binary_echo_module()));
+    open(&folder.path("aside.wasm"));
+    fs::rename(folder.path("aside.wasm"), &handler).expect("the same disk");
+    program.record_with("the handler is replaced");
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().code, 0);
+    fs::remove_file(&handler).expect("ours");
+    let program = start();
+    let mut client = client(program.address(), "/websocket");
+    client.send(Message::text("kept")).expect("sent");
+    assert_eq!(client.read().expect("an echo"), Message::binary("kept"));
+}
+
+#[test]
 fn a_sandboxed_server_removes_its_unix_socket() {
     let Some(folder) = open_folder() else { return };
     let sockets = make_open(&folder, "run");
