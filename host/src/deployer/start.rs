@@ -90,8 +90,9 @@ impl<'a> Starter<'a> {
             HandlerSource::Bytes(bytes) => (Origin::Program, HandlerSource::Bytes(bytes.clone())),
             HandlerSource::File(path) => match HandlerFile::read(path, self.runtime.max_handler_bytes()) {
                 Ok(file) => {
+                    let origin = Origin::File(file.seen.path.clone());
                     begun.seen = Some(file.seen);
-                    (Origin::File(path.clone()), HandlerSource::Bytes(file.bytes))
+                    (origin, HandlerSource::Bytes(file.bytes))
                 }
                 // It says so again.
                 Err(_) => return Ok(self.loader.load(source, &route.limits)),
