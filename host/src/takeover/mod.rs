@@ -7,7 +7,7 @@
 //! their first moment to their last, and no child that either of them starts meanwhile inherits one. The successor answers one word when
 //! everything is loaded. Until then it may fail, in any way, and nothing has changed.
 //!
-//! Both sides may be of different versions of the program: what is said is JSON, and has a number ([`PROTOCOL`](message::PROTOCOL)).
+//! Both sides may be of different versions of the program: what is said is JSON, and has a number.
 
 mod descriptors;
 mod message;
