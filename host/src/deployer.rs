@@ -22,7 +22,7 @@ use crate::handler_file::{HandlerFile, Seen, Verdict};
 use crate::routes::Route;
 use crate::server::Application;
 use crate::state::{InFlight, StateDir, StateError};
-use crate::swap::{OnSwap, Origin, SwapError, SwapReport, offer, promote, swap};
+use crate::swap::{OnSwap, Origin, SwapError, SwapReport, offer, promote, swap, watch_canary};
 
 /// See the module. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -179,11 +179,12 @@ impl Deployer {
         }
         let index = self.find(route)?;
         self.admit(index)?;
-        let prepared = self.prepare(index, source.clone()).await?;
+        let Prepared { handler, _stored, .. } = self.prepare(index, source.clone()).await?;
         let versions = &self.inner.records[index].endpoint.versions;
-        let version = versions.candidate_from(prepared.handler, origin(source));
+        let version = versions.candidate_from(handler, origin(source));
         let number = version.number;
         offer(self.inner.application.instances(route)?, version, percent).await?;
+        self.keep(index).await;
         Ok(number)
     }
 
@@ -215,6 +216,16 @@ impl Deployer {
         rolled_back
             .await
             .unwrap_or_else(|error| Err(LoadError::CompilerUnavailable(error.to_string()).into()))
+    }
+
+    /// Goes on watching canaries that were kept.
+    fn watch_canaries(&self) {
+        for index in 0..self.inner.records.len() {
+            // Every record's route is there.
+            if let Ok(instances) = self.inner.application.instances(&self.full_name(index)) {
+                watch_canary(instances);
+            }
+        }
     }
 
     /// From now on the current version stays: no file replaces it, and who deploys another is refused. If `version` is given, it must be

@@ -12,7 +12,8 @@ use waterspout::handshake::{Hosts, Origins};
 use waterspout::takeover::{Confined, Invocation, Predecessor, Purpose};
 use waterspout::{
     Admin, Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,
-    ListenAddress, Listener, ListenerHandle, Page, Pattern, Reserved, Route, Runtime, Server, Starter, StateDir,
+    ListenAddress, Listener, ListenerHandle, Page, Pattern, Reserved, Route, Runtime, Server, Starter,
+    StateDir,
 };
 
 use super::progress::with_progress;

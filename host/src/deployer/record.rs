@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::endpoint::Endpoint;
 use crate::handler_file::{HandlerFile, Seen, Served, Verdict};
-use crate::state::{FORMAT, Manifest, RouteFolder, StateError};
+use crate::state::{FORMAT, KeptCanary, Manifest, RouteFolder, StateError};
 use crate::swap::Standing;
 
 /// See the module.
@@ -110,7 +110,10 @@ impl Record {
             previous: standing.previous.as_deref().map(Into::into),
             latest_number: standing.latest_number,
             pinned: standing.pinned,
-            canary: None,
+            canary: standing.canary.as_deref().map(|canary| KeptCanary {
+                candidate: (&*canary.version).into(),
+                percent: canary.percent,
+            }),
         })
     }
 }

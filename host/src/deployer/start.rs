@@ -13,8 +13,8 @@ use crate::loading::{Loader, NotLoaded};
 use crate::pauses::StartPause;
 use crate::routes::Route;
 use crate::server::Application;
-use crate::state::{InFlight, KeptVersion, Manifest, RouteFolder, StateDir, StateError};
-use crate::swap::{Health, Origin, Standing, Version};
+use crate::state::{InFlight, KeptCanary, KeptVersion, Manifest, RouteFolder, StateDir, StateError};
+use crate::swap::{Canary, Health, Origin, Standing, Version};
 
 /// Loads what each route begins with: what `state` has of it, or else its file.
 pub struct Starter<'a> {
@@ -109,7 +109,7 @@ impl<'a> Starter<'a> {
             begun.stored = Some(folder.store(handler.digest(), &bytes)?);
         }
         let current = Some(Arc::new(Version::new(1, handler.clone(), origin)));
-        begun.standing = Some(Standing { current, previous: None, latest_number: 1, pinned: false });
+        begun.standing = Some(Standing { current, previous: None, latest_number: 1, pinned: false, canary: None });
         Ok(Ok(handler))
     }
 
@@ -138,7 +138,7 @@ impl<'a> Starter<'a> {
                 return Ok(None);
             }
         };
-        let Manifest { file, previous, latest_number, pinned, .. } = manifest;
+        let Manifest { file, previous, latest_number, pinned, canary, .. } = manifest;
         let previous = previous.and_then(|previous| match self.load_version(route, folder, &previous) {
             Ok(version) => Some(version),
             Err(why) => {
@@ -151,8 +151,22 @@ impl<'a> Starter<'a> {
                 None
             }
         });
+        let canary = canary.and_then(|KeptCanary { candidate, percent }| {
+            match self.load_version(route, folder, &candidate) {
+                Ok(version) => Some(Arc::new(Canary::new(version, percent))),
+                Err(why) => {
+                    let aside = folder.put_bytes_aside(&candidate.sha256);
+                    let aside = aside.as_deref().map(|aside| tracing::field::display(aside.display()));
+                    tracing::warn!(
+                        tenant = route.tenant.name, route = %route.name, version = candidate.number, error = why, aside,
+                        "the canary cannot be used: there is none"
+                    );
+                    None
+                }
+            }
+        });
         let handler = current.handler.clone();
-        Ok(Some((handler, Standing { current: Some(current), previous, latest_number, pinned }, file)))
+        Ok(Some((handler, Standing { current: Some(current), previous, latest_number, pinned, canary }, file)))
     }
 
     fn load_version(
@@ -202,6 +216,7 @@ impl<'a> Starter<'a> {
             records.push(Record::new(endpoint.clone(), begun.path, begun.seen, begun.folder));
         }
         let deployer = Deployer { inner: Arc::new(Inner::new(application, runtime, state, records)) };
+        deployer.watch_canaries();
         deployer.follow_files(to_look_at).await;
         deployer.keep_all().await;
         drop(stored);

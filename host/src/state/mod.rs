@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use folder::{InFlight, RouteFolder};
-pub(crate) use manifest::{FORMAT, KeptVersion, Manifest};
+pub(crate) use manifest::{FORMAT, KeptCanary, KeptVersion, Manifest};
 
 use crate::cache::private_folder;
 

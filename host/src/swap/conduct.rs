@@ -164,10 +164,17 @@ pub(crate) async fn offer(
         tenant = endpoint.tenancy.name, route = %endpoint.route.name, %version, percent, "a canary begins"
     );
     let canary = Arc::new(Canary::new(version, percent));
-    endpoint.versions.set_canary(canary.clone());
+    endpoint.versions.set_canary(canary);
     drop(changing);
-    tokio::spawn(watch(instances.clone(), canary));
+    watch_canary(instances);
     Ok(())
+}
+
+/// If there is a canary, from now on it is judged. Not twice for one.
+pub(crate) fn watch_canary(instances: &Arc<Instances>) {
+    if let Some(canary) = instances.endpoint.versions.canary() {
+        tokio::spawn(watch(instances.clone(), canary));
+    }
 }
 
 /// Puts the canary into the place of the current version.

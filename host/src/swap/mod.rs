@@ -18,7 +18,7 @@ mod versions;
 
 pub(crate) use canary::{Canary, Verdict};
 pub use conduct::{SwapError, SwapReport};
-pub(crate) use conduct::{offer, promote, roll_back, swap};
+pub(crate) use conduct::{offer, promote, roll_back, swap, watch_canary};
 pub(crate) use health::Health;
 pub(crate) use migration::move_instance;
 pub use policy::{OnSwap, SwapPolicy};

@@ -49,6 +49,7 @@ pub(crate) struct Standing {
     pub(crate) previous: Option<Arc<Version>>,
     pub(crate) latest_number: u32,
     pub(crate) pinned: bool,
+    pub(crate) canary: Option<Arc<Canary>>,
 }
 
 impl Standing {
@@ -134,17 +135,19 @@ impl Versions {
             previous: state.previous.clone(),
             latest_number: state.latest_number,
             pinned: state.pinned,
+            canary: state.canary.clone(),
         }
     }
 
     /// Before anybody is served: these are the versions, and no change has led here. Without a current one there is none still.
     pub(crate) fn begin_with(&self, standing: Standing) {
         let mut state = self.lock();
-        let Standing { current, previous, latest_number, pinned } = standing;
+        let Standing { current, previous, latest_number, pinned, canary } = standing;
         if let Some(current) = current {
             state.current = Ok(current);
         }
         (state.previous, state.latest_number, state.pinned) = (previous, latest_number, pinned);
+        state.canary = canary;
     }
 
     /// The number of the version that must stay, if one must.
