@@ -174,9 +174,6 @@ impl Deployer {
         source: HandlerSource,
         percent: u8,
     ) -> Result<u32, DeployError> {
-        if !(1..=99).contains(&percent) {
-            return Err(SwapError::Percent(percent).into());
-        }
         let index = self.find(route)?;
         self.admit(index)?;
         let Prepared { handler, _stored, .. } = self.prepare(index, source.clone()).await?;

@@ -28,7 +28,7 @@ use crate::request::Request;
 use crate::routes::{Captures, Route};
 use crate::seat::{Seat, SeatError, Verdict};
 use crate::shutdown::{OpenConnection, OpenConnections};
-use crate::swap::{OnSwap, SwapError, SwapReport, roll_back, swap};
+use crate::swap::{OnSwap, SwapError, SwapReport, offer, promote, roll_back, swap};
 use crate::tenants::Tenancy;
 use crate::units::printable;
 use http::{Method, StatusCode, Version, header};
@@ -182,6 +182,32 @@ impl Application {
         let instances = self.instances(route)?;
         let version = instances.endpoint.versions.candidate(handler);
         swap(instances, version, on_swap).await
+    }
+
+    /// Gives a new version to `percent` (1 to 99) of the newcomers; where instances are shared, to those with so many of the keys. It is
+    /// promoted or withdrawn by itself, as the route's [`SwapPolicy`](crate::SwapPolicy) says. Returns the version's number.
+    ///
+    /// # Errors
+    /// See [`SwapError`]: nothing has changed.
+    pub async fn offer_handler(
+        &self,
+        route: &RouteName,
+        handler: Handler,
+        percent: u8,
+    ) -> Result<u32, SwapError> {
+        let instances = self.instances(route)?;
+        let version = instances.endpoint.versions.candidate(handler);
+        let number = version.number;
+        offer(instances, version, percent).await?;
+        Ok(number)
+    }
+
+    /// Puts the canary into the place of the current version, before it would be by itself.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn promote_handler(&self, route: &RouteName) -> Result<SwapReport, SwapError> {
+        promote(self.instances(route)?).await
     }
 
     /// Withdraws the canary, or else puts the version back that was served before.

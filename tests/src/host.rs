@@ -180,6 +180,10 @@ impl Builder {
     }
 }
 
+fn first_route() -> RouteName {
+    RouteName { tenant: None, route: "test".into() }
+}
+
 /// A running host. Dropped, it is gone at once.
 #[derive(Debug)]
 pub struct TestHost {
@@ -222,12 +226,32 @@ impl TestHost {
     pub async fn swap(&self, guest: &Guest, on_swap: Option<OnSwap>) -> Result<SwapReport, SwapError> {
         let handler = guest.handler(&self.limits);
         let application = self.application.clone();
-        let swap = async move {
-            let route = RouteName { tenant: None, route: "test".into() };
-            application.replace_handler(&route, handler, on_swap).await
-        };
+        let swap = async move { application.replace_handler(&first_route(), handler, on_swap).await };
         let threads = self.threads.as_ref().expect("it runs");
         within("the swap", threads.spawn(swap)).await.expect("no panic")
+    }
+
+    /// Gives another version to a part of the first route's newcomers.
+    ///
+    /// # Errors
+    /// The host's own.
+    pub async fn offer(&self, guest: &Guest, percent: u8) -> Result<u32, SwapError> {
+        let handler = guest.handler(&self.limits);
+        let application = self.application.clone();
+        let offer = async move { application.offer_handler(&first_route(), handler, percent).await };
+        let threads = self.threads.as_ref().expect("it runs");
+        within("the offer", threads.spawn(offer)).await.expect("no panic")
+    }
+
+    /// Promotes what was offered.
+    ///
+    /// # Errors
+    /// The host's own.
+    pub async fn promote(&self) -> Result<SwapReport, SwapError> {
+        let application = self.application.clone();
+        let promote = async move { application.promote_handler(&first_route()).await };
+        let threads = self.threads.as_ref().expect("it runs");
+        within("the promotion", threads.spawn(promote)).await.expect("no panic")
     }
 
     /// Serves on threads of its own, so that a host that hangs cannot take the test's clock with it, and so that its log

@@ -110,10 +110,10 @@ impl Record {
             previous: standing.previous.as_deref().map(Into::into),
             latest_number: standing.latest_number,
             pinned: standing.pinned,
-            canary: standing.canary.as_deref().map(|canary| KeptCanary {
-                candidate: (&*canary.version).into(),
-                percent: canary.percent,
-            }),
+            canary: standing
+                .canary
+                .as_deref()
+                .map(|canary| KeptCanary { candidate: (&*canary.version).into(), percent: canary.percent }),
         })
     }
 }

@@ -109,7 +109,8 @@ impl<'a> Starter<'a> {
             begun.stored = Some(folder.store(handler.digest(), &bytes)?);
         }
         let current = Some(Arc::new(Version::new(1, handler.clone(), origin)));
-        begun.standing = Some(Standing { current, previous: None, latest_number: 1, pinned: false, canary: None });
+        begun.standing =
+            Some(Standing { current, previous: None, latest_number: 1, pinned: false, canary: None });
         Ok(Ok(handler))
     }
 
@@ -166,7 +167,11 @@ impl<'a> Starter<'a> {
             }
         });
         let handler = current.handler.clone();
-        Ok(Some((handler, Standing { current: Some(current), previous, latest_number, pinned, canary }, file)))
+        Ok(Some((
+            handler,
+            Standing { current: Some(current), previous, latest_number, pinned, canary },
+            file,
+        )))
     }
 
     fn load_version(

@@ -149,6 +149,9 @@ pub(crate) async fn offer(
     percent: u8,
 ) -> Result<(), SwapError> {
     let endpoint = &instances.endpoint;
+    if !(1..=99).contains(&percent) {
+        return Err(SwapError::Percent(percent));
+    }
     let changing = endpoint.versions.changing().await;
     if endpoint.versions.current().is_none() {
         return Err(SwapError::NothingBeside);

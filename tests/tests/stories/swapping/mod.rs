@@ -1,6 +1,7 @@
 //! A route's handler is replaced while its connections stay open.
 
 mod broken;
+mod canary;
 mod load;
 mod modes;
 mod moments;
