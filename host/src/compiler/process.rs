@@ -98,6 +98,11 @@ fn warn_of(confinement: Confinement, complaint: &str) {
     }
 }
 
+/// The child's whole environment. The limit counts what may be written to, touched or not: the program's allocator, mimalloc, must not
+/// reserve gigabytes that way.
+const ALLOCATOR_SETTINGS: [(&str, &str); 2] =
+    [("MIMALLOC_ARENA_EAGER_COMMIT", "0"), ("MIMALLOC_PAGE_COMMIT_ON_DEMAND", "1")];
+
 /// A child that does not outlive this value.
 struct Running(Child);
 
@@ -118,6 +123,7 @@ impl Running {
             .args(&compiler.arguments)
             .args(arguments.to_words())
             .env_clear()
+            .envs(ALLOCATOR_SETTINGS)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -437,7 +443,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_child_gets_no_environment_and_no_descriptor_of_ours() {
+    fn the_child_gets_the_allocators_settings_and_nothing_else_of_ours() {
         let (environment, descriptors) = (Note::new("environment"), Note::new("descriptors"));
         let _ours = fs::File::open("/proc/self/exe").expect("a file that is open while the child runs");
         let script = format!(
@@ -447,7 +453,9 @@ mod tests {
         );
         // Not exported: it is the shell's alone.
         failed(&format!("PATH=/usr/bin:/bin; {script}"));
-        assert_eq!(environment.read(), b"", "{:?}", String::from_utf8_lossy(&environment.read()));
+        let settings: String =
+            ALLOCATOR_SETTINGS.iter().map(|(name, value)| format!("{name}={value}\0")).collect();
+        assert_eq!(String::from_utf8_lossy(&environment.read()), settings);
         let listed = String::from_utf8(descriptors.read()).expect("text");
         assert!(
             !listed.contains(&std::env::current_exe().expect("a file").display().to_string()),
