@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use serde::Serialize;
 
 use super::Office;
@@ -101,13 +101,23 @@ fn parse_on_swap(text: &str) -> Result<OnSwap, Problem> {
 /// A handler that is not whole is none: nothing has happened yet.
 async fn read(body: Request<Incoming>, max_bytes: Option<usize>) -> Result<Bytes, Problem> {
     let limit = max_bytes.unwrap_or(usize::MAX);
-    match Limited::new(body.into_body(), limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+    let too_large = || {
+        Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("The handler has more than {limit} bytes: raise `max-component-bytes` of `[compile]`."),
-        )),
-        Err(error) => Err(Problem::bad_request(format!("The handler did not arrive whole: {error}."))),
+        )
+    };
+    // Who says so beforehand need not send it.
+    if body.body().size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    match Limited::new(body.into_body(), limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => {
+            tracing::debug!(%error, "a handler did not arrive whole: nothing is deployed");
+            Err(Problem::bad_request(format!("The handler did not arrive whole: {error}.")))
+        }
     }
 }
 
