@@ -2,6 +2,7 @@
 
 mod compiling;
 mod connect;
+mod deploying;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod sources;
@@ -744,7 +745,22 @@ fn help_mentions_every_command_and_every_flag() {
     for (arguments, mentioned) in [
         (
             &["--help"][..],
-            &["serve", "check", "connect", "--log", "--log-format", "--help", "--version", "echo"][..],
+            &[
+                "serve",
+                "check",
+                "connect",
+                "deploy",
+                "versions",
+                "rollback",
+                "promote",
+                "pin",
+                "unpin",
+                "--log",
+                "--log-format",
+                "--help",
+                "--version",
+                "echo",
+            ][..],
         ),
         (
             &["serve", "--help"],
@@ -773,6 +789,26 @@ fn help_mentions_every_command_and_every_flag() {
                 "{room}",
             ],
         ),
+        (
+            &["deploy", "--help"],
+            &[
+                "<HANDLER>",
+                "--route",
+                "--tenant",
+                "--on-swap",
+                "migrate, drain, close",
+                "--canary",
+                "--json",
+                "--admin",
+                "WATERSPOUT_ADMIN",
+                "127.0.0.1:9090",
+                "--token-file",
+                "WATERSPOUT_ADMIN_TOKEN_FILE",
+                "--config",
+            ],
+        ),
+        (&["versions", "--help"], &["--route", "--tenant", "--json", "--admin", "--token-file", "--config"]),
+        (&["pin", "--help"], &["[VERSION]", "--route", "--tenant", "--json", "--admin"]),
         (&["check", "--help"], &["[HANDLER]", "--config <FILE>", "--log", "--log-format"]),
         (
             &["connect", "--help"],

@@ -1,13 +1,20 @@
 //! The command line: arguments, logging, exit codes (0 fine, 1 the user's mistake, 2 ours).
 
+mod admin_client;
+mod admin_place;
 mod check;
 mod connect;
+mod deploy;
+mod pin;
 mod progress;
 mod reload;
+mod rollback;
 mod sandbox;
 mod serve;
 mod supervisor;
+mod swap_report;
 mod takeover;
+mod versions;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -52,6 +59,18 @@ enum Command {
     Check(check::Check),
     /// Talk to a WebSocket server: lines in, messages out
     Connect(connect::Connect),
+    /// Put a new version of a handler into its place on a running server
+    Deploy(deploy::Deploy),
+    /// Tell which versions of its handler each route of a running server has
+    Versions(versions::Versions),
+    /// Put the version that was served before back; where there is a canary, end it
+    Rollback(rollback::Change),
+    /// Give a canary all connections
+    Promote(rollback::Change),
+    /// Keep a route's current version, whoever brings another
+    Pin(pin::Pin),
+    /// Let other versions take the place of a pinned one again
+    Unpin(pin::Unpin),
     /// Compile one handler: the host's own use
     #[command(name = WORKER_COMMAND, hide = true)]
     CompileWorker {
@@ -93,6 +112,12 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Serve(serve)) => serve.run()?,
         Some(Command::Check(check)) => check.run()?,
         Some(Command::Connect(connect)) => connect.run()?,
+        Some(Command::Deploy(deploy)) => deploy.run()?,
+        Some(Command::Versions(versions)) => versions.run()?,
+        Some(Command::Rollback(change)) => change.roll_back()?,
+        Some(Command::Promote(change)) => change.promote()?,
+        Some(Command::Pin(pin)) => pin.run()?,
+        Some(Command::Unpin(unpin)) => unpin.run()?,
         Some(Command::CompileWorker { arguments }) => return Ok(worker_main(arguments)),
         None => serve::Serve::default().run()?,
     }
@@ -125,6 +150,16 @@ fn not_loaded<'a>(
 /// Writes a line for the user. Whoever closed the pipe does not want it: that is no error.
 fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Writes what another program is to read, as it is.
+fn say_raw(bytes: &[u8]) {
+    let _ = std::io::stdout().write_all(bytes);
+}
+
+/// Enough of a SHA-256 for a person, as in the log.
+fn short_digest(sha256: &str) -> &str {
+    sha256.get(..12).unwrap_or(sha256)
 }
 
 fn start_logging(arguments: &Arguments) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! What a person at a terminal sees while a large handler compiles.
+//! What a person at a terminal sees while something takes long, such as compiling a large handler.
 
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc;
@@ -8,13 +8,17 @@ use std::time::{Duration, Instant};
 /// Work that takes less is not worth a line.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Runs `work`; while it lasts, a line on the terminal says what is going on and for how long. In a pipe nothing is written.
+/// Runs `work`, which compiles `what`: see [`with_line`].
 pub(super) fn with_progress<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    with_line(format!("compiling {what}"), work)
+}
+
+/// Runs `work`; while it lasts, a line on the terminal says what is going on and for how long. In a pipe nothing is written.
+pub(super) fn with_line<T>(line: String, work: impl FnOnce() -> T) -> T {
     if !std::io::stderr().is_terminal() {
         return work();
     }
     let (done, until_done) = mpsc::channel::<()>();
-    let line = format!("compiling {what}");
     let shown = thread::spawn(move || {
         let began = Instant::now();
         let mut width = 0;

@@ -20,6 +20,25 @@ pub(crate) fn binary_echo_module() -> Vec<u8> {
     module_of(&ECHO.replace(as_it_came, "(local.get $connection) (i32.const 1)"))
 }
 
+/// The same as the echo, but it gives no state when another version is to take over.
+pub(crate) fn echo_module_without_state() -> Vec<u8> {
+    changed("(param $handler i32) (result i32)\n    (i32.store8 (i32.const 0) (i32.const 1))", |gives| {
+        gives.replace("(i32.const 1)", "(i32.const 0)")
+    })
+}
+
+/// The same as the echo, but it traps when it is to take over.
+pub(crate) fn echo_module_that_does_not_resume() -> Vec<u8> {
+    changed("(param $request i32) (param $connection i32) (param i32 i32) (result i32)", |head| {
+        format!("{head} unreachable")
+    })
+}
+
+fn changed(part: &str, change: impl Fn(&str) -> String) -> Vec<u8> {
+    assert_eq!(ECHO.matches(part).count(), 1, "echo.wat has changed");
+    module_of(&ECHO.replace(part, &change(part)))
+}
+
 /// The module of a text, with a `component-type` section that says that it is a handler.
 pub(crate) fn module_of(text: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
