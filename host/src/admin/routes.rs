@@ -43,7 +43,7 @@ impl Office {
         let source = HandlerSource::Bytes(bytes.into());
         if let Some(percent) = canary {
             let version = deployer.deploy_canary(&name, source, percent).await?;
-            return Ok(answers::json(&ShownCanary { version, percent, addresses: 0, failed: 0 }));
+            return Ok(answers::json(&ShownOffer { version, percent }));
         }
         let deployment = deployer.deploy(&name, source, on_swap).await?;
         Ok(answers::json(&ShownReport::of(&deployment)))
@@ -218,8 +218,15 @@ impl ShownVersion {
 }
 
 #[derive(Serialize)]
-struct ShownCanary {
+struct ShownOffer {
     version: u32,
+    percent: u8,
+}
+
+#[derive(Serialize)]
+struct ShownCanary {
+    #[serde(flatten)]
+    version: ShownVersion,
     percent: u8,
     /// From how many it has been used, and from how many of them it was made to fail.
     addresses: u64,
@@ -230,7 +237,7 @@ impl ShownCanary {
     fn of(canary: &Canary) -> Self {
         let score = canary.version.health.score();
         Self {
-            version: canary.version.number,
+            version: ShownVersion::of(canary.version.clone()),
             percent: canary.percent,
             addresses: score.served,
             failed: score.failed,
