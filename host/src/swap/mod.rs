@@ -1,9 +1,9 @@
 //! Replacing a route's handler while its connections stay open.
 //!
-//! The socket belongs to the host, so the handler under it can change. What a route serves are its [`Versions`]; each connection, and each
-//! shared instance, looks between two events whether there is another one for it ([`Succession`]), and goes over to it by a
-//! [migration](migration): `suspend` gives the old handler's state, `resume` in the new version takes it. A [`Rollout`] is one change of
-//! version, with what has become of the connections that were open; [`swap`] watches over it.
+//! The socket belongs to the host, so the handler under it can change. What a route serves are its `Versions`; each connection, and each
+//! shared instance, looks between two events whether there is another one for it (`Succession`), and goes over to it by a
+//! migration: `suspend` gives the old handler's state, `resume` in the new version takes it. A `Rollout` is one change of
+//! version, with what has become of the connections that were open; `swap` watches over it.
 
 mod canary;
 mod conduct;
