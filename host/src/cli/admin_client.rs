@@ -354,7 +354,7 @@ mod tests {
         );
         let empty = [(PLACE_VARIABLE, ""), (TOKEN_VARIABLE, "")];
         assert_eq!(resolved(arguments(None, None), &empty), ("127.0.0.1:9090".into(), None));
-        let error = arguments(None, None).resolve(|_| Some("nowhere".into())).err().expect("a mistake");
+        let error = arguments(None, None).resolve(|_| Some("nowhere".into())).expect_err("a mistake");
         assert!(error.to_string().starts_with("WATERSPOUT_ADMIN: `nowhere`"), "{error}");
     }
 

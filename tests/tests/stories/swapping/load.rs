@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
 use waterspout::OnSwap;
 use waterspout_tests::{Client, Guest, TestHost};
 
@@ -84,5 +86,75 @@ async fn rooms_go_over_twenty_times_with_their_counters_and_their_messages() {
 async fn who_is_drained_keeps_his_version_through_twenty_swaps() {
     let host = counter().start().await;
     let talked = swap_under_load(&host, &["/websocket"], [version(1), version(2)], OnSwap::Drain).await;
+    assert!(talked.iter().all(|(answers, version)| *answers > 0 && version == "1"), "{talked:?}");
+}
+
+/// Comes back whenever it is closed for a swap, until it is told to stop. Returns how often, and the version that answered last.
+async fn come_back(host: Arc<TestHost>, path: &'static str, stop: Arc<AtomicBool>) -> (usize, String) {
+    let (mut closed, mut version) = (0, String::new());
+    loop {
+        // A room that is ending says 503.
+        let Ok(mut client) = host.try_connect(path, &[]).await else { continue };
+        for number in 0.. {
+            client.send_text(format!("{number}")).await;
+            match client.recv().await {
+                Message::Text(answer) => {
+                    let parts: Vec<&str> = answer.split(':').collect();
+                    let [of, .., count, text] = *parts else { panic!("{answer}") };
+                    assert_eq!(
+                        (count, text),
+                        ((number + 1).to_string().as_str(), number.to_string().as_str())
+                    );
+                    version = of.into();
+                }
+                Message::Close(Some(frame)) => {
+                    assert_eq!(u16::from(frame.code), 1012);
+                    closed += 1;
+                    break;
+                }
+                other => panic!("{other}"),
+            }
+            if stop.load(Ordering::Relaxed) {
+                client.leave().await;
+                return (closed, version);
+            }
+        }
+    }
+}
+
+async fn close_under_load(host: TestHost, path: &'static str, versions: [Guest; 2]) {
+    let host = Arc::new(host);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut talks = JoinSet::new();
+    for _ in 0..CLIENTS {
+        talks.spawn(come_back(host.clone(), path, stop.clone()));
+    }
+    for number in 1..=SWAPS {
+        let report = host.swap(&versions[(number % 2) as usize], Some(OnSwap::Close)).await;
+        report.unwrap_or_else(|error| panic!("swap {number}: {error}"));
+    }
+    stop.store(true, Ordering::Relaxed);
+    let talked = talks.join_all().await;
+    assert!(talked.iter().any(|(closed, _)| *closed > 0), "{talked:?}");
+    assert_eq!(host.connect(path).await.say("x").await.chars().next(), Some('1'));
+}
+
+#[tokio::test]
+async fn who_is_closed_comes_back_through_twenty_swaps() {
+    let host = counter().route(|route| route.swap.spread = Duration::ZERO).start().await;
+    close_under_load(host, "/websocket", [version(1), version(2)]).await;
+}
+
+#[tokio::test]
+async fn who_is_closed_with_his_room_comes_back_through_twenty_swaps() {
+    let host = counting_rooms().route(|route| route.swap.spread = Duration::ZERO).start().await;
+    close_under_load(host, "/rooms/blue", [room_version(1), room_version(2)]).await;
+}
+
+#[tokio::test]
+async fn rooms_that_are_drained_keep_their_version_through_twenty_swaps() {
+    let host = counting_rooms().start().await;
+    let paths = ["/rooms/red", "/rooms/green", "/rooms/blue", "/rooms/black", "/rooms/white"];
+    let talked = swap_under_load(&host, &paths, [room_version(1), room_version(2)], OnSwap::Drain).await;
     assert!(talked.iter().all(|(answers, version)| *answers > 0 && version == "1"), "{talked:?}");
 }
