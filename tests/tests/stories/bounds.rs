@@ -67,6 +67,7 @@ const BOUNDS: &[(&str, &[Bound])] = &[
         both("max-table-elements", "a_table_grows_to_the_limit_and_not_by_one_element_more"),
         both("max-handles", "as_many_handles_as_there_may_be_work_and_one_more_is_a_trap"),
         bound("cpu-per-event", "each_event_has_the_whole_of_its_processor_time", "an_event_that_does_not_return_ends_its_connection_with_1011"),
+        both("fuel-per-event", "an_event_may_use_all_its_fuel_and_one_that_needs_a_unit_more_is_stopped"),
         bound("wall-per-event", "a_handler_that_answers_just_within_its_time_is_served", "an_event_that_waits_too_long_ends_its_connection_with_1011"),
         both("shared-wait", "in_a_shared_instance_nobody_waits_for_long"),
         both("max-compression-bytes", "at_max_compression_bytes_newcomers_go_uncompressed_until_there_is_room_again"),
