@@ -3,11 +3,13 @@
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::health::Score;
 use super::{SwapPolicy, Version};
 use crate::routes::InstanceKey;
-use tokio::time::Instant;
 
 /// See the module.
 #[derive(Debug)]
@@ -57,15 +59,50 @@ impl Canary {
 
     /// What is to become of it, beside a version that has done so meanwhile.
     pub(crate) fn verdict(&self, other: Score, policy: &SwapPolicy) -> Verdict {
-        let score = self.version.health.score();
-        let is_worse = score.failed_percent() > other.failed_percent() + MARGIN_PERCENT;
-        if is_worse && score.failed >= MIN_FAILED_ADDRESSES {
-            return Verdict::Withdraw;
-        }
-        let has_been_seen = score.served >= u64::from(policy.canary_addresses);
-        if has_been_seen && !is_worse && self.since.elapsed() >= policy.canary_time {
-            return Verdict::Promote;
-        }
+        verdict(self.version.health.score(), other, self.since.elapsed(), policy)
+    }
+}
+
+/// Of a canary that has done so, and served for so long, beside another that has done so meanwhile.
+fn verdict(canary: Score, other: Score, served_for: Duration, policy: &SwapPolicy) -> Verdict {
+    let is_worse = canary.failed_percent() > other.failed_percent() + MARGIN_PERCENT;
+    if is_worse && canary.failed >= MIN_FAILED_ADDRESSES {
+        return Verdict::Withdraw;
+    }
+    let has_been_seen = canary.served >= u64::from(policy.canary_addresses);
+    if has_been_seen && !is_worse && served_for >= policy.canary_time {
+        Verdict::Promote
+    } else {
         Verdict::Wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: Duration = Duration::from_secs(600);
+
+    fn judge(canary: (u64, u64), other: (u64, u64), served_for: Duration) -> Verdict {
+        let score = |(served, failed)| Score { served, failed };
+        verdict(score(canary), score(other), served_for, &SwapPolicy::default())
+    }
+
+    #[test]
+    fn it_is_promoted_after_its_time_and_addresses_and_not_before() {
+        let tick = Duration::from_millis(1);
+        assert_eq!(judge((20, 0), (100, 0), TIME), Verdict::Promote);
+        assert_eq!(judge((19, 0), (100, 0), TIME), Verdict::Wait);
+        assert_eq!(judge((20, 0), (100, 0), TIME - tick), Verdict::Wait);
+        assert_eq!(judge((0, 0), (0, 0), 10 * TIME), Verdict::Wait, "nobody has used it");
+    }
+
+    #[test]
+    fn it_is_withdrawn_as_soon_as_it_fails_more_addresses_than_the_other() {
+        assert_eq!(judge((10, 3), (100, 0), Duration::ZERO), Verdict::Withdraw);
+        assert_eq!(judge((10, 2), (100, 0), TIME), Verdict::Wait, "two may be one person");
+        assert_eq!(judge((100, 3), (1000, 20), TIME), Verdict::Promote, "one percent more is chance");
+        assert_eq!(judge((100, 4), (1000, 20), TIME), Verdict::Withdraw);
+        assert_eq!(judge((100, 50), (100, 50), TIME), Verdict::Promote, "the other fails as often");
     }
 }

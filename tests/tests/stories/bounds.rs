@@ -34,12 +34,20 @@ const fn both(key: &'static str, test: &'static str) -> Bound {
 const BOUNDS: &[(&str, &[Bound])] = &[
     ("Keys of the file", &[
         bound("grace", "a_server_that_goes_away_closes_every_connection_with_1001", "a_peer_that_does_not_go_is_dropped_after_the_grace"),
+        both("takeover-drain", "after_the_drain_who_is_left_is_told_to_come_again"),
+        bound("takeover-timeout", "nobody_who_connects_is_refused_through_ten_takeovers_and_who_is_connected_stays", "a_successor_that_takes_too_long_is_ended"),
         bound("handshake-timeout", "a_good_handshake_that_arrives_byte_by_byte_is_served", "who_asks_nothing_is_dropped_after_the_handshakes_time"),
         both("max-connections", "one_socket_more_than_there_may_be_waits_until_another_has_ended"),
         both("max-connections-per-address", "an_address_has_so_many_connections_and_one_more_when_one_ends"),
         bound("max-handshakes-per-address", "an_address_has_so_many_a_second_and_no_more_after_a_long_silence", "an_address_has_so_many_handshakes_a_second"),
         both("max-instances", "all_routes_together_have_the_runtimes_instances"),
         both("max-memory-bytes", "all_tenants_together_have_the_runtimes_memory"),
+    ]),
+    ("Keys of a route", &[
+        both("max-drain", "drained_connections_keep_the_old_version_until_max_drain_and_then_close_with_1012"),
+        both("spread", "close_ends_every_connection_with_1012_within_the_spread"),
+        both("canary-time", "it_is_promoted_after_its_time_and_addresses_and_not_before"),
+        both("canary-addresses", "it_is_promoted_after_its_time_and_addresses_and_not_before"),
     ]),
     ("Compiling", &[
         bound("timeout", "a_route_answers_while_a_stranger_compiles_beside_it", "a_handler_that_compiles_for_too_long_is_refused_with_the_key"),
@@ -73,6 +81,7 @@ const BOUNDS: &[(&str, &[Bound])] = &[
         both("max-compression-bytes", "at_max_compression_bytes_newcomers_go_uncompressed_until_there_is_room_again"),
         both("max-client-connections", "a_handler_may_have_so_many_connections_and_one_that_has_ended_makes_room"),
         both("max-route-client-connections", "a_routes_handlers_together_may_have_so_many_connections_of_their_own"),
+        both("max-state-bytes", "a_state_over_max_state_bytes_stays_with_the_old_version"),
         both("max-timers", "timers_are_bounded_and_a_replaced_one_is_none_more"),
         both("max-topics", "topics_are_bounded_in_number_and_length"),
         both("max-topic-bytes", "topics_are_bounded_in_number_and_length"),
