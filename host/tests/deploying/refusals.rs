@@ -1,6 +1,7 @@
 //! What is refused, by whom, and how that is told; nothing has changed then.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use rustix::process::Signal;
 
@@ -44,6 +45,32 @@ fn what_the_server_refuses_is_its_sentence_and_exit_1() {
         );
     }
     assert_eq!(host.chat(), before);
+}
+
+#[test]
+fn a_handler_of_as_many_bytes_as_it_may_have_is_taken_and_a_larger_one_is_refused_before_it_is_sent() {
+    let bytes = as_binary().len();
+    let folder = folder(&format!("[compile]\nmax-component-bytes = '{bytes}B'"));
+    // A custom section without content, of the name `x`.
+    folder.write("larger.wasm", [as_binary(), vec![0, 2, 1, b'x']].concat());
+    let host = Host::start(&folder);
+    host.says(&["deploy", "new.wasm", "--route", "chat"]);
+    let ended = host.refuses(&["deploy", "larger.wasm", "--route", "chat"]);
+    assert!(ended.sentence().contains("answers 413: "), "{ended:?}");
+    let mut upload = upload(&host, bytes + 1);
+    let mut answer = String::new();
+    upload.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+/// A request to deploy, of which only the head has been sent.
+fn upload(host: &Host, bytes: usize) -> TcpStream {
+    let head = format!(
+        "PUT /routes/chat/handler HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {bytes}\r\n\r\n"
+    );
+    let mut upload = socket(host.admin.trim_start_matches("http://").parse().expect("an address"));
+    upload.write_all(head.as_bytes()).expect("it reads");
+    upload
 }
 
 #[test]
@@ -106,14 +133,8 @@ fn an_upload_that_ends_half_way_changes_nothing_and_is_told_at_debug() {
     let host = Host::start(&folder);
     let before = host.chat();
     let bytes = as_binary();
-    let half = bytes.len() / 2;
-    let head = format!(
-        "PUT /routes/chat/handler HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n",
-        bytes.len()
-    );
-    let admin = host.admin.trim_start_matches("http://").parse().expect("an address");
-    let mut upload = socket(admin);
-    upload.write_all(&[head.as_bytes(), &bytes[..half]].concat()).expect("it reads");
+    let mut upload = upload(&host, bytes.len());
+    upload.write_all(&bytes[..bytes.len() / 2]).expect("it reads");
     // As the kernel does for who is killed.
     drop(upload);
     let record = host.program.record_with("a handler did not arrive whole: nothing is deployed");
