@@ -1,7 +1,6 @@
 //! The command line: arguments, logging, exit codes (0 fine, 1 the user's mistake, 2 ours).
 
 mod admin_client;
-mod admin_place;
 mod check;
 mod connect;
 mod deploy;

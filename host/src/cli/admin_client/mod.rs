@@ -2,118 +2,39 @@
 //!
 //! The token goes only to this machine: over TCP it is not encrypted.
 
-use std::convert::Infallible;
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
+mod arguments;
+mod place;
+mod upload;
+
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::anyhow;
 use bytes::Bytes;
-use clap::Args;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
-use waterspout::config::Config;
 use waterspout::printable;
 
+pub(super) use self::arguments::AdminArguments;
+use self::place::Place;
+use self::upload::Upload;
 use super::Internal;
-use super::admin_place::Place;
 
-const PLACE_VARIABLE: &str = "WATERSPOUT_ADMIN";
-const TOKEN_VARIABLE: &str = "WATERSPOUT_ADMIN_TOKEN_FILE";
-/// More than any token has.
-const MAX_TOKEN_BYTES: u64 = 4096;
 /// More than any answer has: bounds what a stranger on that port could have us keep.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// How long a server may take that is asked what it knows; its own limit is 10 s.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a swap may take; the server's own limit is 600 s from the first byte.
 const PATIENCE_WITH_A_SWAP: Duration = Duration::from_secs(620);
-/// How long a server may take to say that it wants the body. Ours says so at once; another may never.
-const UNTIL_WANTED: Duration = Duration::from_secs(1);
-
-/// Which server is meant.
-#[derive(Args, Default)]
-#[command(next_help_heading = "Server")]
-pub(super) struct AdminArguments {
-    /// Its admin listener: `127.0.0.1:9090`, `http://localhost:9090` or `unix:/path/to.sock` [default: what WATERSPOUT_ADMIN says, else
-    /// 127.0.0.1:9090]
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
-    admin: Option<Place>,
-    /// The file with its token [default: what WATERSPOUT_ADMIN_TOKEN_FILE says]
-    #[arg(long, value_name = "FILE", conflicts_with = "config")]
-    token_file: Option<PathBuf>,
-    /// Its configuration file, whose `[admin]` says both
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl AdminArguments {
-    /// # Errors
-    /// Something is mistaken, or the token cannot be read. Nobody has been asked yet.
-    pub(super) fn client(self) -> anyhow::Result<AdminClient> {
-        let (place, token_file) = self.resolve(|name| std::env::var_os(name))?;
-        let authorization = token_file.as_deref().map(authorization).transpose()?;
-        if authorization.is_none() && matches!(place, Place::Tcp { .. }) {
-            bail!(
-                "the admin listener at {place} wants a token: name its file by `--token-file`, or the server's configuration file by `--config`"
-            );
-        }
-        Ok(AdminClient { place, authorization, token_file })
-    }
-
-    /// Flags come before the environment.
-    fn resolve(
-        self,
-        variable: impl Fn(&str) -> Option<OsString>,
-    ) -> anyhow::Result<(Place, Option<PathBuf>)> {
-        if let Some(file) = self.config {
-            let admin = Config::from_file(&file)?.admin;
-            let admin = admin.with_context(|| {
-                format!("{}: there is no `[admin]`: the server cannot be asked", file.display())
-            })?;
-            let place = Place::of_listener(&admin.address)
-                .map_err(|error| anyhow!("{}: in `[admin]`: {error}", file.display()))?;
-            return Ok((place, admin.token_file));
-        }
-        let variable = |name| variable(name).filter(|value| !value.is_empty());
-        let of_variable = |value: OsString| {
-            value.to_string_lossy().parse().map_err(|error| anyhow!("{PLACE_VARIABLE}: {error}"))
-        };
-        let place = match self.admin {
-            Some(place) => place,
-            None => variable(PLACE_VARIABLE).map_or_else(|| Ok(Place::default()), of_variable)?,
-        };
-        Ok((place, self.token_file.or_else(|| variable(TOKEN_VARIABLE).map(PathBuf::from))))
-    }
-}
-
-/// The header that has a file's token.
-fn authorization(file: &Path) -> anyhow::Result<HeaderValue> {
-    let mut token = String::new();
-    let opened =
-        File::open(file).and_then(|opened| opened.take(MAX_TOKEN_BYTES + 2).read_to_string(&mut token));
-    opened.with_context(|| format!("the token's file {} cannot be read", file.display()))?;
-    let token = token.trim();
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        bail!("{}: a token is one line of visible ASCII characters", file.display());
-    }
-    let mut header = HeaderValue::try_from(format!("Bearer {token}")).context("a token")?;
-    header.set_sensitive(true);
-    Ok(header)
-}
 
 /// One request.
 pub(super) struct Question {
@@ -280,83 +201,9 @@ impl AdminClient {
     }
 }
 
-/// A body that is not sent before the server wants it: a server that refuses without reading it closes the connection, and its answer
-/// would be lost with what is on its way.
-struct Upload {
-    bytes: Bytes,
-    until_wanted: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Upload {
-    fn new(bytes: Bytes, wanted: Arc<Notify>) -> Self {
-        let until_wanted = Box::pin(async move {
-            // Whoever says nothing may want it all the same (RFC 9110 section 10.1.1).
-            let _ = tokio::time::timeout(UNTIL_WANTED, wanted.notified()).await;
-        });
-        Self { bytes, until_wanted }
-    }
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.bytes.is_empty() {
-            return Poll::Ready(None);
-        }
-        self.until_wanted.as_mut().poll(cx).map(|()| Some(Ok(Frame::data(std::mem::take(&mut self.bytes)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.len() as u64)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn arguments(admin: Option<&str>, token_file: Option<&str>) -> AdminArguments {
-        AdminArguments {
-            admin: admin.map(|text| text.parse().expect("a place")),
-            token_file: token_file.map(PathBuf::from),
-            config: None,
-        }
-    }
-
-    fn resolved(arguments: AdminArguments, variables: &[(&str, &str)]) -> (String, Option<PathBuf>) {
-        let variable = |name: &str| {
-            variables.iter().find(|(other, _)| *other == name).map(|(_, value)| OsString::from(value))
-        };
-        let (place, token_file) = arguments.resolve(variable).expect("right");
-        (place.to_string(), token_file)
-    }
-
-    #[test]
-    fn flags_come_before_the_environment_and_that_before_the_default() {
-        assert_eq!(resolved(arguments(None, None), &[]), ("127.0.0.1:9090".into(), None));
-        let environment = [(PLACE_VARIABLE, "unix:/run/a.sock"), (TOKEN_VARIABLE, "a.token")];
-        assert_eq!(
-            resolved(arguments(None, None), &environment),
-            ("unix:/run/a.sock".into(), Some("a.token".into()))
-        );
-        assert_eq!(
-            resolved(arguments(Some("127.0.0.1:1"), Some("b.token")), &environment),
-            ("127.0.0.1:1".into(), Some("b.token".into()))
-        );
-        let empty = [(PLACE_VARIABLE, ""), (TOKEN_VARIABLE, "")];
-        assert_eq!(resolved(arguments(None, None), &empty), ("127.0.0.1:9090".into(), None));
-        let error = arguments(None, None).resolve(|_| Some("nowhere".into())).expect_err("a mistake");
-        assert!(error.to_string().starts_with("WATERSPOUT_ADMIN: `nowhere`"), "{error}");
-    }
 
     #[test]
     fn names_are_encoded_in_the_target() {
