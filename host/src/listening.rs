@@ -162,7 +162,7 @@ async fn retire(application: &Application, drain: Option<Duration>) {
     let mut closings = Vec::new();
     for endpoint in application.endpoints() {
         let links = endpoint.seats.links();
-        let step = endpoint.route.swap.spread / u32::try_from(links.len().max(1)).unwrap_or(u32::MAX);
+        let step = endpoint.swap_policy().spread / u32::try_from(links.len().max(1)).unwrap_or(u32::MAX);
         closings
             .extend(links.into_iter().enumerate().map(|(at, link)| (step.saturating_mul(at as u32), link)));
     }

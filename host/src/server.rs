@@ -211,7 +211,10 @@ impl Application {
     }
 
     /// Withdraws the canary, or else puts the version back that was served before.
-    pub(crate) async fn roll_back(&self, route: &RouteName) -> Result<SwapReport, SwapError> {
+    ///
+    /// # Errors
+    /// There is neither; or see [`SwapError`].
+    pub async fn roll_back(&self, route: &RouteName) -> Result<SwapReport, SwapError> {
         roll_back(self.instances(route)?).await
     }
 

@@ -254,6 +254,17 @@ impl TestHost {
         within("the promotion", threads.spawn(promote)).await.expect("no panic")
     }
 
+    /// Withdraws what was offered, or puts back what was served before.
+    ///
+    /// # Errors
+    /// The host's own.
+    pub async fn roll_back(&self) -> Result<SwapReport, SwapError> {
+        let application = self.application.clone();
+        let roll_back = async move { application.roll_back(&first_route()).await };
+        let threads = self.threads.as_ref().expect("it runs");
+        within("the rollback", threads.spawn(roll_back)).await.expect("no panic")
+    }
+
     /// Serves on threads of its own, so that a host that hangs cannot take the test's clock with it, and so that its log
     /// is its own.
     async fn serve(

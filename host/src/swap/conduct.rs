@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::rollout::Tally;
 use super::{Canary, OnSwap, Rollout, Verdict, Version};
 use crate::close::CloseCause;
+use crate::endpoint::Endpoint;
 use crate::instance::{Instance, Unfit};
 use crate::instances::Instances;
 use crate::link::{Closing, Link};
@@ -125,7 +126,9 @@ pub(crate) async fn swap(
         );
         return Err(error);
     }
-    let rollout = change(instances, version, mode);
+    let links = endpoint.seats.links();
+    let rollout = endpoint.versions.replace(version, mode, links.len());
+    announce(endpoint, &rollout, &links);
     drop(changing);
     endpoint.metrics.swaps.count(SwapOutcome::Done);
     follow(instances, rollout).await
@@ -209,14 +212,17 @@ pub(crate) async fn roll_back(instances: &Arc<Instances>) -> Result<SwapReport, 
 fn withdraw(instances: &Instances, why: &str) -> Option<Arc<Rollout>> {
     let endpoint = &instances.endpoint;
     let canary = endpoint.versions.canary()?;
-    let current = endpoint.versions.current()?;
     let score = canary.version.health.score();
     tracing::warn!(
         tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %canary.version, why,
         addresses = score.served, failed = score.failed, "the canary is withdrawn"
     );
     endpoint.metrics.swaps.count(SwapOutcome::RolledBack);
-    Some(change(instances, current, endpoint.route.swap.on_swap))
+    let mode = endpoint.swap_policy().on_swap;
+    let links = endpoint.seats.links();
+    let rollout = endpoint.versions.withdraw(mode, links.len())?;
+    announce(endpoint, &rollout, &links);
+    Some(rollout)
 }
 
 /// Until the canary is promoted or withdrawn, by whomever.
@@ -224,10 +230,10 @@ async fn watch(instances: Arc<Instances>, canary: Arc<Canary>) {
     let endpoint = &instances.endpoint;
     let is_offered = || endpoint.versions.canary().is_some_and(|offered| Arc::ptr_eq(&offered, &canary));
     loop {
-        tokio::time::sleep(CANARY_INTERVAL.min(endpoint.route.swap.canary_time.max(COUNT_INTERVAL))).await;
+        tokio::time::sleep(CANARY_INTERVAL.min(endpoint.swap_policy().canary_time.max(COUNT_INTERVAL))).await;
         let changing = endpoint.versions.changing().await;
         let Some(current) = endpoint.versions.current().filter(|_| is_offered()) else { return };
-        match canary.verdict(current.health.score(), &endpoint.route.swap) {
+        match canary.verdict(current.health.score(), &endpoint.swap_policy()) {
             Verdict::Wait => {}
             Verdict::Withdraw => {
                 if let Some(rollout) = withdraw(&instances, "it fails more often than the version beside it")
@@ -261,17 +267,13 @@ async fn try_out(instances: &Arc<Instances>, version: &Arc<Version>) -> Result<(
     }
 }
 
-/// From here on newcomers get `to`; those who are there are told to look.
-fn change(instances: &Instances, to: Arc<Version>, mode: OnSwap) -> Arc<Rollout> {
-    let endpoint = &instances.endpoint;
-    let links = endpoint.seats.links();
-    let rollout = endpoint.versions.replace(to, mode, links.len());
+/// Newcomers get another version: those who are there are told to look.
+fn announce(endpoint: &Endpoint, rollout: &Rollout, links: &[Arc<Link>]) {
     tracing::info!(
         tenant = endpoint.tenancy.name, route = %endpoint.route.name, from = rollout.from.as_ref().map(tracing::field::display), to = %rollout.to,
-        on_swap = mode.name(), connections = links.len(), "the handler is replaced"
+        on_swap = rollout.mode().name(), connections = links.len(), "the handler is replaced"
     );
     links.iter().for_each(|link| link.nudge());
-    rollout
 }
 
 /// What a look at a rollout has found.
@@ -316,14 +318,17 @@ async fn conduct(
                     failed = tally.failed, connections = rollout.connections, why,
                     "the handler is taken back: too many connections could not go over"
                 );
-                // Whoever could not go over was served by something.
-                let Some(before) = rollout.from.clone() else { return };
-                // There is nothing to go back to from there.
-                let back = change(&instances, before, OnSwap::Migrate);
-                let (failed, connections) = (tally.failed, rollout.connections);
+                let changing = endpoint.versions.changing().await;
+                let links = endpoint.seats.links();
+                let back = endpoint.versions.take_back(&rollout, links.len());
+                drop(changing);
                 if let Some(told) = told {
+                    let (failed, connections) = (tally.failed, rollout.connections);
                     let _ = told.send(Err(SwapError::RolledBack { failed, connections, why }));
                 }
+                // Else there is another change meanwhile, which sees to everybody.
+                let Some(back) = back else { return };
+                announce(endpoint, &back, &links);
                 drain(&instances, &back).await;
                 return;
             }

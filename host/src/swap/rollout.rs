@@ -15,6 +15,10 @@ pub(crate) struct Rollout {
     /// None where there was no handler.
     pub(crate) from: Option<Arc<Version>>,
     pub(crate) to: Arc<Version>,
+    /// What was kept for a rollback when it began.
+    pub(super) previous: Option<Arc<Version>>,
+    /// Whether too many failures undo it: not what itself undoes something.
+    can_be_taken_back: bool,
     mode: OnSwap,
     /// Which of the route's changes it is.
     pub(crate) change: u64,
@@ -84,6 +88,8 @@ impl Rollout {
         Self {
             from,
             to,
+            previous: None,
+            can_be_taken_back: true,
             mode,
             change,
             connections,
@@ -91,6 +97,11 @@ impl Rollout {
             tally: Mutex::default(),
             changed: Notify::new(),
         }
+    }
+
+    /// What to go back to, if it can be taken back.
+    pub(super) fn undone_by(self, previous: Option<Arc<Version>>, can_be_taken_back: bool) -> Self {
+        Self { previous, can_be_taken_back, ..self }
     }
 
     /// What becomes of those who are there.
@@ -160,6 +171,9 @@ impl Rollout {
 
     /// Whether so many have failed that the change is to be taken back.
     pub(crate) fn has_failed(&self, max_failures_percent: u8) -> bool {
+        if !self.can_be_taken_back {
+            return false;
+        }
         let allowed = self.connections * usize::from(max_failures_percent) / 100;
         self.lock().failed > allowed
     }

@@ -215,34 +215,70 @@ impl Versions {
         current.into_iter().chain([canary]).find(|version| version.number == number).cloned()
     }
 
-    /// From now on newcomers get `to`, and those who are there are treated as `mode` says. A change that was under way is over.
+    /// From now on newcomers get `to`, and those who are there are treated as `mode` says. A change that was under way is over, and so is a
+    /// canary: its connections go where all go.
     pub(crate) fn replace(&self, to: Arc<Version>, mode: OnSwap, connections: usize) -> Arc<Rollout> {
         let mut state = self.lock();
-        // Its connections go where all go.
-        let canary = state.canary.take();
+        let from = state.current.as_ref().ok().cloned();
+        let rollout = self.begin(&mut state, from.clone(), to, mode, connections, true);
+        state.previous = from;
+        // It was the other one that was to stay.
+        state.pinned = false;
+        self.tell(state);
+        rollout
+    }
+
+    /// Too many could not go over: all is as it was before `failed`. None if another change has begun since, or there was nothing before.
+    pub(crate) fn take_back(&self, failed: &Rollout, connections: usize) -> Option<Arc<Rollout>> {
+        let mut state = self.lock();
+        let before = failed.from.clone().filter(|_| !failed.is_superseded())?;
+        let from = Some(failed.to.clone());
+        let rollout = self.begin(&mut state, from, before, OnSwap::Migrate, connections, false);
+        state.previous = failed.previous.clone();
+        state.pinned = false;
+        self.tell(state);
+        Some(rollout)
+    }
+
+    /// The canary's newcomers get the current version again, and those who are there go where `mode` says. None without a canary.
+    pub(crate) fn withdraw(&self, mode: OnSwap, connections: usize) -> Option<Arc<Rollout>> {
+        let mut state = self.lock();
+        let from = Some(state.canary.as_ref()?.version.clone());
+        let current = state.current.as_ref().ok().cloned()?;
+        let rollout = self.begin(&mut state, from, current, mode, connections, false);
+        self.tell(state);
+        Some(rollout)
+    }
+
+    fn begin(
+        &self,
+        state: &mut State,
+        from: Option<Arc<Version>>,
+        to: Arc<Version>,
+        mode: OnSwap,
+        connections: usize,
+        can_be_taken_back: bool,
+    ) -> Arc<Rollout> {
         if let Some(earlier) = &state.rollout {
             earlier.supersede();
         }
-        let change = self.changes() + 1;
-        let from = std::mem::replace(&mut state.current, Ok(to.clone())).ok();
+        let canary = state.canary.take();
         for version in from.iter().chain(canary.as_ref().map(|canary| &canary.version)) {
             state.replaced_at.insert(version.number, Instant::now());
         }
         state.replaced_at.remove(&to.number);
-        // A canary that is withdrawn leaves the others as they were.
-        let withdrawn = from.as_ref().is_some_and(|from| Arc::ptr_eq(from, &to));
-        let from = if withdrawn { canary.map(|canary| canary.version.clone()) } else { from };
-        let rollout = Arc::new(Rollout::new(from.clone(), to, mode, change, connections));
-        if !withdrawn {
-            state.previous = from;
-            // It was the other one that was to stay.
-            state.pinned = false;
-        }
+        state.current = Ok(to.clone());
+        let rollout = Rollout::new(from, to, mode, self.changes() + 1, connections);
+        let rollout = Arc::new(rollout.undone_by(state.previous.clone(), can_be_taken_back));
         state.rollout = Some(rollout.clone());
-        self.changes.store(change, Ordering::Release);
+        rollout
+    }
+
+    /// What has begun is seen by all.
+    fn tell(&self, state: MutexGuard<'_, State>) {
+        self.changes.fetch_add(1, Ordering::Release);
         drop(state);
         self.changed.notify_waiters();
-        rollout
     }
 
     /// The versions that were replaced so long ago, by number; what is not `served` any more is forgotten.

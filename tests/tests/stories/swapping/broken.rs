@@ -6,7 +6,7 @@ use waterspout::SwapError;
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Guest, TestHost};
 
-use super::{counter, counting_rooms, swapped};
+use super::{counter, counting_rooms, swapped, version};
 use crate::probe::probe;
 
 fn configured(host: Builder, resume: &str) -> Builder {
@@ -132,4 +132,19 @@ async fn a_room_that_cannot_go_over_stays_whole() {
     }
     assert_eq!(two.say("b").await, "1:2:1:b");
     assert_eq!(one.say("c").await, "1:3:2:c");
+}
+
+#[tokio::test]
+async fn what_was_taken_back_is_not_what_a_rollback_goes_back_to() {
+    let host = counter().start().await;
+    let mut client = host.connect("/websocket").await;
+    assert_eq!(client.say("a").await, "1:1:a");
+    assert_eq!(swapped(&host, &version(2)).await.moved, 1);
+    assert!(matches!(
+        host.swap(&Guest::named("counter-broken"), None).await,
+        Err(SwapError::RolledBack { .. })
+    ));
+    assert_eq!(client.say("b").await, "2:2:b");
+    assert_eq!(host.roll_back().await.expect("a rollback").moved, 1);
+    assert_eq!(client.say("c").await, "1:3:c");
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::Message;
-use waterspout::SwapError;
 use waterspout::proxies::TrustedProxies;
+use waterspout::{OnSwap, SwapError};
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Client, Guest, TestHost, within};
 
@@ -141,4 +141,21 @@ async fn another_deployment_ends_it() {
     assert_eq!(report.moved, 2, "{report:?}");
     assert_eq!(of_canary.say("x").await, "3:2:x");
     assert!(matches!(host.promote().await, Err(SwapError::NoCanary)));
+}
+
+#[tokio::test]
+async fn withdrawn_it_is_gone_even_if_others_cannot_go_over() {
+    let host = judged(counter(), LONG).start().await;
+    // Version 3's state is not for version 1.
+    assert_eq!(host.swap(&version(3), None).await.expect("a swap").version, 2);
+    let mut of_third = host.connect("/websocket").await;
+    assert_eq!(of_third.say("x").await, "3:1:x");
+    assert_eq!(host.swap(&version(1), Some(OnSwap::Drain)).await.expect("a swap").version, 3);
+    host.offer(&version(2), 50).await.expect("a canary");
+    let report = host.roll_back().await.expect("withdrawn");
+    assert_eq!((report.version, report.failed), (3, 1), "{report:?}");
+    assert_eq!(of_third.say("x").await, "3:2:x");
+    for _ in 0..4 {
+        assert_eq!(host.connect("/websocket").await.say("x").await, "1:1:x");
+    }
 }
