@@ -92,6 +92,8 @@ impl<S: Socket> Connection<S> {
     pub(crate) async fn run(mut self: Box<Self>, mut seat: Seat) -> Ended {
         self.succession = seat.succession();
         let served = self.serve(&mut seat).await;
+        // Its turn, if it has one, is for others.
+        self.succession = None;
         // Boxed: an open connection does not pay for its ending.
         Box::pin(self.finish(seat, served)).await
     }

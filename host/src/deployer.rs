@@ -9,8 +9,8 @@ mod start;
 mod watching;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ use crate::handler::{Handler, HandlerSource, LoadError, Runtime};
 use crate::handler_file::{HandlerFile, Seen, Verdict};
 use crate::routes::Route;
 use crate::server::Application;
-use crate::state::{InFlight, StateDir, StateError};
+use crate::state::{InFlight, RouteFolder, StateDir, StateError};
 use crate::swap::{OnSwap, Origin, SwapError, SwapReport, offer, promote, swap, watch_canary};
 
 /// See the module. Cheap to clone; clones share everything.
@@ -37,6 +37,8 @@ struct Inner {
     state: Option<StateDir>,
     /// In the order of the application's routes.
     records: Vec<Record>,
+    /// Bytes of files, until a manifest names them.
+    stored: Mutex<Vec<InFlight>>,
     /// Another process takes over.
     handed_over: AtomicBool,
     /// So many handlers are compiled at once, so that a hundred new ones leave something to those that are served.
@@ -52,7 +54,8 @@ impl Inner {
     ) -> Self {
         let compiling = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (handed_over, compiling) = (AtomicBool::new(false), Semaphore::new(compiling));
-        Self { application, runtime, state, records, handed_over, compiling }
+        let stored = Mutex::default();
+        Self { application, runtime, state, records, stored, handed_over, compiling }
     }
 }
 
@@ -204,7 +207,10 @@ impl Deployer {
     /// Cancel safety: as [`Deployer::deploy`].
     pub async fn rollback(&self, route: &RouteName) -> Result<Deployment, DeployError> {
         let index = self.find(route)?;
-        self.admit(index)?;
+        // A canary may be withdrawn while the version beside it is pinned.
+        if self.inner.records[index].endpoint.versions.canary().is_none() {
+            self.admit(index)?;
+        }
         let (this, route) = (self.clone(), self.full_name(index));
         let rolled_back = tokio::spawn(async move {
             let report = this.inner.application.roll_back(&route).await?;
@@ -293,8 +299,22 @@ impl Deployer {
     pub async fn take_back(&self) -> Result<(), StateError> {
         let taken = self.inner.state.as_ref().map_or(Ok(()), StateDir::take_back);
         self.inner.handed_over.store(false, Ordering::SeqCst);
+        let folders = self.inner.records.iter().filter_map(|record| record.folder.as_ref());
+        folders.for_each(RouteFolder::forget_what_is_written);
         self.keep_all().await;
+        // What has changed meanwhile was refused.
+        self.follow_files(0..self.inner.records.len()).await;
         taken
+    }
+
+    /// From now on the state is this process's: files that have changed since it was written are deployed, canaries are judged, and
+    /// every change is kept. Once.
+    pub async fn settle(&self) {
+        self.watch_canaries();
+        self.follow_files(0..self.inner.records.len()).await;
+        self.keep_all().await;
+        self.inner.stored.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.keep_up();
     }
 
     /// At the end of the process: keeps what has just changed.
@@ -588,7 +608,7 @@ mod tests {
         deployer.pin(&chat(), None).await.expect("it is served");
         let versions = &deployer.inner.records[0].endpoint.versions;
         // As a rollout does that has failed.
-        versions.replace(versions.previous().expect("the echo"), OnSwap::Migrate, 0);
+        versions.replace(versions.previous().expect("the echo"), OnSwap::Migrate, 0, true);
         let kept = async {
             while scratch.kept()["current"]["number"] != 1 {
                 tokio::task::yield_now().await;

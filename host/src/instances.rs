@@ -334,7 +334,8 @@ impl Actor {
             }
             let endpoint = &self.instances.endpoint;
             // Nobody comes back to a version that has been replaced.
-            let outdated = endpoint.versions.current().is_none_or(|current| current.number != number);
+            let retired = self.instances.with(&self.key, self.generation, |live| live.retired);
+            let outdated = retired.unwrap_or(false) || !endpoint.versions.serves(number);
             let linger = if outdated { Duration::ZERO } else { endpoint.route.limits.linger };
             let lingered = async {
                 match empty_since {

@@ -55,7 +55,14 @@ impl Seat {
         version: Arc<Version>,
         party: Party,
     ) -> Result<Self, SeatError> {
-        let seated = Seated::new(instances.endpoint.clone(), &party.link);
+        let versions = &instances.endpoint.versions;
+        let seated = Seated::new(instances.endpoint.clone(), &party.link, party.peer);
+        // Who was not seated when it was replaced has not been told.
+        let version = match versions.serves(version.number) {
+            true => version,
+            false => versions.for_newcomer(key).unwrap_or(version),
+        };
+        versions.note_served(version.number, party.peer);
         let place = match key {
             Some(key) => Place::Shared(instances.join(key, version, &party)?),
             None => {
@@ -66,7 +73,6 @@ impl Seat {
                 Place::Own(Box::new(instance))
             }
         };
-        instances.endpoint.versions.note_served(party.link.version(), party.peer);
         Ok(Self { party, place, _seated: seated })
     }
 

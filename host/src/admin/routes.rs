@@ -36,6 +36,10 @@ impl Office {
         let canary: Option<u8> = query.number("canary")?;
         let deployer = self.deployer()?;
         let on_swap = query.text("on-swap").map(parse_on_swap).transpose()?;
+        if canary.is_some() && on_swap.is_some() {
+            let why = "`on-swap` is for who is there, and a canary is for newcomers: leave one of them.";
+            return Err(Problem::bad_request(why));
+        }
         let name = named(route, &query);
         // Before anything is read.
         self.application.instances(&name).map_err(DeployError::from)?;

@@ -280,6 +280,9 @@ async fn serve(
     };
     let state = config.state_dir.as_deref().map(StateDir::open).transpose().context("state-dir")?;
     let mut starter = Starter::new(&runtime, state);
+    if predecessor.is_some() {
+        starter = starter.taking_over();
+    }
     let mut routes = Vec::new();
     for (route, source) in config.routes {
         let loaded = with_progress(&source.to_string(), || starter.load(&route, &source));
@@ -335,17 +338,18 @@ async fn serve(
     // Whoever hears that this process is ready may signal.
     let (shutdown, asked) = (first_signal()?, super::takeover::signals()?);
     Reload { file: configuration, certificates, deployer: deployer.clone() }.begin()?;
-    if watches {
-        tokio::spawn(deployer.clone().watch());
-    }
     let is_first = predecessor.is_none();
     if let Some(predecessor) = predecessor {
         if let Err(error) = predecessor.ready() {
             tracing::warn!(%error, "the process to take over from is gone");
         }
+        deployer.settle().await;
         handles.iter().chain(&of_admin_handle).for_each(|handle| handle.own_file(true));
         unused.close_the_rest();
         of_admin.close_the_rest();
+    }
+    if watches {
+        tokio::spawn(deployer.clone().watch());
     }
     let takeover = Takeover {
         application,

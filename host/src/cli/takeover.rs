@@ -69,6 +69,9 @@ impl Takeover {
 
     async fn run(self, mut signals: Signal, tell: watch::Sender<bool>, mut stopped: oneshot::Receiver<()>) {
         let successor = loop {
+            if stopped.is_terminated() {
+                return;
+            }
             tokio::select! {
                 _ = &mut stopped => return,
                 _ = signals.recv() => {}

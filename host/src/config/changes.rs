@@ -50,7 +50,15 @@ impl fmt::Display for ChangeKind {
 }
 
 /// The keys of a route that a running server takes.
-const LIVE: [&str; 5] = ["handler", "on-swap", "max-drain", "spread", "max-swap-failures-percent"];
+const LIVE: [&str; 7] = [
+    "handler",
+    "on-swap",
+    "max-drain",
+    "spread",
+    "max-swap-failures-percent",
+    "canary-time",
+    "canary-addresses",
+];
 
 impl Document {
     /// Reads a file as it is now.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::record::Record;
 use super::{Deployer, Inner};
@@ -21,6 +21,8 @@ pub struct Starter<'a> {
     runtime: &'a Runtime,
     loader: Loader<'a>,
     state: Option<StateDir>,
+    /// The state is another process's yet: it is read, and not touched.
+    takes_over: bool,
     begun: BTreeMap<(String, String), Begun>,
 }
 
@@ -33,8 +35,6 @@ struct Begun {
     standing: Option<Standing>,
     /// The file's bytes, until a manifest names them.
     stored: Option<InFlight>,
-    /// The file has yet to be looked at.
-    is_kept: bool,
 }
 
 impl fmt::Debug for Starter<'_> {
@@ -46,7 +46,14 @@ impl fmt::Debug for Starter<'_> {
 impl<'a> Starter<'a> {
     /// Loads into `runtime`.
     pub fn new(runtime: &'a Runtime, state: Option<StateDir>) -> Self {
-        Self { runtime, loader: Loader::new(runtime), state, begun: BTreeMap::new() }
+        Self { runtime, loader: Loader::new(runtime), state, takes_over: false, begun: BTreeMap::new() }
+    }
+
+    /// For a process that is to take another one's place, which may still fail: what was kept must do as it is, and only
+    /// [`Deployer::settle`] changes it.
+    #[must_use]
+    pub fn taking_over(self) -> Self {
+        Self { takes_over: true, ..self }
     }
 
     /// Loads a route's handler. Blocks as [`Runtime::load`] does. What was kept and cannot be used is put aside and told in the log.
@@ -70,7 +77,7 @@ impl<'a> Starter<'a> {
         };
         let handler = match kept {
             Some((handler, standing, seen)) => {
-                (begun.standing, begun.seen, begun.is_kept) = (Some(standing), seen, true);
+                (begun.standing, begun.seen) = (Some(standing), seen);
                 Ok(handler)
             }
             None => self.load_file(route, source, &mut begun)?,
@@ -129,6 +136,9 @@ impl<'a> Starter<'a> {
         };
         let (manifest, current) = match loaded {
             Ok(loaded) => loaded,
+            Err(why) if self.takes_over => {
+                return Err(StateError::Unusable { path: folder.path().into(), why });
+            }
             Err(why) => {
                 let aside = folder.put_aside()?;
                 tracing::error!(
@@ -143,7 +153,7 @@ impl<'a> Starter<'a> {
         let previous = previous.and_then(|previous| match self.load_version(route, folder, &previous) {
             Ok(version) => Some(version),
             Err(why) => {
-                let aside = folder.put_bytes_aside(&previous.sha256);
+                let aside = if self.takes_over { None } else { folder.put_bytes_aside(&previous.sha256) };
                 let aside = aside.as_deref().map(|aside| tracing::field::display(aside.display()));
                 tracing::warn!(
                     tenant = route.tenant.name, route = %route.name, version = previous.number, error = why, aside,
@@ -156,7 +166,7 @@ impl<'a> Starter<'a> {
             match self.load_version(route, folder, &candidate) {
                 Ok(version) => Some(Arc::new(Canary::new(version, percent))),
                 Err(why) => {
-                    let aside = folder.put_bytes_aside(&candidate.sha256);
+                    let aside = if self.takes_over { None } else { folder.put_bytes_aside(&candidate.sha256) };
                     let aside = aside.as_deref().map(|aside| tracing::field::display(aside.display()));
                     tracing::warn!(
                         tenant = route.tenant.name, route = %route.name, version = candidate.number, error = why, aside,
@@ -201,12 +211,11 @@ impl<'a> Starter<'a> {
         }))
     }
 
-    /// For the application of these routes, before it serves: its versions become what was kept, files that have changed since are
-    /// deployed, and from now on every change is kept. In a tokio runtime. `runtime` is the one that was loaded into.
+    /// For the application of these routes, before it serves: its versions become what was kept. Then, except where a process
+    /// [takes over](Starter::taking_over), it [settles](Deployer::settle). In a tokio runtime. `runtime` is the one that was loaded into.
     pub async fn deployer(self, application: Application, runtime: Arc<Runtime>) -> Deployer {
-        let Self { state, mut begun, .. } = self;
+        let Self { state, mut begun, takes_over, .. } = self;
         let mut stored = Vec::new();
-        let mut to_look_at = Vec::new();
         let mut records = Vec::new();
         for endpoint in application.endpoints() {
             let name = (endpoint.tenancy.name.clone(), endpoint.route.name.clone());
@@ -214,18 +223,14 @@ impl<'a> Starter<'a> {
             if let Some(standing) = begun.standing {
                 endpoint.versions.begin_with(standing);
             }
-            if begun.is_kept {
-                to_look_at.push(records.len());
-            }
             stored.extend(begun.stored);
             records.push(Record::new(endpoint.clone(), begun.path, begun.seen, begun.folder));
         }
-        let deployer = Deployer { inner: Arc::new(Inner::new(application, runtime, state, records)) };
-        deployer.watch_canaries();
-        deployer.follow_files(to_look_at).await;
-        deployer.keep_all().await;
-        drop(stored);
-        deployer.keep_up();
+        let inner = Inner { stored: Mutex::new(stored), ..Inner::new(application, runtime, state, records) };
+        let deployer = Deployer { inner: Arc::new(inner) };
+        if !takes_over {
+            deployer.settle().await;
+        }
         deployer
     }
 }

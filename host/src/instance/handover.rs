@@ -86,7 +86,8 @@ impl Instance {
     ) -> Result<Result<Snapshot, Stays>, CallFailure> {
         let mut left = max_bytes;
         let mut handlers = Vec::with_capacity(parties.len());
-        for party in parties {
+        for (at, party) in parties.iter().enumerate() {
+            let_others_run(at).await;
             let Some(handler) = party.handler else { return Ok(Err(Stays::Unsupported)) };
             begin_event(&mut self.store, Some(party));
             let exports = self.app.waterspout_websocket_handler().handler();
@@ -152,7 +153,8 @@ impl Instance {
             }
         }
         let mut resumed = Vec::with_capacity(parties.len());
-        for (party, state) in parties.iter().zip(&snapshot.handlers) {
+        for (at, (party, state)) in parties.iter().zip(&snapshot.handlers).enumerate() {
+            let_others_run(at).await;
             begin_event(&mut self.store, Some(party));
             let table = &mut self.store.data_mut().table;
             let handles = table
@@ -192,6 +194,14 @@ impl Instance {
         let heir = if inherited { self } else { predecessor };
         heir.permits = Some([of_route, of_tenant, of_server]);
         inherited
+    }
+}
+
+/// Each call is short, and a room has thousands.
+async fn let_others_run(call: usize) {
+    const BATCH: usize = 64;
+    if call % BATCH == BATCH - 1 {
+        tokio::task::yield_now().await;
     }
 }
 

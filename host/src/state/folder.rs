@@ -145,6 +145,11 @@ impl RouteFolder {
         made.map_err(StateError::system(&self.path, "cannot be made"))
     }
 
+    /// Somebody else may have written meanwhile: what is there is not known any more.
+    pub(crate) fn forget_what_is_written(&self) {
+        self.books().written = None;
+    }
+
     /// Writes what there is now, and removes bytes that nothing names. `manifest` is asked when nobody else writes, so that the latest
     /// word is the last.
     pub(crate) fn keep(&self, manifest: impl FnOnce() -> Option<Manifest>) -> Result<(), StateError> {

@@ -75,9 +75,13 @@ impl Manifest {
         if !self.digests().all(is_digest) {
             return Some("`sha256` must be 64 hexadecimal digits");
         }
-        let numbers = [Some(&self.current), self.previous.as_ref()].into_iter().flatten();
+        let candidate = self.canary.as_ref().map(|canary| &canary.candidate);
+        let numbers = [Some(&self.current), self.previous.as_ref(), candidate].into_iter().flatten();
         if numbers.map(|version| version.number).any(|number| number == 0 || number > self.latest_number) {
             return Some("the numbers of versions are from 1 to `latest_number`");
+        }
+        if self.canary.as_ref().is_some_and(|canary| !(1..=99).contains(&canary.percent)) {
+            return Some("a canary gets 1 to 99 percent");
         }
         None
     }

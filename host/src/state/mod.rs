@@ -65,6 +65,14 @@ pub enum StateError {
         /// Its format.
         format: u32,
     },
+    /// It is damaged, or what it names cannot be loaded, and it is another process's yet.
+    #[error("{}: {why}", .path.display())]
+    Unusable {
+        /// The route's folder.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// It has been [released](StateDir::release).
     #[error("another process has taken over the state")]
     Released,

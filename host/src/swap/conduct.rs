@@ -1,6 +1,7 @@
 //! One swap from its beginning to its end: a trial of the new version, the change, and what becomes of those who stay behind.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,8 +100,8 @@ pub enum SwapError {
     },
 }
 
-/// Puts `version` into the place of the route's current version, as `mode` says. Returns when all connections that were open have been
-/// dealt with, except those whose handlers are busy for long. The swap goes on if nobody waits for its end.
+/// Puts `version` into the place of the route's current version, as `on_swap` says, or else the route. Returns when all connections that were
+/// open have been dealt with, except those whose handlers are busy for long. The swap goes on if nobody waits for its end.
 ///
 /// # Errors
 /// See [`SwapError`]: the old version goes on.
@@ -109,9 +110,29 @@ pub(crate) async fn swap(
     version: Arc<Version>,
     on_swap: Option<OnSwap>,
 ) -> Result<SwapReport, SwapError> {
-    let endpoint = &instances.endpoint;
     // One after the other, so that the later one is what stays.
-    let changing = endpoint.versions.changing().await;
+    let changing = instances.endpoint.versions.changing().await;
+    let rollout = replace(instances, version, on_swap, Undo::WhenTooManyFail).await?;
+    drop(changing);
+    follow(instances, rollout).await
+}
+
+/// Whether a change of version is taken back when too many cannot go over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    WhenTooManyFail,
+    /// Somebody wants to be rid of what there is.
+    Never,
+}
+
+/// For who holds [`Versions::changing`](super::Versions::changing).
+async fn replace(
+    instances: &Arc<Instances>,
+    version: Arc<Version>,
+    on_swap: Option<OnSwap>,
+    undo: Undo,
+) -> Result<Arc<Rollout>, SwapError> {
+    let endpoint = &instances.endpoint;
     let mode = on_swap.unwrap_or(endpoint.swap_policy().on_swap);
     if let Some(pinned) = endpoint.versions.pinned() {
         return Err(SwapError::Pinned(pinned));
@@ -119,28 +140,30 @@ pub(crate) async fn swap(
     if endpoint.versions.current().is_some_and(|current| Arc::ptr_eq(&current, &version)) {
         return Err(SwapError::Current);
     }
-    if let Err(error) = try_out(instances, &version).await {
-        endpoint.metrics.swaps.count(SwapOutcome::Refused);
-        tracing::warn!(
-            tenant = endpoint.tenancy.name, route = %endpoint.route.name, %version, "{error}; the old one goes on"
-        );
-        return Err(error);
-    }
-    let links = endpoint.seats.links();
-    let rollout = endpoint.versions.replace(version, mode, links.len());
-    announce(endpoint, &rollout, &links);
-    drop(changing);
+    try_out(instances, &version).await?;
+    let connections = endpoint.seats.links().len();
+    let rollout = endpoint.versions.replace(version, mode, connections, undo == Undo::WhenTooManyFail);
+    announce(endpoint, &rollout);
     endpoint.metrics.swaps.count(SwapOutcome::Done);
-    follow(instances, rollout).await
+    Ok(rollout)
 }
 
 /// What becomes of a change. It goes on if nobody waits.
 async fn follow(instances: &Arc<Instances>, rollout: Arc<Rollout>) -> Result<SwapReport, SwapError> {
     let (told, report) = oneshot::channel();
-    tokio::spawn(conduct(instances.clone(), rollout, told));
+    begin(instances, rollout, told);
     // The runtime ends.
     report.await.unwrap_or_else(|_| Err(SwapError::Unfit("the server ends".into())))
 }
+
+fn begin(instances: &Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
+    let conducted: Pin<Box<dyn Future<Output = ()> + Send>> =
+        Box::pin(conduct(instances.clone(), rollout, told));
+    tokio::spawn(conducted);
+}
+
+/// Who waits for what becomes of a change, if somebody does.
+type Told = oneshot::Sender<Result<SwapReport, SwapError>>;
 
 /// Gives `version` to `percent` of the newcomers, and watches it: it takes the current one's place, or is withdrawn, by itself.
 ///
@@ -159,18 +182,17 @@ pub(crate) async fn offer(
     if endpoint.versions.current().is_none() {
         return Err(SwapError::NothingBeside);
     }
-    if let Err(error) = try_out(instances, &version).await {
-        endpoint.metrics.swaps.count(SwapOutcome::Refused);
-        return Err(error);
+    if let Some(pinned) = endpoint.versions.pinned() {
+        return Err(SwapError::Pinned(pinned));
     }
-    if endpoint.versions.canary().is_some() {
-        withdraw(instances, "another one begins");
+    try_out(instances, &version).await?;
+    if let Some(rollout) = withdraw(instances, "another one begins") {
+        begin(instances, rollout, oneshot::channel().0);
     }
     tracing::info!(
         tenant = endpoint.tenancy.name, route = %endpoint.route.name, %version, percent, "a canary begins"
     );
-    let canary = Arc::new(Canary::new(version, percent));
-    endpoint.versions.set_canary(canary);
+    endpoint.versions.set_canary(Arc::new(Canary::new(version, percent)), endpoint.seats.peers());
     drop(changing);
     watch_canary(instances);
     Ok(())
@@ -188,27 +210,33 @@ pub(crate) fn watch_canary(instances: &Arc<Instances>) {
 /// # Errors
 /// There is none.
 pub(crate) async fn promote(instances: &Arc<Instances>) -> Result<SwapReport, SwapError> {
+    let changing = instances.endpoint.versions.changing().await;
     let canary = instances.endpoint.versions.canary().ok_or(SwapError::NoCanary)?;
-    swap(instances, canary.version.clone(), None).await
+    let rollout = replace(instances, canary.version.clone(), None, Undo::WhenTooManyFail).await?;
+    drop(changing);
+    follow(instances, rollout).await
 }
 
-/// Withdraws the canary, if there is one; else puts the version back that was served before.
+/// Withdraws the canary, if there is one; else puts the version back that was served before, whoever cannot go over to it.
 ///
 /// # Errors
-/// There is neither.
+/// There is neither, or the current version is pinned.
 pub(crate) async fn roll_back(instances: &Arc<Instances>) -> Result<SwapReport, SwapError> {
     let versions = &instances.endpoint.versions;
     let changing = versions.changing().await;
-    if let Some(rollout) = withdraw(instances, "the operator wants it") {
-        drop(changing);
-        return follow(instances, rollout).await;
-    }
+    let rollout = match withdraw(instances, "the operator wants it") {
+        Some(rollout) => rollout,
+        None => {
+            let previous = versions.previous().ok_or(SwapError::NoPrevious)?;
+            replace(instances, previous, None, Undo::Never).await?
+        }
+    };
     drop(changing);
-    let previous = versions.previous().ok_or(SwapError::NoPrevious)?;
-    swap(instances, previous, None).await
+    follow(instances, rollout).await
 }
 
-/// Its newcomers get the current version again, and those who are there go over to that as the route says.
+/// The canary's newcomers get the current version again, and those who are there go over to that as the route says. For who holds
+/// [`Versions::changing`](super::Versions::changing).
 fn withdraw(instances: &Instances, why: &str) -> Option<Arc<Rollout>> {
     let endpoint = &instances.endpoint;
     let canary = endpoint.versions.canary()?;
@@ -218,10 +246,9 @@ fn withdraw(instances: &Instances, why: &str) -> Option<Arc<Rollout>> {
         addresses = score.served, failed = score.failed, "the canary is withdrawn"
     );
     endpoint.metrics.swaps.count(SwapOutcome::RolledBack);
-    let mode = endpoint.swap_policy().on_swap;
-    let links = endpoint.seats.links();
-    let rollout = endpoint.versions.withdraw(mode, links.len())?;
-    announce(endpoint, &rollout, &links);
+    let connections = endpoint.seats.links().len();
+    let rollout = endpoint.versions.withdraw(endpoint.swap_policy().on_swap, connections)?;
+    announce(endpoint, &rollout);
     Some(rollout)
 }
 
@@ -231,49 +258,52 @@ async fn watch(instances: Arc<Instances>, canary: Arc<Canary>) {
     let is_offered = || endpoint.versions.canary().is_some_and(|offered| Arc::ptr_eq(&offered, &canary));
     loop {
         tokio::time::sleep(CANARY_INTERVAL.min(endpoint.swap_policy().canary_time.max(COUNT_INTERVAL))).await;
-        let changing = endpoint.versions.changing().await;
+        let _changing = endpoint.versions.changing().await;
         let Some(current) = endpoint.versions.current().filter(|_| is_offered()) else { return };
-        match canary.verdict(current.health.score(), &endpoint.swap_policy()) {
-            Verdict::Wait => {}
-            Verdict::Withdraw => {
-                if let Some(rollout) = withdraw(&instances, "it fails more often than the version beside it")
-                {
-                    drop(changing);
-                    // What becomes of it is logged.
-                    let _ = follow(&instances, rollout).await;
-                }
-                return;
-            }
+        let rollout = match canary.verdict(current.health.score(), &endpoint.swap_policy()) {
+            Verdict::Wait => None,
+            Verdict::Withdraw => withdraw(&instances, "it fails more often than the version beside it"),
+            // Nothing takes a pinned version's place; what hinders it otherwise is logged, and may pass.
+            Verdict::Promote if endpoint.versions.pinned().is_some() => None,
             Verdict::Promote => {
-                drop(changing);
-                // What becomes of it is logged.
-                let _ = swap(&instances, canary.version.clone(), None).await;
-                return;
+                replace(&instances, canary.version.clone(), None, Undo::WhenTooManyFail).await.ok()
             }
+        };
+        if let Some(rollout) = rollout {
+            begin(&instances, rollout, oneshot::channel().0);
+            return;
         }
     }
 }
 
-/// Instantiates it; what it may do is nothing.
+/// Instantiates it; what it may do is nothing. What is wrong is counted and logged.
 async fn try_out(instances: &Arc<Instances>, version: &Arc<Version>) -> Result<(), SwapError> {
     let endpoint = &instances.endpoint;
     let _place = version.handler.spare_permit().await;
-    let memory = endpoint.try_instance_memory(&version.handler);
-    let memory = memory.map_err(|reached| SwapError::NoRoom(reached.limit))?;
-    match Instance::stand_in(endpoint, version, memory).await {
-        Ok(_) => Ok(()),
-        Err(Unfit::NoRoom) => Err(SwapError::NoRoom("max-instances")),
-        Err(Unfit::Failed(why)) => Err(SwapError::Unfit(why)),
-    }
+    let tried = match endpoint.try_instance_memory(&version.handler) {
+        Err(reached) => Err(SwapError::NoRoom(reached.limit)),
+        Ok(memory) => match Instance::stand_in(endpoint, version, memory).await {
+            Ok(_) => Ok(()),
+            Err(Unfit::NoRoom) => Err(SwapError::NoRoom("max-instances")),
+            Err(Unfit::Failed(why)) => Err(SwapError::Unfit(why)),
+        },
+    };
+    tried.inspect_err(|error| {
+        endpoint.metrics.swaps.count(SwapOutcome::Refused);
+        tracing::warn!(
+            tenant = endpoint.tenancy.name, route = %endpoint.route.name, %version, "{error}; the old one goes on"
+        );
+    })
 }
 
 /// Newcomers get another version: those who are there are told to look.
-fn announce(endpoint: &Endpoint, rollout: &Rollout, links: &[Arc<Link>]) {
+fn announce(endpoint: &Endpoint, rollout: &Rollout) {
     tracing::info!(
         tenant = endpoint.tenancy.name, route = %endpoint.route.name, from = rollout.from.as_ref().map(tracing::field::display), to = %rollout.to,
-        on_swap = rollout.mode().name(), connections = links.len(), "the handler is replaced"
+        on_swap = rollout.mode().name(), connections = rollout.connections, "the handler is replaced"
     );
-    links.iter().for_each(|link| link.nudge());
+    // Only now: who is seated later finds the new version by himself.
+    endpoint.seats.links().iter().for_each(|link| link.nudge());
 }
 
 /// What a look at a rollout has found.
@@ -284,71 +314,70 @@ enum Found {
     AllDealtWith,
 }
 
-async fn conduct(
-    instances: Arc<Instances>,
-    rollout: Arc<Rollout>,
-    told: oneshot::Sender<Result<SwapReport, SwapError>>,
-) {
+async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
     let endpoint = &instances.endpoint;
     if rollout.mode() == OnSwap::Close {
         let _ = told.send(Ok(report(&rollout, 0)));
         close_all(&instances, &rollout).await;
-    } else {
-        let patience = Instant::now() + REPORT_PATIENCE;
-        let mut told = Some(told);
-        let found = loop {
-            match look(&instances, &rollout, told.is_some().then_some(patience)).await {
-                Some(found) => break found,
-                // Those who are busy may take as long as they take.
-                None => {
-                    if let Some(told) = told.take() {
-                        let busy = still_to_go(&instances, &rollout);
-                        let _ = told.send(Ok(report(&rollout, busy)));
-                    }
-                }
+        drain(&instances, &rollout).await;
+        return;
+    }
+    let patience = Instant::now() + REPORT_PATIENCE;
+    let mut told = Some(told);
+    let found = loop {
+        // Those who are busy may take as long as they take; nobody waits for them.
+        let interval = if told.is_some() { COUNT_INTERVAL } else { DRAIN_INTERVAL };
+        if let Some(found) = look(&instances, &rollout, interval).await {
+            break found;
+        }
+        match told.take_if(|_| patience <= Instant::now()) {
+            Some(told) => {
+                let _ = told.send(Ok(report(&rollout, still_to_go(&instances, &rollout))));
             }
-        };
-        let tally = rollout.tally();
-        match found {
-            Found::TooManyFailures => {
-                endpoint.metrics.swaps.count(SwapOutcome::RolledBack);
-                let why = tally.first_failure.unwrap_or_default();
-                tracing::error!(
-                    tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to,
-                    failed = tally.failed, connections = rollout.connections, why,
-                    "the handler is taken back: too many connections could not go over"
-                );
-                let changing = endpoint.versions.changing().await;
-                let links = endpoint.seats.links();
-                let back = endpoint.versions.take_back(&rollout, links.len());
-                drop(changing);
-                if let Some(told) = told {
-                    let (failed, connections) = (tally.failed, rollout.connections);
-                    let _ = told.send(Err(SwapError::RolledBack { failed, connections, why }));
-                }
-                // Else there is another change meanwhile, which sees to everybody.
-                let Some(back) = back else { return };
-                announce(endpoint, &back, &links);
-                drain(&instances, &back).await;
-                return;
+            None if told.is_none() => {
+                close_overdue(&instances);
             }
-            Found::Superseded | Found::AllDealtWith => {
-                tracing::info!(
-                    tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to,
-                    moved = tally.moved, unsupported = tally.unsupported, no_room = tally.no_room, failed = tally.failed,
-                    lost = tally.lost, longest_pause = ?tally.longest_pause, "open connections have been dealt with"
-                );
-                if let Some(told) = told {
-                    let _ = told.send(Ok(report(&rollout, 0)));
-                }
+            None => {}
+        }
+    };
+    let tally = rollout.tally();
+    match found {
+        Found::TooManyFailures => {
+            endpoint.metrics.swaps.count(SwapOutcome::RolledBack);
+            let why = tally.first_failure.unwrap_or_default();
+            tracing::error!(
+                tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to,
+                failed = tally.failed, connections = rollout.connections, why,
+                "the handler is taken back: too many connections could not go over"
+            );
+            let changing = endpoint.versions.changing().await;
+            // None: there is another change meanwhile, which sees to everybody.
+            if let Some(back) = endpoint.versions.take_back(&rollout, endpoint.seats.links().len()) {
+                announce(endpoint, &back);
+                begin(&instances, back, oneshot::channel().0);
+            }
+            drop(changing);
+            if let Some(told) = told {
+                let (failed, connections) = (tally.failed, rollout.connections);
+                let _ = told.send(Err(SwapError::RolledBack { failed, connections, why }));
             }
         }
+        Found::Superseded | Found::AllDealtWith => {
+            tracing::info!(
+                tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to,
+                moved = tally.moved, unsupported = tally.unsupported, no_room = tally.no_room, failed = tally.failed,
+                lost = tally.lost, longest_pause = ?tally.longest_pause, "open connections have been dealt with"
+            );
+            if let Some(told) = told {
+                let _ = told.send(Ok(report(&rollout, 0)));
+            }
+            drain(&instances, &rollout).await;
+        }
     }
-    drain(&instances, &rollout).await;
 }
 
-/// None at `patience`'s end.
-async fn look(instances: &Instances, rollout: &Rollout, patience: Option<Instant>) -> Option<Found> {
+/// None if nothing has been decided after `interval`.
+async fn look(instances: &Instances, rollout: &Rollout, interval: Duration) -> Option<Found> {
     let max_failures_percent = instances.endpoint.swap_policy().max_failures_percent;
     let verdict = || {
         if rollout.is_superseded() {
@@ -356,20 +385,11 @@ async fn look(instances: &Instances, rollout: &Rollout, patience: Option<Instant
         }
         rollout.has_failed(max_failures_percent).then_some(Found::TooManyFailures)
     };
-    let mut count_at = Instant::now();
-    loop {
-        if let Ok(found) = tokio::time::timeout_at(count_at, rollout.changed_unless(verdict)).await {
-            return Some(found);
-        }
-        if still_to_go(instances, rollout) == 0 {
-            // The last of them may have decided it.
-            return Some(verdict().unwrap_or(Found::AllDealtWith));
-        }
-        if patience.is_some_and(|patience| patience <= Instant::now()) {
-            return None;
-        }
-        count_at = Instant::now() + COUNT_INTERVAL;
+    if let Ok(found) = tokio::time::timeout(interval, rollout.changed_unless(verdict)).await {
+        return Some(found);
     }
+    // The last of them may have decided it.
+    (still_to_go(instances, rollout) == 0).then(|| verdict().unwrap_or(Found::AllDealtWith))
 }
 
 /// Connections that have not dealt with the change.
@@ -397,18 +417,18 @@ fn report(rollout: &Rollout, busy: usize) -> SwapReport {
     }
 }
 
-/// Closes those who are served by another version than the rollout's, one after the other within `spread`; of a shared instance all at
-/// once, so that who comes back finds the new version.
+/// Closes those who are served by a version that has been replaced, one after the other within `spread`; of a shared instance all at once, so
+/// that who comes back finds the new version.
 async fn close_all(instances: &Arc<Instances>, rollout: &Rollout) {
     let endpoint = &instances.endpoint;
-    let behind = |number: u32| number != rollout.to.number;
+    let behind = |number: u32| !endpoint.versions.serves(number);
     let keys = instances.keys(behind);
     let links = if keys.is_empty() { endpoint.seats.links() } else { Vec::new() };
-    let (began, spread) = (Instant::now(), endpoint.swap_policy().spread);
+    let began = Instant::now();
+    let spread = endpoint.swap_policy().spread;
     let steps = keys.len().max(links.len()).max(1) as u32;
     for step in 0..steps {
-        let at = began + spread.mul_f64(f64::from(step) / f64::from(steps));
-        tokio::time::sleep_until(at).await;
+        tokio::time::sleep_until(began + spread.mul_f64(f64::from(step) / f64::from(steps))).await;
         if rollout.is_superseded() {
             return;
         }
@@ -431,26 +451,29 @@ fn close_behind(instances: &Instances, behind: impl Fn(u32) -> bool) {
     }
 }
 
-/// Ends the connections of versions that were replaced longer than `max-drain` ago, until there are none.
-async fn drain(instances: &Arc<Instances>, rollout: &Rollout) {
+/// Ends the connections of versions that were replaced longer than `max-drain` ago. Returns whether there are others of such versions.
+fn close_overdue(instances: &Instances) -> bool {
     let endpoint = &instances.endpoint;
-    loop {
-        if rollout.is_superseded() {
-            return;
-        }
-        let served: BTreeSet<u32> = endpoint.seats.links().iter().map(|link| link.version()).collect();
-        if served.iter().all(|number| *number == rollout.to.number) {
-            return;
-        }
-        let Some(max_drain) = endpoint.swap_policy().max_drain else { return };
-        let over = endpoint.versions.replaced_for(max_drain, &served);
-        if !over.is_empty() {
-            tracing::info!(
-                tenant = endpoint.tenancy.name, route = %endpoint.route.name, versions = ?over,
-                "`max-drain` is over: the connections that are left are closed"
-            );
-            close_behind(instances, |number| over.contains(&number));
-        }
+    let served: BTreeSet<u32> = endpoint.seats.links().iter().map(|link| link.version()).collect();
+    if served.iter().all(|number| endpoint.versions.serves(*number)) {
+        return false;
+    }
+    let Some(max_drain) = endpoint.swap_policy().max_drain else { return true };
+    let over = endpoint.versions.replaced_for(max_drain, &served);
+    if !over.is_empty() {
+        tracing::info!(
+            tenant = endpoint.tenancy.name, route = %endpoint.route.name, versions = ?over,
+            "`max-drain` is over: the connections that are left are closed"
+        );
+        close_behind(instances, |number| over.contains(&number));
+    }
+    true
+}
+
+/// Until nobody is served by a version that has been replaced, or another change sees to them.
+async fn drain(instances: &Instances, rollout: &Rollout) {
+    while !rollout.is_superseded() && close_overdue(instances) {
+        let max_drain = instances.endpoint.swap_policy().max_drain.unwrap_or(DRAIN_INTERVAL);
         tokio::time::sleep(DRAIN_INTERVAL.min(max_drain.max(COUNT_INTERVAL))).await;
     }
 }

@@ -48,6 +48,8 @@ impl Health {
     pub(crate) fn note_failed(&self, peer: Peer) {
         let mut counts = self.lock();
         let hash = counts.hashing.hash_one(AddressKey::of(peer));
+        // Also where it never came to serve him.
+        counts.served.insert(hash);
         counts.failed.insert(hash);
     }
 

@@ -65,6 +65,9 @@ async fn attempt(
     to: &Arc<Version>,
     shared: bool,
 ) -> Result<Result<(), Stays>, CallFailure> {
+    if shared && to.handler.parts.stateful.is_none() {
+        return Ok(Err(Stays::Unsupported));
+    }
     let max_bytes = endpoint.route.limits.max_state_bytes;
     let Some(state_memory) = endpoint.memory().reserve(max_bytes) else {
         return Ok(Err(Stays::NoRoom("max-memory-bytes")));

@@ -3,20 +3,26 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::addresses::Peer;
 use crate::endpoint::Endpoint;
 use crate::link::Link;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Seats(Mutex<HashMap<usize, Arc<Link>>>);
+pub(crate) struct Seats(Mutex<HashMap<usize, (Arc<Link>, Peer)>>);
 
 impl Seats {
-    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Arc<Link>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, (Arc<Link>, Peer)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        self.lock().values().cloned().collect()
+        self.lock().values().map(|(link, _)| link.clone()).collect()
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        self.lock().values().map(|(_, peer)| *peer).collect()
     }
 }
 
@@ -28,9 +34,9 @@ pub(crate) struct Seated {
 }
 
 impl Seated {
-    pub(crate) fn new(endpoint: Arc<Endpoint>, link: &Arc<Link>) -> Self {
+    pub(crate) fn new(endpoint: Arc<Endpoint>, link: &Arc<Link>, peer: Peer) -> Self {
         let address = link.address();
-        endpoint.seats.lock().insert(address, link.clone());
+        endpoint.seats.lock().insert(address, (link.clone(), peer));
         Self { endpoint, address }
     }
 }

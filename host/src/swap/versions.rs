@@ -104,13 +104,21 @@ impl Versions {
         self.lock().canary.clone()
     }
 
-    /// From now on a part of the newcomers gets it.
-    pub(crate) fn set_canary(&self, canary: Arc<Canary>) {
+    /// From now on a part of the newcomers gets it. `peers` are those who are served by the current version.
+    pub(crate) fn set_canary(&self, canary: Arc<Canary>, peers: Vec<Peer>) {
         let mut state = self.lock();
         if let Ok(current) = &state.current {
             current.health.reset();
+            peers.into_iter().for_each(|peer| current.health.note_served(peer));
         }
         state.canary = Some(canary);
+    }
+
+    /// Whether newcomers get version `number`, all or some.
+    pub(crate) fn serves(&self, number: u32) -> bool {
+        let state = self.lock();
+        let canary = state.canary.as_ref().map(|canary| canary.version.number);
+        state.current.as_ref().is_ok_and(|current| current.number == number) || canary == Some(number)
     }
 
     /// What newcomers get who get no canary; none while there is none.
@@ -217,11 +225,20 @@ impl Versions {
 
     /// From now on newcomers get `to`, and those who are there are treated as `mode` says. A change that was under way is over, and so is a
     /// canary: its connections go where all go.
-    pub(crate) fn replace(&self, to: Arc<Version>, mode: OnSwap, connections: usize) -> Arc<Rollout> {
+    pub(crate) fn replace(
+        &self,
+        to: Arc<Version>,
+        mode: OnSwap,
+        connections: usize,
+        can_be_taken_back: bool,
+    ) -> Arc<Rollout> {
         let mut state = self.lock();
         let from = state.current.as_ref().ok().cloned();
-        let rollout = self.begin(&mut state, from.clone(), to, mode, connections, true);
-        state.previous = from;
+        let rollout = self.begin(&mut state, from.clone(), to, mode, connections, can_be_taken_back);
+        // The same once more is nothing to go back to.
+        if from.as_ref().is_none_or(|from| from.handler.digest() != rollout.to.handler.digest()) {
+            state.previous = from;
+        }
         // It was the other one that was to stay.
         state.pinned = false;
         self.tell(state);

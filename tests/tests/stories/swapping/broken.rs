@@ -7,7 +7,7 @@ use waterspout_tests::host::Builder;
 use waterspout_tests::{Guest, TestHost};
 
 use super::{counter, counting_rooms, swapped, version};
-use crate::probe::probe;
+use crate::probe::{probe, rooms};
 
 fn configured(host: Builder, resume: &str) -> Builder {
     let resume = resume.to_owned();
@@ -119,17 +119,14 @@ async fn a_state_over_max_state_bytes_stays_with_the_old_version() {
 }
 
 #[tokio::test]
-async fn a_room_that_cannot_go_over_stays_whole() {
-    let host = configured(counting_rooms(), "trap").start().await;
+async fn a_room_whose_next_version_shares_nothing_stays_whole() {
+    let host = counting_rooms().start().await;
     let mut one = host.connect("/rooms/blue").await;
     let mut two = host.connect("/rooms/blue").await;
     assert_eq!(one.say("a").await, "1:1:1:a");
     // A handler that shares nothing cannot take a room's state.
-    match host.swap(&Guest::named("counter-broken"), None).await {
-        Ok(report) => assert_eq!(report.moved, 0, "{report:?}"),
-        Err(SwapError::RolledBack { .. }) => {}
-        Err(other) => panic!("{other}"),
-    }
+    let report = swapped(&host, &Guest::named("counter-broken")).await;
+    assert_eq!((report.moved, report.unsupported), (0, 2), "{report:?}");
     assert_eq!(two.say("b").await, "1:2:1:b");
     assert_eq!(one.say("c").await, "1:3:2:c");
 }
@@ -147,4 +144,17 @@ async fn what_was_taken_back_is_not_what_a_rollback_goes_back_to() {
     assert_eq!(client.say("b").await, "2:2:b");
     assert_eq!(host.roll_back().await.expect("a rollback").moved, 1);
     assert_eq!(client.say("c").await, "1:3:c");
+}
+
+#[tokio::test]
+async fn a_room_of_which_one_handler_is_refused_stays_whole() {
+    let host = rooms().start().await;
+    let mut one = host.connect("/rooms/blue").await;
+    let mut two = host.connect("/rooms/blue?resume=refuse+me").await;
+    assert_eq!((one.say("count").await, two.say("count").await), ("1".into(), "2".into()));
+    assert!(matches!(
+        host.swap(&Guest::named("probe"), None).await,
+        Err(SwapError::RolledBack { failed: 2, .. })
+    ));
+    assert_eq!((one.say("count").await, two.say("count").await), ("3".into(), "4".into()));
 }

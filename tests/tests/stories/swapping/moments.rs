@@ -42,9 +42,13 @@ async fn during_a_flush_that_waits_it_waits_for_the_flush() {
 }
 
 #[tokio::test]
-async fn who_waits_in_read_message_for_ever_stays_and_holds_nobody_up() {
+async fn who_waits_in_read_message_for_ever_stays_until_max_drain_and_holds_nobody_up() {
     let upstream = TestHost::new(Guest::Echo).start().await;
-    let host = probe().connects_to(&[upstream.authority()]).start().await;
+    let host = probe()
+        .connects_to(&[upstream.authority()])
+        .route(|route| route.swap.max_drain = Some(Duration::from_secs(6)))
+        .start()
+        .await;
     let url = format!("ws://{}/websocket", upstream.authority());
     let mut waits = host.connect("/websocket").await;
     assert_eq!(waits.say(format!("dial {url}")).await, "ok");
@@ -56,6 +60,7 @@ async fn who_waits_in_read_message_for_ever_stays_and_holds_nobody_up() {
     let report = within("the report, which does not wait for ever", swap).await;
     assert_eq!((report.moved, report.busy), (1, 1), "{report:?}");
     assert_eq!(goes.say("count").await, "2");
+    assert_eq!(waits.recv_close().await, (1012, "service restart".into()));
 }
 
 #[tokio::test]
