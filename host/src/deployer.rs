@@ -608,7 +608,7 @@ mod tests {
         deployer.pin(&chat(), None).await.expect("it is served");
         let versions = &deployer.inner.records[0].endpoint.versions;
         // As a rollout does that has failed.
-        versions.replace(versions.previous().expect("the echo"), OnSwap::Migrate, 0, true);
+        versions.replace(versions.previous().expect("the echo"), OnSwap::Migrate, (0, 0), true);
         let kept = async {
             while scratch.kept()["current"]["number"] != 1 {
                 tokio::task::yield_now().await;

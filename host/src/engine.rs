@@ -118,9 +118,11 @@ const MIN_TABLE_ELEMENTS: u32 = 20_000;
 /// Address space of one fiber stack, of which the guest may use `MAX_WASM_STACK`; the rest is for the host's imports.
 const FIBER_STACK: usize = 1 << 20;
 const MAX_WASM_STACK: usize = 512 << 10;
-/// Slots of each class beside those that connections can get: for instances that take another one's place, while both are there, and
-/// for those that are only tried.
-const SPARE_SLOTS: u32 = 32;
+/// Slots of each class beside those that connections can get: for instances that take another one's place, while both are there, ...
+const MOVING_SLOTS: u32 = 24;
+/// ... and for those that are only tried, so that no deployment waits for another tenant's.
+const TRIAL_SLOTS: u32 = 8;
+const SPARE_SLOTS: u32 = MOVING_SLOTS + TRIAL_SLOTS;
 
 /// One engine, with everything a handler may import linked.
 pub(crate) struct EngineClass {
@@ -128,7 +130,8 @@ pub(crate) struct EngineClass {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestState>,
     slots: Arc<Semaphore>,
-    spare: Arc<Semaphore>,
+    moving: Arc<Semaphore>,
+    trials: Arc<Semaphore>,
     /// How many slots there are when none is taken.
     pub(crate) all_slots: u32,
 }
@@ -139,8 +142,9 @@ impl EngineClass {
         meter::start_ticker(&engine)?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker, code.metered)?;
-        let [slots_left, spare] = [slots, SPARE_SLOTS].map(|slots| Arc::new(Semaphore::new(slots as usize)));
-        Ok(Self { code, engine, linker, slots: slots_left, spare, all_slots: slots })
+        let of = |slots: u32| Arc::new(Semaphore::new(slots as usize));
+        let (moving, trials) = (of(MOVING_SLOTS), of(TRIAL_SLOTS));
+        Ok(Self { code, engine, linker, slots: of(slots), moving, trials, all_slots: slots })
     }
 
     /// For an instance that needs `weight` times what an ordinary one does; none if the pool is exhausted.
@@ -148,16 +152,23 @@ impl EngineClass {
         self.slots.clone().try_acquire_many_owned(weight).ok()
     }
 
-    /// Of the spare slots; waits for them. What needs more than there are gets all: if it does not fit, the pool will say so.
-    pub(crate) async fn spare_permit(&self, weight: u32) -> OwnedSemaphorePermit {
-        let permit = self.spare.clone().acquire_many_owned(weight.min(SPARE_SLOTS)).await;
+    /// For an instance that takes another one's place; waits for it. What needs more than there are gets all: if it does not fit, the pool
+    /// will say so.
+    pub(crate) async fn moving_permit(&self, weight: u32) -> OwnedSemaphorePermit {
+        let permit = self.moving.clone().acquire_many_owned(weight.min(MOVING_SLOTS)).await;
+        permit.expect("the semaphore is never closed")
+    }
+
+    /// For an instance that is only tried; waits for it.
+    pub(crate) async fn trial_permit(&self, weight: u32) -> OwnedSemaphorePermit {
+        let permit = self.trials.clone().acquire_many_owned(weight.min(TRIAL_SLOTS)).await;
         permit.expect("the semaphore is never closed")
     }
 
     /// Slots that nobody has taken.
     #[cfg(any(fuzzing, test))]
     pub(crate) fn free_slots(&self) -> usize {
-        self.slots.available_permits() + self.spare.available_permits()
+        self.slots.available_permits() + self.moving.available_permits() + self.trials.available_permits()
     }
 
     /// How many slots a component takes.

@@ -294,9 +294,14 @@ impl Handler {
         self.class.try_permit(self.weight)
     }
 
-    /// The right to an instance that takes another one's place, or is only tried; waits for it.
-    pub(crate) async fn spare_permit(&self) -> OwnedSemaphorePermit {
-        self.class.spare_permit(self.weight).await
+    /// The right to an instance that takes another one's place; waits for it.
+    pub(crate) async fn moving_permit(&self) -> OwnedSemaphorePermit {
+        self.class.moving_permit(self.weight).await
+    }
+
+    /// The right to an instance that is only tried; waits for it.
+    pub(crate) async fn trial_permit(&self) -> OwnedSemaphorePermit {
+        self.class.trial_permit(self.weight).await
     }
 
     /// What an instance of `old` has been granted becomes what one of this handler needs; given back unchanged if there is not

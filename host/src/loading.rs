@@ -154,7 +154,7 @@ mod tests {
         let endpoint = application.endpoints().next().expect("a route");
         assert!(endpoint.versions.not_loaded().is_some());
         let echo = runtime.load(&HandlerSource::Echo, &limits).expect("the echo");
-        endpoint.versions.replace(endpoint.versions.candidate(echo), OnSwap::Migrate, 0, true);
+        endpoint.versions.replace(endpoint.versions.candidate(echo), OnSwap::Migrate, (0, 0), true);
         assert!(endpoint.versions.not_loaded().is_none());
         let answer = handshake(&application).await;
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");

@@ -30,12 +30,18 @@ impl Default for Tenant {
     }
 }
 
+/// Instances of a tenant that go over to another version at once: fewer than there are places for all, so that who takes long in it leaves
+/// some to others.
+const MOVING_AT_ONCE: usize = 8;
+
 /// What a tenant uses of a running server. Each bound's permit lives inside what it counts.
 #[derive(Debug)]
 pub(crate) struct Tenancy {
     pub(crate) name: String,
     connections: Arc<Semaphore>,
     instances: Arc<Semaphore>,
+    /// Instances that go over to another version at once.
+    moving: Arc<Semaphore>,
     pub(crate) memory: Budget,
     max_memory_bytes: usize,
     pub(crate) account: Account,
@@ -53,6 +59,7 @@ impl Tenancy {
             name: name.clone(),
             connections: Arc::new(Semaphore::new(total.max_connections as usize)),
             instances: Arc::new(Semaphore::new(total.max_instances as usize)),
+            moving: Arc::new(Semaphore::new(MOVING_AT_ONCE)),
             memory: memory.part(total.max_memory_bytes),
             max_memory_bytes: total.max_memory_bytes,
             account: processors.open_account(total.cpu_share),
@@ -71,6 +78,11 @@ impl Tenancy {
     pub(crate) fn try_instance(&self) -> Result<OwnedSemaphorePermit, Reached> {
         let reached = Reached { scope: Scope::Tenant, limit: "max-instances" };
         self.instances.clone().try_acquire_owned().map_err(|_| reached)
+    }
+
+    /// The right to have one more instance go over to another version; waits for it.
+    pub(crate) async fn moving_permit(&self) -> OwnedSemaphorePermit {
+        self.moving.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
     /// Whether so many bytes more of what guests print may be logged.

@@ -99,8 +99,10 @@ impl AdminOptions {
 }
 
 /// Connections at once; more wait in the kernel's backlog.
-const MAX_CONNECTIONS: usize = 16;
-/// From accepting a connection to the last byte of its answer.
+const MAX_CONNECTIONS: usize = 64;
+/// From accepting a connection to knowing that it may ask: who may not, and says nothing, has a place for so long.
+const ADMISSION_TIME: Duration = Duration::from_secs(2);
+/// From then to the last byte of its answer.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// From a new handler's first byte to the report of its swap: uploading, compiling and going over take their time.
 const DEPLOY_TIME: Duration = Duration::from_secs(600);
@@ -221,7 +223,7 @@ impl Admin {
 }
 
 async fn serve(office: Arc<Office>, socket: Socket) {
-    let deadline = Arc::new(Deadline::after(REQUEST_TIME));
+    let deadline = Arc::new(Deadline::after(ADMISSION_TIME));
     let served = async {
         match socket {
             Socket::Tcp(socket, _) => converse(office, socket, &deadline).await,
@@ -259,7 +261,10 @@ async fn converse(
 impl Office {
     async fn answer(self: Arc<Self>, request: Request<Incoming>, deadline: &Deadline) -> Answer {
         answers::finish(match self.clone().admit(&request).await {
-            Ok(()) => self.route(request, deadline).await,
+            Ok(()) => {
+                deadline.extend(REQUEST_TIME);
+                self.route(request, deadline).await
+            }
             Err(problem) => Err(problem),
         })
     }

@@ -80,6 +80,9 @@ impl Manifest {
         if numbers.map(|version| version.number).any(|number| number == 0 || number > self.latest_number) {
             return Some("the numbers of versions are from 1 to `latest_number`");
         }
+        if self.latest_number > u32::MAX / 2 {
+            return Some("`latest_number` is larger than deployments can make it");
+        }
         if self.canary.as_ref().is_some_and(|canary| !(1..=99).contains(&canary.percent)) {
             return Some("a canary gets 1 to 99 percent");
         }

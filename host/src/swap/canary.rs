@@ -65,16 +65,14 @@ impl Canary {
 
 /// Of a canary that has done so, and served for so long, beside another that has done so meanwhile.
 fn verdict(canary: Score, other: Score, served_for: Duration, policy: &SwapPolicy) -> Verdict {
-    let is_worse = canary.failed_percent() > other.failed_percent() + MARGIN_PERCENT;
-    if is_worse && canary.failed >= MIN_FAILED_ADDRESSES {
+    // Fewer failures say nothing, for or against it.
+    let is_worse = canary.failed >= MIN_FAILED_ADDRESSES
+        && canary.failed_percent() > other.failed_percent() + MARGIN_PERCENT;
+    if is_worse {
         return Verdict::Withdraw;
     }
     let has_been_seen = canary.served >= u64::from(policy.canary_addresses);
-    if has_been_seen && !is_worse && served_for >= policy.canary_time {
-        Verdict::Promote
-    } else {
-        Verdict::Wait
-    }
+    if has_been_seen && served_for >= policy.canary_time { Verdict::Promote } else { Verdict::Wait }
 }
 
 #[cfg(test)]
@@ -100,7 +98,8 @@ mod tests {
     #[test]
     fn it_is_withdrawn_as_soon_as_it_fails_more_addresses_than_the_other() {
         assert_eq!(judge((10, 3), (100, 0), Duration::ZERO), Verdict::Withdraw);
-        assert_eq!(judge((10, 2), (100, 0), TIME), Verdict::Wait, "two may be one person");
+        assert_eq!(judge((19, 2), (100, 0), TIME), Verdict::Wait, "two may be one person");
+        assert_eq!(judge((20, 2), (100, 0), TIME), Verdict::Promote, "who must not hinder it, either");
         assert_eq!(judge((100, 3), (1000, 20), TIME), Verdict::Promote, "one percent more is chance");
         assert_eq!(judge((100, 4), (1000, 20), TIME), Verdict::Withdraw);
         assert_eq!(judge((100, 50), (100, 50), TIME), Verdict::Promote, "the other fails as often");

@@ -16,6 +16,7 @@ use crate::instance::{Instance, Unfit};
 use crate::instances::Instances;
 use crate::link::{Closing, Link};
 use crate::metrics::SwapOutcome;
+use crate::routes::InstancePolicy;
 
 /// How long a swap's report waits for connections whose handlers are busy.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
@@ -141,8 +142,7 @@ async fn replace(
         return Err(SwapError::Current);
     }
     try_out(instances, &version).await?;
-    let connections = endpoint.seats.links().len();
-    let rollout = endpoint.versions.replace(version, mode, connections, undo == Undo::WhenTooManyFail);
+    let rollout = endpoint.versions.replace(version, mode, served(instances), undo == Undo::WhenTooManyFail);
     announce(endpoint, &rollout);
     endpoint.metrics.swaps.count(SwapOutcome::Done);
     Ok(rollout)
@@ -246,8 +246,7 @@ fn withdraw(instances: &Instances, why: &str) -> Option<Arc<Rollout>> {
         addresses = score.served, failed = score.failed, "the canary is withdrawn"
     );
     endpoint.metrics.swaps.count(SwapOutcome::RolledBack);
-    let connections = endpoint.seats.links().len();
-    let rollout = endpoint.versions.withdraw(endpoint.swap_policy().on_swap, connections)?;
+    let rollout = endpoint.versions.withdraw(endpoint.swap_policy().on_swap, served(instances))?;
     announce(endpoint, &rollout);
     Some(rollout)
 }
@@ -279,7 +278,7 @@ async fn watch(instances: Arc<Instances>, canary: Arc<Canary>) {
 /// Instantiates it; what it may do is nothing. What is wrong is counted and logged.
 async fn try_out(instances: &Arc<Instances>, version: &Arc<Version>) -> Result<(), SwapError> {
     let endpoint = &instances.endpoint;
-    let _place = version.handler.spare_permit().await;
+    let _place = version.handler.trial_permit().await;
     let tried = match endpoint.try_instance_memory(&version.handler) {
         Err(reached) => Err(SwapError::NoRoom(reached.limit)),
         Ok(memory) => match Instance::stand_in(endpoint, version, memory).await {
@@ -294,6 +293,13 @@ async fn try_out(instances: &Arc<Instances>, version: &Arc<Version>) -> Result<(
             tenant = endpoint.tenancy.name, route = %endpoint.route.name, %version, "{error}; the old one goes on"
         );
     })
+}
+
+/// How many connections there are, and instances that serve them.
+fn served(instances: &Instances) -> (usize, usize) {
+    let connections = instances.endpoint.seats.links().len();
+    let own = instances.endpoint.route.policy == InstancePolicy::Connection;
+    (connections, if own { connections } else { instances.keys(|_| true).len() })
 }
 
 /// Newcomers get another version: those who are there are told to look.
@@ -352,7 +358,7 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
             );
             let changing = endpoint.versions.changing().await;
             // None: there is another change meanwhile, which sees to everybody.
-            if let Some(back) = endpoint.versions.take_back(&rollout, endpoint.seats.links().len()) {
+            if let Some(back) = endpoint.versions.take_back(&rollout, served(&instances)) {
                 announce(endpoint, &back);
                 begin(&instances, back, oneshot::channel().0);
             }
@@ -400,7 +406,8 @@ fn still_to_go(instances: &Instances, rollout: &Rollout) -> usize {
 }
 
 fn report(rollout: &Rollout, busy: usize) -> SwapReport {
-    let Tally { moved, unsupported, no_room, failed, lost, first_failure, longest_pause } = rollout.tally();
+    let Tally { moved, unsupported, no_room, failed, lost, first_failure, longest_pause, .. } =
+        rollout.tally();
     SwapReport {
         version: rollout.to.number,
         digest: rollout.to.handler.digest().into(),

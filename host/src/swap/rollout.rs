@@ -24,6 +24,8 @@ pub(crate) struct Rollout {
     pub(crate) change: u64,
     /// How many connections were open when it began.
     pub(crate) connections: usize,
+    /// How many instances served them.
+    instances: usize,
     superseded: AtomicBool,
     tally: Mutex<Tally>,
     changed: Notify,
@@ -40,6 +42,8 @@ pub(crate) struct Tally {
     pub(crate) no_room: usize,
     /// With the old version, because the new one did not take their state.
     pub(crate) failed: usize,
+    /// Instances whose state the new one did not take: so that one peer in a full room is one failure.
+    failed_instances: usize,
     /// Ended with the old version, which failed when it was asked for its state.
     pub(crate) lost: usize,
     /// Why the first of them did not.
@@ -83,7 +87,7 @@ impl Rollout {
         to: Arc<Version>,
         mode: OnSwap,
         change: u64,
-        connections: usize,
+        (connections, instances): (usize, usize),
     ) -> Self {
         Self {
             from,
@@ -93,6 +97,7 @@ impl Rollout {
             mode,
             change,
             connections,
+            instances,
             superseded: AtomicBool::new(false),
             tally: Mutex::default(),
             changed: Notify::new(),
@@ -143,8 +148,8 @@ impl Rollout {
             Outcome::Stays(Stays::Unsupported) => tally.unsupported += connections,
             Outcome::Stays(Stays::NoRoom(_)) => tally.no_room += connections,
             Outcome::Stays(Stays::Failed(why)) => {
-                // An instance that nobody is in counts, too: its state did not go over.
-                tally.failed += connections.max(1);
+                tally.failed += connections;
+                tally.failed_instances += 1;
                 tally.first_failure.get_or_insert_with(|| why.clone());
             }
         }
@@ -174,7 +179,7 @@ impl Rollout {
         if !self.can_be_taken_back {
             return false;
         }
-        let allowed = self.connections * usize::from(max_failures_percent) / 100;
-        self.lock().failed > allowed
+        let allowed = self.instances * usize::from(max_failures_percent) / 100;
+        self.lock().failed_instances > allowed
     }
 }

@@ -21,15 +21,15 @@ pub(crate) struct Succession {
 
 struct Wanted {
     rollout: Arc<Rollout>,
-    turn: Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>,
+    turn: Pin<Box<dyn Future<Output = [OwnedSemaphorePermit; 2]> + Send>>,
 }
 
 /// An instance's turn to go over to another version: so many do so at once as there are places for their successors.
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) rollout: Arc<Rollout>,
-    /// A place in the pool, as long as there are two instances.
-    pub(crate) place: OwnedSemaphorePermit,
+    /// One of the tenant's places in the pool, as long as there are two instances.
+    pub(crate) place: [OwnedSemaphorePermit; 2],
 }
 
 impl Succession {
@@ -51,8 +51,12 @@ impl Succession {
         if self.wanted.as_ref().is_none_or(|wanted| wanted.rollout.change != changes) {
             let rollout = self.endpoint.versions.migration_from(number);
             self.wanted = rollout.map(|rollout| {
-                let version = rollout.to.clone();
-                let turn = Box::pin(async move { version.handler.spare_permit().await });
+                let (version, tenancy) = (rollout.to.clone(), self.endpoint.tenancy.clone());
+                let turn = Box::pin(async move {
+                    // In this order, so that who waits for his own tenant keeps nothing from others.
+                    let of_tenant = tenancy.moving_permit().await;
+                    [of_tenant, version.handler.moving_permit().await]
+                });
                 Wanted { rollout, turn }
             });
         }

@@ -223,18 +223,18 @@ impl Versions {
         current.into_iter().chain([canary]).find(|version| version.number == number).cloned()
     }
 
-    /// From now on newcomers get `to`, and those who are there are treated as `mode` says. A change that was under way is over, and so is a
-    /// canary: its connections go where all go.
+    /// From now on newcomers get `to`, and those who are there, so many connections and instances, are treated as `mode` says. A change that was
+    /// under way is over, and so is a canary: its connections go where all go.
     pub(crate) fn replace(
         &self,
         to: Arc<Version>,
         mode: OnSwap,
-        connections: usize,
+        served: (usize, usize),
         can_be_taken_back: bool,
     ) -> Arc<Rollout> {
         let mut state = self.lock();
         let from = state.current.as_ref().ok().cloned();
-        let rollout = self.begin(&mut state, from.clone(), to, mode, connections, can_be_taken_back);
+        let rollout = self.begin(&mut state, from.clone(), to, mode, served, can_be_taken_back);
         // The same once more is nothing to go back to.
         if from.as_ref().is_none_or(|from| from.handler.digest() != rollout.to.handler.digest()) {
             state.previous = from;
@@ -246,11 +246,11 @@ impl Versions {
     }
 
     /// Too many could not go over: all is as it was before `failed`. None if another change has begun since, or there was nothing before.
-    pub(crate) fn take_back(&self, failed: &Rollout, connections: usize) -> Option<Arc<Rollout>> {
+    pub(crate) fn take_back(&self, failed: &Rollout, served: (usize, usize)) -> Option<Arc<Rollout>> {
         let mut state = self.lock();
         let before = failed.from.clone().filter(|_| !failed.is_superseded())?;
         let from = Some(failed.to.clone());
-        let rollout = self.begin(&mut state, from, before, OnSwap::Migrate, connections, false);
+        let rollout = self.begin(&mut state, from, before, OnSwap::Migrate, served, false);
         state.previous = failed.previous.clone();
         state.pinned = false;
         self.tell(state);
@@ -258,11 +258,11 @@ impl Versions {
     }
 
     /// The canary's newcomers get the current version again, and those who are there go where `mode` says. None without a canary.
-    pub(crate) fn withdraw(&self, mode: OnSwap, connections: usize) -> Option<Arc<Rollout>> {
+    pub(crate) fn withdraw(&self, mode: OnSwap, served: (usize, usize)) -> Option<Arc<Rollout>> {
         let mut state = self.lock();
         let from = Some(state.canary.as_ref()?.version.clone());
         let current = state.current.as_ref().ok().cloned()?;
-        let rollout = self.begin(&mut state, from, current, mode, connections, false);
+        let rollout = self.begin(&mut state, from, current, mode, served, false);
         self.tell(state);
         Some(rollout)
     }
@@ -273,7 +273,7 @@ impl Versions {
         from: Option<Arc<Version>>,
         to: Arc<Version>,
         mode: OnSwap,
-        connections: usize,
+        served: (usize, usize),
         can_be_taken_back: bool,
     ) -> Arc<Rollout> {
         if let Some(earlier) = &state.rollout {
@@ -285,7 +285,7 @@ impl Versions {
         }
         state.replaced_at.remove(&to.number);
         state.current = Ok(to.clone());
-        let rollout = Rollout::new(from, to, mode, self.changes() + 1, connections);
+        let rollout = Rollout::new(from, to, mode, self.changes() + 1, served);
         let rollout = Arc::new(rollout.undone_by(state.previous.clone(), can_be_taken_back));
         state.rollout = Some(rollout.clone());
         rollout

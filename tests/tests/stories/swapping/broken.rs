@@ -154,7 +154,21 @@ async fn a_room_of_which_one_handler_is_refused_stays_whole() {
     assert_eq!((one.say("count").await, two.say("count").await), ("1".into(), "2".into()));
     assert!(matches!(
         host.swap(&Guest::named("probe"), None).await,
-        Err(SwapError::RolledBack { failed: 2, .. })
+        Err(SwapError::RolledBack { failed: 2, connections: 2, .. })
     ));
     assert_eq!((one.say("count").await, two.say("count").await), ("3".into(), "4".into()));
+}
+
+#[tokio::test]
+async fn one_peer_in_a_full_room_is_one_failure() {
+    let host = rooms().route(|route| route.swap.max_failures_percent = 50).start().await;
+    let mut full = Vec::new();
+    for number in 0..5 {
+        let script = if number == 0 { "?resume=refuse+me" } else { "" };
+        full.push(host.connect(&format!("/rooms/full{script}")).await);
+    }
+    let mut other = host.connect("/rooms/other").await;
+    assert_eq!(other.say("count").await, "1");
+    let report = swapped(&host, &Guest::named("probe")).await;
+    assert_eq!((report.moved, report.failed), (1, 5), "{report:?}");
 }
