@@ -91,8 +91,6 @@ pub(crate) enum Sign {
     NotLogged(&'static str),
     /// It has logged this, at most so often.
     LoggedAtMost(usize, &'static str),
-    /// It refused to start, and its message contains this.
-    NotStarted(&'static str),
 }
 
 /// The second run, and what harm is.

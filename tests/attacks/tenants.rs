@@ -6,7 +6,7 @@ use waterspout_tests::Frame;
 
 use crate::attack::Handler::{Guest, Made};
 use crate::attack::Harm::{Log, Memory, Noted as Gets, Unstopped};
-use crate::attack::Sign::{Logged, LoggedAtMost, NotLogged, NotNoted, NotStarted, Noted};
+use crate::attack::Sign::{Logged, LoggedAtMost, NotLogged, NotNoted, Noted};
 use crate::attack::Without::{Limit, Rule};
 use crate::attack::{Attack, Handler, Running, neighbour, route, server, tenant};
 use crate::field::{Arrival, Field, clients, poke};
@@ -295,6 +295,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         handler: ATTACKER,
         settings: &[
             tenant("total.max-memory-bytes", "\"100MiB\""),
+            // The allocator keeps small pieces here, too.
+            tenant("limits.max-queue-bytes", "\"128KiB\""),
             route("instance", "\"route\""),
             tenant("limits.linger", "\"50ms\""),
         ],
@@ -488,7 +490,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         handler: Made(handlers::foreign_import),
         settings: &[],
         assault: nothing,
-        seen: &[NotStarted("evil:box/files")],
+        seen: &[Logged("the handler cannot be loaded: its route answers 503"), Logged("evil:box/files")],
         without: Rule(SANDBOX),
     },
     Attack {
@@ -496,7 +498,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         handler: Made(handlers::truncated),
         settings: &[],
         assault: nothing,
-        seen: &[NotStarted("handler.wasm")],
+        seen: &[Logged("the handler cannot be loaded: its route answers 503"), Logged("handler.wasm")],
         without: Rule(SANDBOX),
     },
     Attack {
@@ -504,7 +506,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         handler: Made(handlers::forged_artefact),
         settings: &[],
         assault: nothing,
-        seen: &[NotStarted("handler.wasm")],
+        seen: &[Logged("the handler cannot be loaded: its route answers 503"), Logged("handler.wasm")],
         without: Rule("artefacts without our MAC are never loaded"),
     },
     Attack {
@@ -512,7 +514,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         handler: Made(handlers::hundred_megabytes),
         settings: &[],
         assault: is_served,
-        seen: &[NotStarted("max-component-bytes")],
+        seen: &[Logged("the handler cannot be loaded: its route answers 503"), Logged("max-component-bytes")],
         without: Limit(&[server("compile.max-component-bytes", "\"200MiB\"")], Gets("is served")),
     },
     Attack {
@@ -520,7 +522,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         handler: Made(handlers::hundred_thousand_functions),
         settings: &[server("compile.max-artefact-bytes", "\"1MiB\""), server("cache", "false")],
         assault: is_served,
-        seen: &[NotStarted("max-artefact-bytes")],
+        seen: &[Logged("the handler cannot be loaded: its route answers 503"), Logged("max-artefact-bytes")],
         without: Limit(&[server("compile.max-artefact-bytes", "\"512MiB\"")], Gets("is served")),
     },
     Attack {

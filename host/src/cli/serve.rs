@@ -129,6 +129,8 @@ impl Serve {
             // A task that computes (a guest, a compressor) does so for a millisecond at a time: sockets are looked at between a few
             // of them, not after tokio's 61.
             .event_interval(8)
+            // Threads that were needed beside the workers, for long polls and files, keep memory of their own.
+            .thread_keep_alive(Duration::from_secs(1))
             .enable_all()
             .build()
             .context("the system gives no threads")?;
