@@ -6,7 +6,7 @@ use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-const ECHO: &str = include_str!("../../host/src/echo.wat");
+const ECHO: &str = include_str!("../../host/src/handler/echo.wat");
 const PREPARE: &str =
     "(i32.store8 (i32.const 0) (i32.const 0))\n    (i32.const 0))\n\n  ;; The host's default";
 
@@ -134,7 +134,7 @@ fn echo_with(what: &str, by: &str) -> String {
 }
 
 fn changed(text: &str, what: &str, by: &str) -> String {
-    assert!(text.contains(what), "host/src/echo.wat has changed: there is no `{what}`");
+    assert!(text.contains(what), "host/src/handler/echo.wat has changed: there is no `{what}`");
     text.replacen(what, by, 1)
 }
 

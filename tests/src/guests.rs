@@ -34,7 +34,7 @@ impl Guest {
     /// # Panics
     /// What comes out is no handler.
     pub fn echo_changed(change: impl FnOnce(&str) -> String) -> Self {
-        let text = change(include_str!("../../host/src/echo.wat"));
+        let text = change(include_str!("../../host/src/handler/echo.wat"));
         let mut resolve = wit_parser::Resolve::default();
         let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
         let (package, _) = resolve.push_dir(&wit).expect("the interface");

@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::Office;
 use super::answers::{self, Answer, Problem};
 use super::query::Query;
-use crate::close::CloseRequest;
-use crate::endpoint::Endpoint;
+use crate::connection::close::CloseRequest;
+use crate::connection::traffic::FlowTotals;
+use crate::handler::endpoint::Endpoint;
 use crate::metrics::Open;
-use crate::traffic::FlowTotals;
 
 /// How many connections a page has, and at most.
 const PAGE: usize = 100;

@@ -2,9 +2,9 @@
 
 use super::answers::{self, Answer};
 use super::{Office, tenants};
-use crate::listening::AT_ACCEPT;
+use crate::connection::traffic::{FlowTotals, Totals};
 use crate::metrics::{self, BUCKETS, CallKind, Exposition, Family, RouteMetrics};
-use crate::traffic::{FlowTotals, Totals};
+use crate::server::listening::AT_ACCEPT;
 
 /// A route's names and counts.
 struct Counted<'a> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Office;
 use super::answers::{self, Answer};
-use crate::endpoint::Endpoint;
+use crate::handler::endpoint::Endpoint;
 
 #[derive(Serialize)]
 struct Health<'a> {

@@ -38,9 +38,9 @@ use self::process::Process;
 pub use self::token::TokenError;
 use self::token::TokenFile;
 use crate::deployer::Deployer;
-use crate::handshake::{self, Hosts};
-use crate::listener::{InheritedSockets, ListenAddress, Listener, ListenerHandle, Socket};
-use crate::server::Application;
+use crate::server::application::Application;
+use crate::server::handshake::{self, Hosts};
+use crate::server::listener::{InheritedSockets, ListenAddress, Listener, ListenerHandle, Socket};
 
 /// Where a server's operator asks, and by which token.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use super::Office;
 use super::answers::{self, Answer, Problem};
 use super::query::Query;
 use crate::deployer::{DeployError, Deployer, Deployment, Kept, RouteName};
-use crate::endpoint::Endpoint;
 use crate::handler::HandlerSource;
+use crate::handler::endpoint::Endpoint;
 use crate::swap::{Canary, OnSwap, Origin, Standing, SwapError, Version};
 
 impl Office {

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::Office;
 use super::answers::{self, Answer};
-use crate::endpoint::Endpoint;
-use crate::server::Application;
-use crate::tenants::Tenancy;
+use crate::handler::endpoint::Endpoint;
+use crate::limits::tenants::Tenancy;
+use crate::server::application::Application;
 
 /// Every tenant with its routes, of which each has at least one.
 pub(super) fn of(application: &Application) -> Vec<(&Arc<Tenancy>, Vec<&Arc<Endpoint>>)> {

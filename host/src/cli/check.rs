@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use waterspout::config::Config;
-use waterspout::inspect::Inspection;
+use waterspout::handler::inspect::Inspection;
 use waterspout::{CompileLimits, HandlerSource, Limits, Loader, Route, Runtime, RuntimeOptions, Tenant};
 
 use super::progress::with_progress;

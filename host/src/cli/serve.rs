@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use waterspout::config::{Config, DEFAULT_LISTEN, DEFAULT_PATH, Document, ListenerConfig, PageChoice};
-use waterspout::handshake::{Hosts, Origins};
+use waterspout::server::handshake::{Hosts, Origins};
 use waterspout::takeover::{Confined, Invocation, Predecessor, Purpose};
 use waterspout::{
     Admin, Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,

@@ -14,13 +14,13 @@ use super::error::WriteError;
 use super::opening::Opened;
 use super::options::ConnectOptions;
 use super::transport::ClientTransport;
-use crate::close::{CloseCause, CloseFrame, CloseRequest};
-use crate::compression::Reservation;
-use crate::inbox::{Arrival, Inbox};
-use crate::link::{Closing, Errand, Link};
-use crate::socket::BoxedSocket;
-use crate::watch::{Timeouts, Watch};
-use crate::wire::Wire;
+use crate::connection::close::{CloseCause, CloseFrame, CloseRequest};
+use crate::connection::compression::Reservation;
+use crate::connection::inbox::{Arrival, Inbox};
+use crate::connection::link::{Closing, Errand, Link};
+use crate::connection::socket::BoxedSocket;
+use crate::connection::watch::{Timeouts, Watch};
+use crate::connection::wire::Wire;
 
 /// What arrives.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Response, header};
 
 use super::tls::TlsError;
-use crate::link::LinkError;
+use crate::connection::link::LinkError;
 use crate::units::printable;
 
 /// Why there is no connection.

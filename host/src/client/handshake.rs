@@ -8,8 +8,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tungstenite_deflate::{Agreed, negotiation};
 
 use super::ConnectError;
-use crate::compression::Settings;
-use crate::handshake::{is_token, lists};
+use crate::connection::compression::Settings;
+use crate::server::handshake::{is_token, lists};
 
 /// How a URL is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

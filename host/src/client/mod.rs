@@ -17,11 +17,14 @@
 //! ```
 
 mod connection;
+pub mod destinations;
 mod dial;
 mod error;
+pub mod handler;
 mod handshake;
 mod opening;
 mod options;
+pub mod roots;
 mod tls;
 mod transport;
 
@@ -39,10 +42,10 @@ pub(crate) use self::opening::{Opened, dial, in_time, shake_hands};
 pub use self::options::ConnectOptions;
 pub use self::tls::TlsError;
 pub(crate) use self::transport::ClientTransport;
-use crate::compression::Reservation;
+pub use crate::client::roots::{Roots, RootsError};
+use crate::connection::compression::Reservation;
+use crate::connection::link::Link;
 use crate::limits::SlowConsumer;
-use crate::link::Link;
-pub use crate::roots::{Roots, RootsError};
 
 /// Opens a connection: a GET request for a `ws://` or `wss://` URL, with headers of the caller's.
 ///

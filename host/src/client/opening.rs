@@ -20,11 +20,11 @@ use super::handshake::{self, Answered, Scheme, Target};
 use super::options::ConnectOptions;
 use super::tls::{self, TlsError};
 use super::transport::ClientTransport;
-use crate::compression::Settings;
-use crate::intake::Gate;
-use crate::roots::Roots;
-use crate::socket::{BoxedSocket, Counted};
-use crate::wire::Wire;
+use crate::client::roots::Roots;
+use crate::connection::compression::Settings;
+use crate::connection::intake::Gate;
+use crate::connection::socket::{BoxedSocket, Counted};
+use crate::connection::wire::Wire;
 
 /// Headers of an answer, in number.
 const MAX_HEADERS: usize = 100;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dial::Resolver;
-use crate::compression::Settings;
+use crate::client::roots::Roots;
+use crate::connection::compression::Settings;
 use crate::limits::{Limits, PongTimeout};
-use crate::roots::Roots;
 use crate::units::Unit;
 
 /// How a connection is opened and what it may use.

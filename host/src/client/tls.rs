@@ -13,8 +13,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::ConnectError;
-use crate::roots::{Roots, RootsError};
-use crate::socket::Counted;
+use crate::client::roots::{Roots, RootsError};
+use crate::connection::socket::Counted;
 use crate::units::printable;
 
 /// Shakes hands as a client of `host`.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::socket::{Counted, Transport};
+use crate::connection::socket::{Counted, Transport};
 
 /// See the module. The TLS session is in a box: it is a kilobyte, which plain connections do not carry about.
 #[derive(Debug)]

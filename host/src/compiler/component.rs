@@ -3,7 +3,7 @@
 //! Told apart by content: a component, a core module with a `component-type` section (it is made a component), or
 //! WebAssembly text of either.
 
-use crate::load_error::{HANDLER_INTERFACE, LoadError};
+use crate::handler::load_error::{HANDLER_INTERFACE, LoadError};
 use crate::units::printable;
 
 /// What may be added to say why something is no handler.

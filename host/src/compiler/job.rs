@@ -4,8 +4,8 @@ use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldItem, WorldKey};
 
 use super::component::{WIT_PACKAGE, check_exports, componentize, core_instances};
-use crate::engine::CodeClass;
-use crate::load_error::{LoadError, one_line};
+use crate::handler::engine::CodeClass;
+use crate::handler::load_error::{LoadError, one_line};
 
 /// What is asked about a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_compiled_carries_its_core_instances_and_loads() {
         let Answer::Compiled(compiled) =
-            Job::Compile(CodeClass::all()[0]).run(&crate::echo::component()).expect("compiles")
+            Job::Compile(CodeClass::all()[0]).run(&crate::handler::echo::component()).expect("compiles")
         else {
             panic!("another answer")
         };

@@ -35,8 +35,8 @@ pub use worker::{WORKER_COMMAND, worker_main};
 
 use self::job::{Answer, Job};
 pub(crate) use self::job::{Compiled, Description, Form};
-use crate::engine::CodeClass;
-use crate::load_error::LoadError;
+use crate::handler::engine::CodeClass;
+use crate::handler::load_error::LoadError;
 
 /// Where handlers are compiled.
 #[derive(Debug, Clone, Default)]

@@ -20,7 +20,7 @@ use super::job::{Answer, Job};
 use super::protocol::{Incoming, Request, Unsound};
 use super::worker::{Arguments, is_of_memory};
 use super::{ChildCompiler, CompileLimits};
-use crate::load_error::LoadError;
+use crate::handler::load_error::LoadError;
 use crate::units::printable;
 
 /// What of a child's complaints is kept for the log. Past it the pipe is closed.

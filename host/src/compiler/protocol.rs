@@ -9,8 +9,8 @@ use std::io::{self, Read, Write};
 
 use super::confinement::Confinement;
 use super::job::{Answer, Compiled, Description, Form, Job};
-use crate::engine::CodeClass;
-use crate::load_error::LoadError;
+use crate::handler::engine::CodeClass;
+use crate::handler::load_error::LoadError;
 use crate::units::printable;
 
 const REQUEST_MARK: [u8; 8] = *b"WSPCREQ1";

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::confinement::{Allowance, Confinement, confine};
 use super::job::Answer;
 use super::protocol::{Request, Said, write_answer};
-use crate::load_error::LoadError;
+use crate::handler::load_error::LoadError;
 
 /// The hidden command of the `waterspout` program under which it is a compiler.
 pub const WORKER_COMMAND: &str = "compile-worker";

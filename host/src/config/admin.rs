@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::file::{Mode, Parsed};
 use super::mistake::Mistake;
 use crate::admin::{AdminError, AdminOptions};
-use crate::listener::ListenAddress;
+use crate::server::listener::ListenAddress;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

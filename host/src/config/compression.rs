@@ -7,7 +7,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::mistake::Mistake;
-use crate::compression::CompressionPolicy;
+use crate::connection::compression::CompressionPolicy;
 use crate::units::Written;
 
 /// `compression = false`, or a table.

@@ -13,8 +13,8 @@ use super::route::RouteTable;
 use super::tenant::TenantTable;
 use crate::compiler::CompileTable;
 use crate::limits::LimitsTable;
-use crate::listener::ListenAddress;
-use crate::proxies::{TrustedProxies, TrustedProxyError};
+use crate::server::listener::ListenAddress;
+use crate::server::proxies::{TrustedProxies, TrustedProxyError};
 use crate::units::{Limit, Needed, Reason};
 
 #[derive(Deserialize)]

@@ -23,17 +23,17 @@ use indexmap::IndexMap;
 use self::mistake::{Mistake, explain, line_of, line_of_key, line_of_top_key};
 use self::route::{RouteDefaults, RouteTable};
 use crate::admin::AdminOptions;
-use crate::admission::ServerOptions;
-use crate::cache::CacheFolders;
+use crate::client::destinations::Destinations;
 use crate::compiler::{CompileLimits, Compiler};
-use crate::destinations::Destinations;
+use crate::handler::cache::CacheFolders;
 use crate::handler::{HandlerSource, RuntimeOptions};
-use crate::handshake::Hosts;
 use crate::limits::Limits;
-use crate::listener::ListenAddress;
-use crate::routes::Route;
-use crate::tenants::Tenant;
-use crate::tls::CertificateFiles;
+use crate::limits::tenants::Tenant;
+use crate::server::admission::ServerOptions;
+use crate::server::handshake::Hosts;
+use crate::server::listener::ListenAddress;
+use crate::server::routes::Route;
+use crate::server::tls::CertificateFiles;
 use crate::units::{Limit, Unit};
 
 /// Everything that a configuration file says.

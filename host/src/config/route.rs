@@ -10,13 +10,13 @@ use serde::Deserialize;
 use super::compression::CompressionValue;
 use super::mistake::Mistake;
 use crate::client::Roots;
-use crate::compression::CompressionPolicy;
-use crate::destinations::Destinations;
-use crate::handshake::{Hosts, Origins};
+use crate::client::destinations::Destinations;
+use crate::connection::compression::CompressionPolicy;
+use crate::limits::tenants::Tenant;
 use crate::limits::{Limits, LimitsTable, SlowConsumer};
-use crate::routes::{InstancePolicy, Pattern, Route};
+use crate::server::handshake::{Hosts, Origins};
+use crate::server::routes::{InstancePolicy, Pattern, Route};
 use crate::swap::{OnSwap, SwapPolicy};
-use crate::tenants::Tenant;
 use crate::units::{Limit, Written};
 
 #[derive(Deserialize)]
@@ -150,8 +150,11 @@ impl RouteTable {
                 format!("`{}` cannot be a variable", name.escape_default()),
             ));
         }
-        if let Some(subprotocol) =
-            self.subprotocols.iter().flatten().find(|subprotocol| !crate::handshake::is_token(subprotocol))
+        if let Some(subprotocol) = self
+            .subprotocols
+            .iter()
+            .flatten()
+            .find(|subprotocol| !crate::server::handshake::is_token(subprotocol))
         {
             let error = format!("`{subprotocol}` is no subprotocol: a token such as `v2.chat`");
             return Err(Mistake::among("subprotocols", error));

@@ -5,11 +5,11 @@ use serde::Deserialize;
 
 use super::mistake::Mistake;
 use super::route::{RouteDefaults, RouteTable};
-use crate::destinations::Destinations;
-use crate::handshake::Hosts;
+use crate::client::destinations::Destinations;
+use crate::limits::tenants::{DEFAULT_TENANT, Tenant};
 use crate::limits::{LimitsTable, TenantLimits, TenantLimitsTable};
-use crate::routes::Route;
-use crate::tenants::{DEFAULT_TENANT, Tenant};
+use crate::server::handshake::Hosts;
+use crate::server::routes::Route;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

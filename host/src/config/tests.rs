@@ -1,7 +1,7 @@
 use super::*;
-use crate::compression::{CompressionPolicy, Level, WindowBits};
+use crate::connection::compression::{CompressionPolicy, Level, WindowBits};
 use crate::limits::{FuelLimit, TenantLimits};
-use crate::routes::InstancePolicy;
+use crate::server::routes::InstancePolicy;
 
 fn read(text: &str) -> Result<Config, String> {
     Config::from_text(text, Path::new("conf/waterspout.toml"), None).map_err(|error| error.to_string())

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::endpoint::Endpoint;
-use crate::handler_file::{HandlerFile, Seen, Served, Verdict};
+use crate::handler::endpoint::Endpoint;
+use crate::handler::file::{HandlerFile, Seen, Served, Verdict};
 use crate::state::{FORMAT, KeptCanary, Manifest, RouteFolder, StateError};
 use crate::swap::Standing;
 

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use super::record::Record;
 use super::{Deployer, Inner};
+use crate::handler::file::{HandlerFile, Seen};
+use crate::handler::loading::{Loader, NotLoaded};
 use crate::handler::{Handler, HandlerSource, Runtime};
-use crate::handler_file::{HandlerFile, Seen};
-use crate::loading::{Loader, NotLoaded};
-use crate::pauses::StartPause;
-use crate::routes::Route;
-use crate::server::Application;
+use crate::limits::pauses::StartPause;
+use crate::server::application::Application;
+use crate::server::routes::Route;
 use crate::state::{InFlight, KeptCanary, KeptVersion, Manifest, RouteFolder, StateDir, StateError};
 use crate::swap::{Canary, Health, Origin, Standing, Version};
 

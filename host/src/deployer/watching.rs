@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Deployer;
-use crate::handler_file::{HandlerFile, Stamp, is_whole};
+use crate::handler::file::{HandlerFile, Stamp, is_whole};
 
 /// How often files are looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -127,7 +127,8 @@ mod tests {
 
     /// Stamps of a file of this length and of the same one that has grown.
     fn stamps() -> [Stamp; 2] {
-        let path = std::env::temp_dir().join(format!("waterspout-watch-{:016x}", crate::cache::random_u64()));
+        let path = std::env::temp_dir()
+            .join(format!("waterspout-watch-{:016x}", crate::handler::cache::random_u64()));
         let stamps = ["one", "more"].map(|content| {
             fs::write(&path, content).expect("writable");
             Stamp::at(&path).expect("there")

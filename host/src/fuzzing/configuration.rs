@@ -11,14 +11,14 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 
 use super::idle::Idle;
-use crate::addresses::Peer;
-use crate::admission::{Admission, Newcomer};
 use crate::config::{Config, ConfigError};
 use crate::handler::{Handler, HandlerSource, Runtime, RuntimeOptions};
-use crate::handshake::Hosts;
 use crate::limits::{FuelLimit, Limits, TenantLimits};
-use crate::routes::{Pattern, Route};
-use crate::server::Application;
+use crate::server::addresses::Peer;
+use crate::server::admission::{Admission, Newcomer};
+use crate::server::application::Application;
+use crate::server::handshake::Hosts;
+use crate::server::routes::{Pattern, Route};
 
 thread_local! {
     static HOST: Host = Host::new();

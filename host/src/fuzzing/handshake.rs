@@ -19,12 +19,12 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tungstenite_deflate::{Settings, negotiation};
 
 use super::input::Input;
-use crate::addresses::Peer;
-use crate::conversation::{MAX_HEAD_BYTES, MAX_HEADERS};
-use crate::handshake::{Host, Hosts, Origins, Upgrade, host_name, is_token};
-use crate::proxies::TrustedProxies;
-use crate::proxy_header::{self, Named};
-use crate::routes::{Pattern, Route};
+use crate::server::addresses::Peer;
+use crate::server::conversation::{MAX_HEAD_BYTES, MAX_HEADERS};
+use crate::server::handshake::{Host, Hosts, Origins, Upgrade, host_name, is_token};
+use crate::server::proxies::TrustedProxies;
+use crate::server::proxy_header::{self, Named};
+use crate::server::routes::{Pattern, Route};
 
 thread_local! {
     static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

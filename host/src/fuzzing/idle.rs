@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::server::Application;
+use crate::server::application::Application;
 
 /// What an application has left.
 #[derive(Debug, PartialEq, Eq)]

@@ -21,15 +21,15 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::configuration::{masked, pattern};
 use super::idle::Idle;
 use super::input::Input;
-use crate::addresses::Peer;
-use crate::admission::{Admission, Newcomer};
+use crate::client::destinations::Destinations;
 use crate::client::{Resolver, Resolving};
-use crate::destinations::Destinations;
 use crate::handler::{Handler, HandlerSource, Runtime, RuntimeOptions};
+use crate::limits::tenants::Tenant;
 use crate::limits::{Limits, SlowConsumer, TenantLimits};
-use crate::routes::{InstancePolicy, Route};
-use crate::server::Application;
-use crate::tenants::Tenant;
+use crate::server::addresses::Peer;
+use crate::server::admission::{Admission, Newcomer};
+use crate::server::application::Application;
+use crate::server::routes::{InstancePolicy, Route};
 
 thread_local! {
     static HOST: Host = Host::new();

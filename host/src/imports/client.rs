@@ -11,15 +11,15 @@ use wasmtime::component::{Linker, Resource};
 
 use super::connection::wire_message;
 use super::{Answer, GuestState, answer};
-use crate::bindings::client::{
+use crate::connection::close::{CloseFrame, CloseRequest};
+use crate::connection::inbox::Arrival;
+use crate::connection::link::Closing;
+use crate::connection::outgoing::{ClientEvent, Dial, DialError, Outgoing, Style};
+use crate::handler::bindings::client::{
     self, ConnectError, ConnectOptions, IncomingCloseFrame, IncomingMessage, OutgoingClientEvent,
     OutgoingConnectError,
 };
-use crate::bindings::types::{Error, OutgoingCloseFrame, OutgoingMessage};
-use crate::close::{CloseFrame, CloseRequest};
-use crate::inbox::Arrival;
-use crate::link::Closing;
-use crate::outgoing::{ClientEvent, Dial, DialError, Outgoing, Style};
+use crate::handler::bindings::types::{Error, OutgoingCloseFrame, OutgoingMessage};
 
 /// What a guest's `client-connection` handle stands for. Dropping it closes nothing.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]

@@ -7,10 +7,10 @@ use tokio_tungstenite::tungstenite::Message as WireMessage;
 use wasmtime::component::Resource;
 
 use super::{Answer, GuestState, answer};
-use crate::bindings::connection;
-use crate::bindings::types::{Error, IncomingMessage};
-use crate::close::CloseRequest;
-use crate::link::{Closing, Link, LinkError};
+use crate::connection::close::CloseRequest;
+use crate::connection::link::{Closing, Link, LinkError};
+use crate::handler::bindings::connection;
+use crate::handler::bindings::types::{Error, IncomingMessage};
 
 /// What a guest's `connection` handle stands for. Dropping it ends nothing.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]

@@ -2,7 +2,7 @@
 
 use wasmtime::ResourceLimiter;
 
-use crate::compression::Reservation;
+use crate::connection::compression::Reservation;
 use crate::limits::Limits;
 
 /// What an element of a table takes in the host.
@@ -116,7 +116,7 @@ impl ResourceLimiter for InstanceLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compression::Budget;
+    use crate::connection::compression::Budget;
 
     fn limiter(max_memory_bytes: usize, budget: &Budget) -> InstanceLimiter {
         let limits = Limits { max_memory_bytes, ..Limits::default() };

@@ -15,16 +15,16 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 
-use crate::bindings;
-use crate::compression::Reservation;
-use crate::endpoint::Endpoint;
-use crate::fuel::FuelGauge;
+use crate::connection::compression::Reservation;
+use crate::connection::link::LinkError;
+use crate::handler::bindings;
+use crate::handler::endpoint::Endpoint;
+use crate::instance::fuel::FuelGauge;
+use crate::instance::meter::Meter;
+use crate::instance::party::Party;
 use crate::limits::WAIT_MARGIN;
-use crate::link::LinkError;
-use crate::meter::Meter;
-use crate::party::Party;
-use crate::routes::{InstancePolicy, Route};
-use crate::tenants::Tenancy;
+use crate::limits::tenants::Tenancy;
+use crate::server::routes::{InstancePolicy, Route};
 
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub use connection::ConnectionHandle;

@@ -10,11 +10,11 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
-use crate::endpoint::Endpoint;
-use crate::link::Link;
+use crate::connection::link::Link;
+use crate::handler::endpoint::Endpoint;
+use crate::limits::tenants::{LogRate, Tenancy};
 use crate::metrics::RouteMetrics;
-use crate::routes::Route;
-use crate::tenants::{LogRate, Tenancy};
+use crate::server::routes::Route;
 use crate::units::printable;
 
 /// Who a record of this instance is about.

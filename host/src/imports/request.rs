@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wasmtime::component::Resource;
 
 use super::{Answer, GuestState, answer};
-use crate::bindings::handshake;
-use crate::request::Request;
+use crate::handler::bindings::handshake;
+use crate::server::request::Request;
 
 /// What a guest's `request` handle stands for.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -60,7 +60,7 @@ impl handshake::HostRequest for GuestState {
         value: String,
     ) -> Answer {
         if self.muted {
-            return Ok(Err(crate::bindings::types::Error::Denied));
+            return Ok(Err(crate::handler::bindings::types::Error::Denied));
         }
         answer(self.request(&request)?.set_response_header(&name, &value))
     }

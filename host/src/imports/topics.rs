@@ -2,10 +2,10 @@
 
 use super::connection::wire_message;
 use super::{Answer, GuestState, answer};
-use crate::bindings::topics;
-use crate::bindings::types::{Error, IncomingMessage};
-use crate::compression::Published;
-use crate::link::LinkError;
+use crate::connection::compression::Published;
+use crate::connection::link::LinkError;
+use crate::handler::bindings::topics;
+use crate::handler::bindings::types::{Error, IncomingMessage};
 
 impl topics::Host for GuestState {
     async fn publish(&mut self, topic: String, message: IncomingMessage) -> Answer {

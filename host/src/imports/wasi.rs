@@ -12,7 +12,7 @@ use wasmtime_wasi_http::{
 
 use super::GuestState;
 use super::output::{GuestOutput, Speaker, Stream};
-use crate::routes::Route;
+use crate::server::routes::Route;
 
 /// Random bytes of one call: the host makes them in its own memory.
 const MAX_RANDOM_BYTES: u64 = 64 << 10;

@@ -9,11 +9,11 @@ use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::ResourceAny;
 
 use super::{CallFailure, Instance, begin_event, cause, report, shown, trap_cause, whereabouts};
-use crate::compression::Reservation;
-use crate::endpoint::Endpoint;
+use crate::connection::compression::Reservation;
+use crate::handler::endpoint::Endpoint;
 use crate::imports::{ConnectionHandle, RequestHandle};
-use crate::meter::Metered;
-use crate::party::Party;
+use crate::instance::meter::Metered;
+use crate::instance::party::Party;
 use crate::swap::{Stays, Version};
 
 /// What a successor needs to go on.

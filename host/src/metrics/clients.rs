@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::RouteMetrics;
-use crate::link::Link;
-use crate::traffic::Totals;
+use crate::connection::link::Link;
+use crate::connection::traffic::Totals;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -66,7 +66,7 @@ impl Drop for OpenClient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compression::Reservation;
+    use crate::connection::compression::Reservation;
     use crate::limits::{Limits, SlowConsumer};
 
     #[test]

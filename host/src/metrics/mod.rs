@@ -1,6 +1,6 @@
 //! What is counted, by route: who came, who was refused, how connections ended, how handlers failed, how long their calls took.
 //!
-//! A message costs no count that connections share: each keeps its own ([`Traffic`](crate::traffic::Traffic)), and the
+//! A message costs no count that connections share: each keeps its own ([`Traffic`](crate::connection::traffic::Traffic)), and the
 //! [`Register`] adds them up when somebody asks. What is shared is counted where something rare happens anyway: a handshake, an end, a
 //! failure; and at most once a tick and thread for the time of a call. Labels are ours or the operator's, never a peer's or a handler's.
 
@@ -17,9 +17,9 @@ use std::sync::{Mutex, PoisonError};
 
 use http::StatusCode;
 
-use crate::close::{CAUSES, CloseCause};
+use crate::connection::close::{CAUSES, CloseCause};
+use crate::limits::repeats::Repeats;
 use crate::limits::{Reached, Scope};
-use crate::repeats::Repeats;
 
 pub(crate) use calls::{BUCKETS, CallKind, Calls};
 pub(crate) use clients::{Clients, OpenClient};

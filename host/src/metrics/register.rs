@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::RouteMetrics;
-use crate::addresses::Peer;
-use crate::close::{CloseCause, CloseRequest};
-use crate::link::{Closing, Link};
-use crate::traffic::Totals;
+use crate::connection::close::{CloseCause, CloseRequest};
+use crate::connection::link::{Closing, Link};
+use crate::connection::traffic::Totals;
+use crate::server::addresses::Peer;
 
 const SHARDS: usize = 16;
 
@@ -161,7 +161,7 @@ impl Drop for Registered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compression::Reservation;
+    use crate::connection::compression::Reservation;
     use crate::limits::{Limits, SlowConsumer};
 
     fn enter(metrics: &Arc<RouteMetrics>) -> (Arc<Link>, Registered) {

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, PageChoice};
 use crate::handler::HandlerSource;
-use crate::listener::ListenAddress;
+use crate::server::listener::ListenAddress;
 
 pub use platform::User;
 
@@ -370,11 +370,11 @@ fn is_shared(folder: &Path, home: Option<&Path>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::CacheFolders;
+    use crate::client::destinations::Destinations;
     use crate::config::{DEFAULT_LISTEN, ListenerConfig};
-    use crate::destinations::Destinations;
-    use crate::routes::{Pattern, Route};
-    use crate::tls::CertificateFiles;
+    use crate::handler::cache::CacheFolders;
+    use crate::server::routes::{Pattern, Route};
+    use crate::server::tls::CertificateFiles;
 
     fn route() -> Route {
         Route::new("chat", Pattern::new("/chat").expect("a path"))

@@ -196,8 +196,10 @@ impl RouteFolder {
     pub(crate) fn put_aside(&self) -> Result<PathBuf, StateError> {
         let mut books = self.books();
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let aside =
-            self.state.path.join(format!("{name}{UNUSABLE}-{:08x}", crate::cache::random_u64() >> 32));
+        let aside = self
+            .state
+            .path
+            .join(format!("{name}{UNUSABLE}-{:08x}", crate::handler::cache::random_u64() >> 32));
         fs::rename(&self.path, &aside)
             .and_then(|()| sync_folder(&self.state.path))
             .map_err(StateError::system(&self.path, "cannot be put aside"))?;

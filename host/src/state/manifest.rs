@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::handler_file::{Seen, any_path};
+use crate::handler::file::{Seen, any_path};
 use crate::swap::{Origin, Version};
 
 /// The layout that this program writes and reads.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) use folder::{InFlight, RouteFolder};
 pub(crate) use manifest::{FORMAT, KeptCanary, KeptVersion, Manifest};
 
-use crate::cache::private_folder;
+use crate::handler::cache::private_folder;
 
 /// See the module. Cheap to clone; clones share the lock.
 #[derive(Debug, Clone)]
@@ -162,7 +162,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Replaces a file, or leaves it as it was, whatever happens meanwhile.
 fn write_whole(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let aside = folder.join(format!("{ASIDE}{:016x}", crate::cache::random_u64()));
+    let aside = folder.join(format!("{ASIDE}{:016x}", crate::handler::cache::random_u64()));
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
         file.write_all(content)?;
@@ -190,7 +190,10 @@ mod tests {
 
     impl Scratch {
         pub(super) fn new() -> Self {
-            Self(std::env::temp_dir().join(format!("waterspout-state-{:016x}", crate::cache::random_u64())))
+            Self(
+                std::env::temp_dir()
+                    .join(format!("waterspout-state-{:016x}", crate::handler::cache::random_u64())),
+            )
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::health::Score;
 use super::{SwapPolicy, Version};
-use crate::routes::InstanceKey;
+use crate::server::routes::InstanceKey;
 
 /// See the module.
 #[derive(Debug)]

@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use super::rollout::Tally;
 use super::{Canary, OnSwap, Rollout, Verdict, Version};
-use crate::close::CloseCause;
-use crate::endpoint::Endpoint;
+use crate::connection::close::CloseCause;
+use crate::connection::link::{Closing, Link};
+use crate::handler::endpoint::Endpoint;
+use crate::instance::instances::Instances;
 use crate::instance::{Instance, Unfit};
-use crate::instances::Instances;
-use crate::link::{Closing, Link};
 use crate::metrics::SwapOutcome;
-use crate::routes::InstancePolicy;
+use crate::server::routes::InstancePolicy;
 
 /// How long a swap's report waits for connections whose handlers are busy.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);

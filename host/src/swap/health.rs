@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::addresses::{AddressKey, Peer};
+use crate::server::addresses::{AddressKey, Peer};
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Outcome, Stays, Turn, Version};
-use crate::endpoint::Endpoint;
+use crate::handler::endpoint::Endpoint;
+use crate::instance::party::Party;
 use crate::instance::{CallFailure, Instance};
 use crate::metrics::{CallKind, ConnectionOutcome};
-use crate::party::Party;
 
 /// Puts an instance of the turn's version into the place of `instance`, if that is possible: either all of `parties` are served by the
 /// new one then, or nothing has happened to any of them. `shared`: whether they have something in common.

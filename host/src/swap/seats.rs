@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::addresses::Peer;
-use crate::endpoint::Endpoint;
-use crate::link::Link;
+use crate::connection::link::Link;
+use crate::handler::endpoint::Endpoint;
+use crate::server::addresses::Peer;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Rollout;
-use crate::endpoint::Endpoint;
+use crate::handler::endpoint::Endpoint;
 
 /// See the module.
 pub(crate) struct Succession {

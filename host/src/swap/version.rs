@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::Health;
 use crate::handler::Handler;
-use crate::pauses::StartPause;
+use crate::limits::pauses::StartPause;
 
 /// See the module.
 #[derive(Debug)]

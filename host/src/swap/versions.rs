@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Canary, OnSwap, Origin, Rollout, Version};
-use crate::addresses::Peer;
 use crate::handler::Handler;
-use crate::loading::{NotLoaded, RouteHandler};
-use crate::routes::InstanceKey;
+use crate::handler::loading::{NotLoaded, RouteHandler};
+use crate::server::addresses::Peer;
+use crate::server::routes::InstanceKey;
 
 /// See the module.
 #[derive(Debug)]

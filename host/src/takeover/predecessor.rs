@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::message::{Confined, Message, PROTOCOL, Purpose, Socket};
 use super::{READY, VARIABLE};
-use crate::listener::ListenerHandle;
-use crate::server::Application;
+use crate::server::application::Application;
+use crate::server::listener::ListenerHandle;
 
 /// How long a successor that has closed its socket may take to end by itself, so that it can be told how it did.
 const ENDING: Duration = Duration::from_secs(2);

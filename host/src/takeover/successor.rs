@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::descriptors::Reception;
 use super::message::{Confined, Message, PROTOCOL, Purpose, Socket};
 use super::{READY, VARIABLE};
-use crate::listener::{HandedSocket, InheritedSockets};
-use crate::routes::Route;
+use crate::server::listener::{HandedSocket, InheritedSockets};
+use crate::server::routes::Route;
 
 /// How long the predecessor may take to say what there is.
 const PATIENCE: Duration = Duration::from_secs(10);

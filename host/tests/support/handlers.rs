@@ -6,7 +6,7 @@ use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-const ECHO: &str = include_str!("../../src/echo.wat");
+const ECHO: &str = include_str!("../../src/handler/echo.wat");
 
 /// A core module with a `component-type` section that echoes.
 pub(crate) fn echo_module() -> Vec<u8> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use waterspout::limits::TenantLimits;
-use waterspout::proxies::TrustedProxies;
+use waterspout::server::proxies::TrustedProxies;
 use waterspout::{Admin, AdminOptions, Application, Runtime, RuntimeOptions, Tenant};
 use waterspout_tests::host::Builder;
 use waterspout_tests::http::Request;

@@ -199,7 +199,7 @@ async fn a_table_grows_to_the_limit_and_not_by_one_element_more() {
     let growing = |text: &str| {
         let text = text.replacen("  (memory (export", "  (table $grown 1 funcref)\n  (memory (export", 1);
         let begin = "    (local $connection i32)\n    (local.set $connection";
-        assert!(text.contains(begin), "host/src/echo.wat has changed");
+        assert!(text.contains(begin), "host/src/handler/echo.wat has changed");
         text.replacen(
             begin,
             "    (local $connection i32)\n    \

@@ -14,8 +14,8 @@ use tokio_tungstenite::tungstenite::http::Request;
 use waterspout::client::{
     self, ClientConnection, ConnectError, ConnectOptions, Event, Message, Step, WriteError,
 };
-use waterspout::close::CloseCause;
-use waterspout::compression::Settings;
+use waterspout::connection::close::CloseCause;
+use waterspout::connection::compression::Settings;
 use waterspout_tests::frames::Frame;
 use waterspout_tests::{Guest, TestHost, within};
 

@@ -3,9 +3,9 @@
 use std::future::pending;
 
 use tokio_tungstenite::tungstenite::http;
+use waterspout::client::handler::{HandledEnd, HandledError, connect_handler};
 use waterspout::client::{ConnectError, ConnectOptions};
-use waterspout::client_handler::{HandledEnd, HandledError, connect_handler};
-use waterspout::close::{CloseCause, CloseFrame};
+use waterspout::connection::close::{CloseCause, CloseFrame};
 use waterspout::{Pattern, Route};
 use waterspout_tests::{Guest, TestHost, within};
 

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::http::Request;
 use waterspout::client::{
     self, ClientConnection, ConnectError, ConnectOptions, Message, Resolver, Resolving, Roots, TlsError,
 };
-use waterspout::close::CloseCause;
+use waterspout::connection::close::CloseCause;
 use waterspout_tests::certificates::Authority;
 use waterspout_tests::{Guest, TestHost, within};
 

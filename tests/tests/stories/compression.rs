@@ -5,7 +5,7 @@ use tungstenite_deflate::{
     Compression, DECOMPRESSOR_BYTES, Level, MemLevel, Settings, WindowBits, ready_made,
 };
 use waterspout::client::{ClientConnection, ConnectOptions};
-use waterspout::compression::CompressionPolicy;
+use waterspout::connection::compression::CompressionPolicy;
 use waterspout_tests::frames::{Frame, Raw, TEXT};
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Guest, TestHost, within};

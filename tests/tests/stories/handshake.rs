@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use waterspout::Page;
-use waterspout::handshake::{Hosts, Origins};
+use waterspout::server::handshake::{Hosts, Origins};
 use waterspout_tests::frames::Frame;
 use waterspout_tests::http::{ACCEPT, KEY, Request};
 use waterspout_tests::{Answer, Client, Guest, TestHost};

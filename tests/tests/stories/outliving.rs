@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waterspout::proxies::TrustedProxies;
+use waterspout::server::proxies::TrustedProxies;
 use waterspout::{Limits, SlowConsumer};
 use waterspout_tests::frames::Frame;
 use waterspout_tests::host::Builder;

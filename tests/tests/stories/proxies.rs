@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use waterspout::proxies::TrustedProxies;
+use waterspout::server::proxies::TrustedProxies;
 use waterspout_tests::host::Builder;
 use waterspout_tests::{TestHost, within};
 

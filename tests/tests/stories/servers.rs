@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio_tungstenite::tungstenite::http::Request;
 use waterspout::client::{self, ClientConnection, ConnectError, ConnectOptions, Event, Message, Roots};
-use waterspout::close::CloseCause;
-use waterspout::compression::Settings;
+use waterspout::connection::close::CloseCause;
+use waterspout::connection::compression::Settings;
 use waterspout_tests::certificates::Authority;
 use waterspout_tests::within;
 

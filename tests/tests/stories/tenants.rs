@@ -1,6 +1,6 @@
 //! Tenants who do not trust each other: what one uses up is his own. And handlers and peers that fail again and again.
 
-use waterspout::proxies::TrustedProxies;
+use waterspout::server::proxies::TrustedProxies;
 use waterspout::{Tenant, TenantLimits};
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Guest, TestHost};

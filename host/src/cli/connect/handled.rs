@@ -6,7 +6,7 @@ use std::pin::pin;
 use anyhow::anyhow;
 use http::Request;
 use waterspout::client::ConnectOptions;
-use waterspout::client_handler::{HandledEnd, HandledError, connect_handler};
+use waterspout::client::handler::{HandledEnd, HandledError, connect_handler};
 use waterspout::limits::PongTimeout;
 use waterspout::{
     CacheFolders, CompileLimits, HandlerSource, Limits, Pattern, Route, Runtime, RuntimeOptions,

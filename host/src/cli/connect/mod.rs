@@ -21,8 +21,8 @@ use clap::Args;
 use http::header::{HeaderName, HeaderValue, ORIGIN};
 use http::{Request, Uri};
 use waterspout::client::{self, ConnectError, ConnectOptions, Roots, TlsError};
-use waterspout::close::{CloseCause, CloseFrame};
-use waterspout::compression::Settings;
+use waterspout::connection::close::{CloseCause, CloseFrame};
+use waterspout::connection::compression::Settings;
 use waterspout::printable;
 
 use self::output::Output;

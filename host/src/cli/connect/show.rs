@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 use waterspout::client::{ClientConnection, Event, Message};
-use waterspout::close::CloseFrame;
+use waterspout::connection::close::CloseFrame;
 use waterspout::printable;
 
 /// See the module.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::Message;
-use waterspout::proxies::TrustedProxies;
+use waterspout::server::proxies::TrustedProxies;
 use waterspout::{OnSwap, SwapError};
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Client, Guest, TestHost, within};

@@ -1,0 +1,386 @@
+//! A handler, loaded: from bytes of any accepted form to a component that is compiled, linked and ready to be instantiated.
+//!
+//! Nothing here looks into a handler's bytes: they are hashed, for the cache, or given to the [compiler](crate::compiler).
+//! Everything that can be wrong with a handler is said before a port opens.
+
+pub(crate) mod bindings;
+pub(crate) mod cache;
+pub(crate) mod echo;
+pub(crate) mod endpoint;
+pub(crate) mod engine;
+pub(crate) mod file;
+pub mod inspect;
+pub(crate) mod load_error;
+pub mod loading;
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::component::{Component, InstancePre};
+
+use crate::compiler::{Compiled, Compiler};
+use crate::connection::compression::Budget;
+use crate::handler::bindings::{StatefulIndices, WebsocketAppIndices};
+use crate::handler::cache::{Cache, CacheFolders};
+use crate::handler::engine::{EngineClass, Engines, Shortage};
+pub use crate::handler::load_error::LoadError;
+use crate::handler::load_error::one_line;
+use crate::imports::{GuestState, TABLE_ELEMENT_BYTES};
+use crate::limits::Limits;
+use crate::machine;
+
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// What all handlers of a process share: engines, and the cache of compiled code.
+pub struct Runtime {
+    engines: Engines,
+    cache: Option<Cache>,
+    compiler: Compiler,
+    shortage: Option<Shortage>,
+    memory: Budget,
+}
+
+/// What a [`Runtime`] is made of.
+#[derive(Debug, Clone)]
+pub struct RuntimeOptions {
+    /// Live instances of all handlers together. Protects the machine; a handshake that would need one more is refused (503).
+    /// Default: 10,000.
+    pub max_instances: u32,
+    /// Memory of all tenants together: what instances have asked for, whether they have touched it or not, and what the host holds for
+    /// connections. Protects the machine. At it memory does not grow, and a handshake that would need more is refused (503). Default: three
+    /// quarters of the machine's memory, or of the control group's.
+    pub max_memory_bytes: usize,
+    /// Where compiled handlers are kept; none compiles at every start. Default: none.
+    pub cache: Option<CacheFolders>,
+    /// Where handlers are compiled. Default: in this process, which is for handlers that are trusted.
+    pub compiler: Compiler,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self {
+            max_instances: 10_000,
+            max_memory_bytes: machine::memory_bytes() / 4 * 3,
+            cache: None,
+            compiler: Compiler::InProcess,
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Makes the engines that routes with these limits need. Reserves address space; do it once.
+    ///
+    /// # Errors
+    /// The system does not give the address space. A cache that cannot be used is no error: it is logged, and does without.
+    pub fn new<'a>(
+        options: &RuntimeOptions,
+        limits: impl IntoIterator<Item = &'a Limits>,
+    ) -> wasmtime::Result<Self> {
+        let (engines, shortage) = Engines::new(limits, options.max_instances)?;
+        let cache = options.cache.as_ref().and_then(|folders| {
+            Cache::open(folders)
+                .inspect_err(|error| tracing::warn!(%error, "compiled handlers are not cached"))
+                .ok()
+        });
+        let memory = Budget::of(options.max_memory_bytes);
+        Ok(Self { engines, cache, compiler: options.compiler.clone(), shortage, memory })
+    }
+
+    /// What was wanted and this system does not allow.
+    pub fn shortage(&self) -> Option<&Shortage> {
+        self.shortage.as_ref()
+    }
+
+    /// Loads a handler for a route with these limits. Blocks: seconds for a large component, at most the compiler's `timeout` where it
+    /// is a child. In async code it is for `spawn_blocking`.
+    ///
+    /// # Errors
+    /// See [`LoadError`]; nothing has been changed.
+    pub fn load(&self, source: &HandlerSource, limits: &Limits) -> Result<Handler, LoadError> {
+        let (class, bytes) = self.read(source, limits)?;
+        self.link(class, self.compile(class, &bytes)?, limits)
+    }
+
+    /// The file's bytes, and the class that a route with these limits takes.
+    pub(crate) fn read(
+        &self,
+        source: &HandlerSource,
+        limits: &Limits,
+    ) -> Result<(&Arc<EngineClass>, Vec<u8>), LoadError> {
+        if let Some((_, why)) = limits.contradiction() {
+            return Err(LoadError::Limits(why));
+        }
+        let class = self.engines.class(limits).ok_or(LoadError::UnforeseenClass)?;
+        Ok((class, source.read(self.compiler.max_component_bytes())?))
+    }
+
+    /// Code for a route with these limits.
+    pub(crate) fn link(
+        &self,
+        class: &Arc<EngineClass>,
+        code: Code,
+        limits: &Limits,
+    ) -> Result<Handler, LoadError> {
+        let Code { component, core_instances, digest } = code;
+        let resources = component.resources_required().unwrap_or(wasmtime::ResourcesRequired {
+            num_memories: 1,
+            max_initial_memory_size: None,
+            num_tables: 1,
+            max_initial_table_size: None,
+        });
+        check_size(&resources, limits)?;
+        let pre = class
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::MissingImport(one_line(&error)))?;
+        let app = WebsocketAppIndices::new(&pre).map_err(|error| LoadError::Mismatch(one_line(&error)))?;
+        let stateful = StatefulIndices::new(&pre).ok();
+        let weight = EngineClass::weight(resources.num_memories, resources.num_tables, core_instances);
+        if weight > class.all_slots {
+            return Err(LoadError::TooLarge {
+                needed: format!("{weight} times what an ordinary instance takes"),
+                allowed: format!("{} of `max-instances` in its class", class.all_slots),
+                key: "max-instances",
+            });
+        }
+        Ok(Handler {
+            parts: Arc::new(Parts { pre, app, stateful, digest }),
+            class: class.clone(),
+            weight,
+            initial_bytes: initial_bytes(&resources),
+            memory: self.memory.clone(),
+        })
+    }
+
+    /// A handler's code: kept from an earlier start, or compiled.
+    pub(crate) fn compile(&self, class: &EngineClass, handler: &[u8]) -> Result<Code, LoadError> {
+        let digest = || sha256(handler).into();
+        let kept = self.cache.as_ref().and_then(|cache| cache.load(&class.engine, handler));
+        if let Some(kept) = kept.and_then(Compiled::from_bytes) {
+            match deserialize(class, &kept) {
+                Ok(component) => {
+                    let core_instances = kept.core_instances();
+                    return Ok(Code { component, core_instances, digest: digest() });
+                }
+                Err(error) => tracing::warn!(error = one_line(&error), "a cached handler is compiled again"),
+            }
+        }
+        let compiled = self.compiler.compile(class.code, handler)?;
+        let component =
+            deserialize(class, &compiled).map_err(|error| LoadError::Compile(one_line(&error)))?;
+        if let Some(cache) = &self.cache {
+            cache.store(&class.engine, handler, compiled.as_bytes());
+        }
+        Ok(Code { component, core_instances: compiled.core_instances(), digest: digest() })
+    }
+
+    /// Bytes that a handler may have; none if there is no bound.
+    pub(crate) fn max_handler_bytes(&self) -> Option<usize> {
+        self.compiler.max_component_bytes()
+    }
+
+    /// All tenants'.
+    pub(crate) fn memory(&self) -> &Budget {
+        &self.memory
+    }
+}
+
+/// What a handler's bytes come to in one engine class. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Code {
+    component: Component,
+    core_instances: u32,
+    /// The SHA-256 of the handler's bytes, as hexadecimal digits.
+    digest: Arc<str>,
+}
+
+#[allow(unsafe_code)]
+fn deserialize(class: &EngineClass, compiled: &Compiled) -> wasmtime::Result<Component> {
+    // SAFETY: `deserialize` trusts its input to be what this wasmtime compiled. It comes from our own compiler, in this process or in a
+    // child that is this program and could reach nothing but us, or from the cache, whose MAC says that we wrote it, under a name that
+    // is bound to wasmtime's version and settings. That a child which a handler has taken over could hand back other code is the
+    // remaining risk, told in docs/compiling.md.
+    unsafe { Component::deserialize(&class.engine, compiled.artefact()) }
+}
+
+/// Where a handler comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandlerSource {
+    /// The embedded echo: sends every message back unchanged, kind and all.
+    Echo,
+    /// A file.
+    File(PathBuf),
+    /// Bytes in memory.
+    Bytes(Vec<u8>),
+}
+
+impl HandlerSource {
+    /// The bytes, of which there may be so many.
+    pub(crate) fn read(&self, max_bytes: Option<usize>) -> Result<Vec<u8>, LoadError> {
+        let limit = max_bytes.unwrap_or(usize::MAX);
+        let bytes = match self {
+            Self::Echo => crate::handler::echo::component(),
+            Self::File(path) => {
+                let mut bytes = Vec::new();
+                // One more than it may have tells that it has too many.
+                File::open(path)?.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes)?;
+                bytes
+            }
+            Self::Bytes(bytes) => bytes.clone(),
+        };
+        if bytes.len() > limit { Err(LoadError::ComponentTooLarge { limit }) } else { Ok(bytes) }
+    }
+}
+
+impl fmt::Display for HandlerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Echo => f.write_str("the embedded echo handler"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Bytes(_) => f.write_str("a handler in memory"),
+        }
+    }
+}
+
+/// A handler that is ready to be instantiated. Cheap to clone.
+#[derive(Clone)]
+pub struct Handler {
+    pub(crate) parts: Arc<Parts>,
+    class: Arc<EngineClass>,
+    weight: u32,
+    initial_bytes: usize,
+    memory: Budget,
+}
+
+/// What a handler's instances are made of.
+pub(crate) struct Parts {
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) app: WebsocketAppIndices,
+    /// Only where the component exports `shared-state`.
+    pub(crate) stateful: Option<StatefulIndices>,
+    digest: Arc<str>,
+}
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handler").field("digest", &self.parts.digest).finish_non_exhaustive()
+    }
+}
+
+/// The SHA-256 of bytes, as 64 hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Handler {
+    /// The SHA-256 of the bytes that it was loaded from, as 64 hexadecimal digits.
+    pub fn digest(&self) -> &str {
+        &self.parts.digest
+    }
+
+    /// Enough of the digest to tell a route's handlers apart.
+    pub(crate) fn short_digest(&self) -> &str {
+        &self.parts.digest[..12]
+    }
+
+    /// The right to one more live instance of all there may be; none if the pool is exhausted.
+    pub(crate) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.class.try_permit(self.weight)
+    }
+
+    /// The right to an instance that takes another one's place; waits for it.
+    pub(crate) async fn moving_permit(&self) -> OwnedSemaphorePermit {
+        self.class.moving_permit(self.weight).await
+    }
+
+    /// The right to an instance that is only tried; waits for it.
+    pub(crate) async fn trial_permit(&self) -> OwnedSemaphorePermit {
+        self.class.trial_permit(self.weight).await
+    }
+
+    /// What an instance of `old` has been granted becomes what one of this handler needs; given back unchanged if there is not
+    /// so much. Both belong to one route, and so to one class.
+    pub(crate) fn inherit_permit(
+        &self,
+        old: &Self,
+        mut permit: OwnedSemaphorePermit,
+    ) -> Result<OwnedSemaphorePermit, OwnedSemaphorePermit> {
+        match self.weight.cmp(&old.weight) {
+            Ordering::Equal => {}
+            Ordering::Less => drop(permit.split((old.weight - self.weight) as usize)),
+            Ordering::Greater => match self.class.try_permit(self.weight - old.weight) {
+                Some(more) => permit.merge(more),
+                None => return Err(permit),
+            },
+        }
+        Ok(permit)
+    }
+
+    /// Slots that nobody has taken.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn free_slots(&self) -> usize {
+        self.class.free_slots()
+    }
+
+    /// Whether its code counts the fuel that it uses.
+    pub(crate) fn is_metered(&self) -> bool {
+        self.class.code.metered
+    }
+
+    /// Memory that an instance begins with, at most.
+    pub(crate) fn initial_bytes(&self) -> usize {
+        self.initial_bytes
+    }
+
+    /// The server's.
+    pub(crate) fn memory(&self) -> &Budget {
+        &self.memory
+    }
+}
+
+/// An upper bound: wasmtime tells the largest memory and how many there are.
+fn initial_bytes(resources: &wasmtime::ResourcesRequired) -> usize {
+    let memories =
+        resources.max_initial_memory_size.unwrap_or(0).saturating_mul(u64::from(resources.num_memories));
+    let tables =
+        resources.max_initial_table_size.unwrap_or(0).saturating_mul(u64::from(resources.num_tables));
+    let bytes =
+        memories.saturating_mul(PAGE_BYTES).saturating_add(tables.saturating_mul(TABLE_ELEMENT_BYTES as u64));
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn check_size(resources: &wasmtime::ResourcesRequired, limits: &Limits) -> Result<(), LoadError> {
+    let memory = resources.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE_BYTES);
+    if memory > limits.max_memory_bytes as u64 {
+        return Err(LoadError::TooLarge {
+            needed: format!("{memory} bytes of memory"),
+            allowed: format!("{} bytes", limits.max_memory_bytes),
+            key: "max-memory-bytes",
+        });
+    }
+    let table = resources.max_initial_table_size.unwrap_or(0);
+    if table > u64::from(limits.max_table_elements) {
+        return Err(LoadError::TooLarge {
+            needed: format!("{table} table elements"),
+            allowed: format!("{} elements", limits.max_table_elements),
+            key: "max-table-elements",
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,426 @@
+//! The live instances of one route: how many there may be, and those that several connections share. A shared instance is a task
+//! with a mailbox, so that there is one call at a time.
+//!
+//! At any time a key has one live instance. A connection has at most one call in the mailbox, so that its connections are
+//! served round robin. The instance stays for `linger` after its last connection, and goes at once if none of them ever
+//! opened. A failed call ends it, and with it every connection it has. When the handler is replaced it goes over to the new version whole,
+//! between two calls, or stays with the old one, whoever joins it.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{pending, poll_fn};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use wasmtime::component::ResourceAny;
+
+use crate::connection::close::CloseCause;
+use crate::connection::link::{Closing, Link};
+use crate::handler::endpoint::Endpoint;
+use crate::instance::party::Party;
+use crate::instance::seat::SeatError;
+use crate::instance::{Answer, Call, CallFailure, Instance};
+use crate::limits::processors::Turns;
+use crate::limits::{Reached, Scope};
+use crate::server::routes::InstanceKey;
+use crate::swap::{Succession, Turn, Version, move_instance};
+
+/// The live instances of one route.
+#[derive(Debug)]
+pub(crate) struct Instances {
+    pub(crate) endpoint: Arc<Endpoint>,
+    shared: Mutex<HashMap<InstanceKey, Live>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    mailbox: mpsc::Sender<Letter>,
+    /// Those who have a place, by the address of their link.
+    seated: HashMap<usize, Arc<Link>>,
+    /// Why it ended, if it has failed.
+    failure: Arc<OnceLock<CallFailure>>,
+    /// One of its connections has opened.
+    opened: bool,
+    /// The number of its version.
+    version: u32,
+    /// Its version has been replaced and its connections are closing: nobody joins it any more.
+    retired: bool,
+    /// Tells this instance from an earlier one under the same key.
+    generation: u64,
+}
+
+impl Live {
+    fn place(&self) -> SharedPlace {
+        SharedPlace { mailbox: self.mailbox.clone(), failure: self.failure.clone() }
+    }
+}
+
+/// One call, and where its answer goes.
+struct Letter {
+    party: Party,
+    call: Call,
+    answer: AnswerSender,
+}
+
+type AnswerSender = oneshot::Sender<Result<Answer, CallFailure>>;
+
+impl Instances {
+    pub(crate) fn new(endpoint: Arc<Endpoint>) -> Arc<Self> {
+        Arc::new(Self { endpoint, shared: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<InstanceKey, Live>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place in the instance for `key`, which is started, of `version`, if there is none.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        key: &InstanceKey,
+        version: Arc<Version>,
+        party: &Party,
+    ) -> Result<SharedPlace, SeatError> {
+        let link = &party.link;
+        let mut shared = self.lock();
+        let most = self.endpoint.route.limits.max_connections_per_instance as usize;
+        if let Some(live) = shared.get_mut(key) {
+            if live.retired {
+                return Err(SeatError::Replaced);
+            }
+            if live.seated.len() >= most {
+                return Err(Reached { scope: Scope::Instance, limit: "max-connections-per-instance" }.into());
+            }
+            link.set_version(live.version);
+            live.seated.insert(link.address(), link.clone());
+            return Ok(live.place());
+        }
+        let number = version.number;
+        let slot = self.endpoint.try_slot(version)?;
+        link.set_version(number);
+        // A connection has one call in the mailbox, and one farewell.
+        let (mailbox, letters) = mpsc::channel(2 * most);
+        let live = Live {
+            mailbox,
+            seated: HashMap::from([(link.address(), link.clone())]),
+            failure: Arc::default(),
+            opened: false,
+            version: number,
+            retired: false,
+            generation: next_generation(),
+        };
+        let place = live.place();
+        let actor = Actor {
+            instances: self.clone(),
+            key: key.clone(),
+            generation: live.generation,
+            failure: live.failure.clone(),
+            letters,
+            members: HashMap::new(),
+            opening: 0,
+            succession: Succession::new(self.endpoint.clone()),
+            held: VecDeque::new(),
+        };
+        shared.insert(key.clone(), live);
+        drop(shared);
+        let party = party.clone();
+        let life = async move {
+            let instance = Instance::new(&actor.instances.endpoint, slot, &party).await;
+            drop(party);
+            actor.run(instance).await;
+        };
+        tokio::spawn(Turns::new(self.endpoint.tenancy.clone(), life));
+        Ok(place)
+    }
+
+    /// Runs `change` on the entry of an instance, if it is still that one.
+    fn with<R>(&self, key: &InstanceKey, generation: u64, change: impl FnOnce(&mut Live) -> R) -> Option<R> {
+        self.lock().get_mut(key).filter(|live| live.generation == generation).map(change)
+    }
+
+    /// Ends the instances whose version `is_over` and closes their connections: nobody joins them any more.
+    pub(crate) fn retire(&self, is_over: impl Fn(&InstanceKey, u32) -> bool) {
+        let mut links = Vec::new();
+        for (_, live) in self.lock().iter_mut().filter(|(key, live)| is_over(key, live.version)) {
+            live.retired = true;
+            links.extend(live.seated.values().cloned());
+        }
+        // Not under the lock: whoever is woken wants it.
+        for link in links {
+            // What has ended needs no closing.
+            let _ = link.close(Closing::Host(CloseCause::Replaced));
+        }
+    }
+
+    /// The instances whose version `is_over`.
+    pub(crate) fn keys(&self, is_over: impl Fn(u32) -> bool) -> Vec<InstanceKey> {
+        self.lock().iter().filter(|(_, live)| is_over(live.version)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Removes an instance that has failed; newcomers get a new one. Returns who had a place in it.
+    fn remove(&self, key: &InstanceKey, generation: u64) -> Vec<Arc<Link>> {
+        let mut shared = self.lock();
+        if shared.get(key).is_none_or(|live| live.generation != generation) {
+            return Vec::new();
+        }
+        shared.remove(key).map(|live| live.seated.into_values().collect()).unwrap_or_default()
+    }
+
+    /// Removes an instance that has no connection; false if one has joined.
+    fn remove_if_empty(&self, key: &InstanceKey, generation: u64) -> bool {
+        let mut shared = self.lock();
+        let Some(live) = shared.get(key).filter(|live| live.generation == generation) else { return true };
+        let empty = live.seated.is_empty();
+        if empty {
+            shared.remove(key);
+        }
+        empty
+    }
+}
+
+fn next_generation() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The task of one shared instance.
+struct Actor {
+    instances: Arc<Instances>,
+    key: InstanceKey,
+    generation: u64,
+    failure: Arc<OnceLock<CallFailure>>,
+    letters: mpsc::Receiver<Letter>,
+    /// Whose handlers there are, by the address of their link. Kept here, so that none is lost when who asked for it has gone.
+    members: HashMap<usize, Member>,
+    /// How many of them have not opened.
+    opening: usize,
+    succession: Succession,
+    /// Newcomers who wait until it has gone over to another version.
+    held: VecDeque<Letter>,
+}
+
+struct Member {
+    party: Party,
+    opened: bool,
+}
+
+/// What an instance does next.
+enum Next {
+    Serve(Letter),
+    Succeed(Turn),
+    /// It has been empty for long enough.
+    Lingered,
+    /// Nobody can ask it any more.
+    Over,
+}
+
+/// Also when its task panics or is dropped with the runtime: a key must not stay with a dead instance.
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.end(CallFailure::Trapped);
+    }
+}
+
+impl Actor {
+    async fn run(mut self, instance: Result<Instance, CallFailure>) {
+        let (failure, asker) = match instance {
+            Ok(instance) => match self.serve(instance).await {
+                Ok(()) => return,
+                Err((failure, asker)) => (failure, asker),
+            },
+            Err(failure) => (failure, None),
+        };
+        // First the key is free, then anybody is told: who comes back at once gets a new instance.
+        self.end(failure);
+        if let Some(asker) = asker {
+            let _ = asker.send(Err(failure));
+        }
+        self.letters.close();
+        for letter in self.held.drain(..) {
+            let _ = letter.answer.send(Err(failure));
+        }
+        while let Some(letter) = self.letters.recv().await {
+            let _ = letter.answer.send(Err(failure));
+        }
+    }
+
+    /// Frees the key and closes every connection of the instance; once, for whatever reason comes first.
+    fn end(&mut self, failure: CallFailure) {
+        self.failure.get_or_init(|| failure);
+        for link in self.instances.remove(&self.key, self.generation) {
+            // Whose own call failed is told so already; one that has ended needs no closing.
+            let _ = link.close(Closing::Host(failure.into()));
+        }
+    }
+
+    /// Serves calls until the instance is empty for long enough; or fails, and gives back who is still to be told.
+    async fn serve(&mut self, mut instance: Instance) -> Result<(), (CallFailure, Option<AnswerSender>)> {
+        let mut empty_since: Option<Instant> = None;
+        loop {
+            let letter = match self.next(instance.version().number, empty_since).await {
+                Next::Serve(letter) => letter,
+                Next::Succeed(turn) => {
+                    self.succeed(&mut instance, turn).await.map_err(|failure| (failure, None))?;
+                    continue;
+                }
+                Next::Lingered if self.instances.remove_if_empty(&self.key, self.generation) => return Ok(()),
+                Next::Lingered => {
+                    empty_since = None;
+                    continue;
+                }
+                Next::Over => return Ok(()),
+            };
+            let Letter { mut party, call, answer } = letter;
+            let address = party.link.address();
+            let (opens, leaves) = (matches!(call, Call::Open), matches!(call, Call::Drop));
+            party.handler = if leaves {
+                self.remove_member(address)
+            } else {
+                self.members.get(&address).and_then(|member| member.party.handler)
+            };
+            match instance.call(&party, call).await {
+                Err(failure) => return Err((failure, Some(answer))),
+                Ok(result) => {
+                    if let Answer::Constructed(handler) = result {
+                        party.handler = Some(handler);
+                        party.link.set_version(instance.version().number);
+                        party.link.set_changes_seen(self.succession.changes_seen());
+                        self.members.insert(address, Member { party, opened: false });
+                        self.opening += 1;
+                    } else if opens && let Some(member) = self.members.get_mut(&address) {
+                        member.opened = true;
+                        self.opening -= 1;
+                    }
+                    // Who has gone meanwhile has sent its farewell, too.
+                    let _ = answer.send(Ok(result));
+                }
+            }
+            let (empty, opened) = self
+                .instances
+                .with(&self.key, self.generation, |live| {
+                    live.opened |= opens;
+                    if leaves {
+                        live.seated.remove(&address);
+                    }
+                    (live.seated.is_empty(), live.opened)
+                })
+                .unwrap_or((true, false));
+            empty_since = empty.then(Instant::now);
+            if empty && !opened && self.instances.remove_if_empty(&self.key, self.generation) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The handler of who leaves. A call of his that is held is for nobody any more.
+    fn remove_member(&mut self, address: usize) -> Option<ResourceAny> {
+        self.held.retain(|letter| letter.party.link.address() != address);
+        let member = self.members.remove(&address)?;
+        if !member.opened {
+            self.opening -= 1;
+        }
+        member.party.handler
+    }
+
+    /// What to do next. Once there is another version to go over to, newcomers wait, and it goes over as soon as nobody is between
+    /// constructor and `open`: those have been promised by the old version what only the old one knows.
+    async fn next(&mut self, number: u32, empty_since: Option<Instant>) -> Next {
+        loop {
+            let changes = self.instances.endpoint.versions.changes();
+            let leaving = self.look(number);
+            if !leaving && let Some(letter) = self.held.pop_front() {
+                return Next::Serve(letter);
+            }
+            let endpoint = &self.instances.endpoint;
+            // Nobody comes back to a version that has been replaced.
+            let retired = self.instances.with(&self.key, self.generation, |live| live.retired);
+            let outdated = retired.unwrap_or(false) || !endpoint.versions.serves(number);
+            let linger = if outdated { Duration::ZERO } else { endpoint.route.limits.linger };
+            let lingered = async {
+                match empty_since {
+                    Some(since) => tokio::time::sleep_until(since + linger).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                turn = poll_fn(|cx| self.succession.poll_turn(number, cx)), if leaving && self.opening == 0 => {
+                    return Next::Succeed(turn);
+                }
+                letter = self.letters.recv() => match letter {
+                    None => return Next::Over,
+                    Some(letter) if leaving && matches!(letter.call, Call::Construct) => {
+                        self.held.push_back(letter);
+                    }
+                    Some(letter) => return Next::Serve(letter),
+                },
+                () = lingered, if !leaving => return Next::Lingered,
+                () = endpoint.versions.changed_since(changes) => {}
+            }
+        }
+    }
+
+    /// Whether there is another version to go over to; if not, its connections have dealt with the latest change.
+    fn look(&mut self, number: u32) -> bool {
+        if !self.succession.must_look() {
+            return false;
+        }
+        let leaving = self.succession.look(number);
+        if !leaving {
+            self.note_changes_seen();
+        }
+        leaving
+    }
+
+    fn note_changes_seen(&self) {
+        for member in self.members.values() {
+            member.party.link.set_changes_seen(self.succession.changes_seen());
+        }
+    }
+
+    /// Goes over to another version, with everybody who is there, or with nobody.
+    async fn succeed(&mut self, instance: &mut Instance, turn: Turn) -> Result<(), CallFailure> {
+        let mut parties: Vec<Party> = self.members.values().map(|member| member.party.clone()).collect();
+        let endpoint = self.instances.endpoint.clone();
+        move_instance(&endpoint, instance, &mut parties, turn, true).await?;
+        for party in parties {
+            if let Some(member) = self.members.get_mut(&party.link.address()) {
+                member.party = party;
+            }
+        }
+        let number = instance.version().number;
+        self.instances.with(&self.key, self.generation, |live| live.version = number);
+        self.note_changes_seen();
+        Ok(())
+    }
+}
+
+/// One connection's place in a shared instance.
+#[derive(Debug)]
+pub(crate) struct SharedPlace {
+    mailbox: mpsc::Sender<Letter>,
+    failure: Arc<OnceLock<CallFailure>>,
+}
+
+impl SharedPlace {
+    /// Asks the instance; waits for its turn.
+    pub(crate) async fn call(&self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
+        let (answer, answered) = oneshot::channel();
+        let letter = Letter { party: party.clone(), call, answer };
+        // The mailbox is closed, or the answer dropped, only when the instance has failed.
+        let failed = || Err(self.failure.get().copied().unwrap_or(CallFailure::Trapped));
+        if self.mailbox.send(letter).await.is_err() {
+            return failed();
+        }
+        answered.await.unwrap_or_else(|_| failed())
+    }
+
+    /// The connection has ended: gives the handler back, if there is one, and leaves. The place is free once that is served, so that
+    /// no connection has more than one call and this farewell in the mailbox.
+    pub(crate) fn leave(&self, party: Party) {
+        let (answer, _) = oneshot::channel();
+        // Fails only if the instance has: then there is nothing to give back.
+        let _ = self.mailbox.try_send(Letter { party, call: Call::Drop, answer });
+    }
+}

@@ -1,0 +1,447 @@
+//! One live instance: a sandbox with its store, and the calls that a connection makes on its handler.
+//!
+//! An instance is an actor: one call at a time, each under its own limits of processor time and wall-clock time. After any
+//! failed call it must be dropped: nothing is ever called again.
+
+pub(crate) mod fuel;
+mod handover;
+pub(crate) mod instances;
+pub(crate) mod meter;
+pub(crate) mod party;
+pub(crate) mod seat;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::ResourceAny;
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+
+use crate::connection::close::{CloseCause, CloseFrame};
+use crate::connection::compression::Reservation;
+use crate::connection::inbox::Arrival;
+use crate::connection::outgoing::ClientEvent;
+use crate::handler::bindings::types::{CompressionOptions, OutgoingCloseFrame, OutgoingMessage, Rejection};
+use crate::handler::bindings::{Stateful, WebsocketApp};
+use crate::handler::endpoint::{Endpoint, Slot, SlotPermits};
+use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
+use crate::instance::fuel::{FuelExceeded, FueledStore};
+use crate::instance::meter::{CpuExceeded, Meter, Metered, WallExceeded};
+use crate::instance::party::Party;
+use crate::metrics::{CallKind, TrapCause};
+use crate::swap::Version;
+use crate::units::printable;
+pub(crate) use handover::Unfit;
+
+/// What a connection asks its handler: the handshake's questions, then its events.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Construct,
+    Prepare,
+    CheckOrigin(String),
+    SelectSubprotocol(Vec<String>),
+    GetCompressionOptions,
+    Open,
+    Arrived(Arrival),
+    /// What happened on one of its outgoing connections, by id.
+    Client(String, ClientEvent),
+    Writable,
+    Timer(u32),
+    Close(Option<CloseFrame>),
+    /// The connection has ended: the handler's destructor.
+    Drop,
+}
+
+impl Call {
+    /// The function's name in the WIT.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Construct => "constructor",
+            Self::Prepare => "prepare",
+            Self::CheckOrigin(_) => "check-origin",
+            Self::SelectSubprotocol(_) => "select-subprotocol",
+            Self::GetCompressionOptions => "get-compression-options",
+            Self::Open => "open",
+            Self::Arrived(Arrival::Text(_) | Arrival::Binary(_)) => "on-message",
+            Self::Arrived(Arrival::Ping(_)) => "on-ping",
+            Self::Arrived(Arrival::Pong(_)) => "on-pong",
+            Self::Client(..) => "on-client-event",
+            Self::Writable => "on-writable",
+            Self::Timer(_) => "on-timer",
+            Self::Close(_) => "on-close",
+            Self::Drop => "destructor",
+        }
+    }
+
+    fn kind(&self) -> CallKind {
+        match self {
+            Self::Construct
+            | Self::Prepare
+            | Self::CheckOrigin(_)
+            | Self::SelectSubprotocol(_)
+            | Self::GetCompressionOptions => CallKind::Handshake,
+            Self::Open => CallKind::Open,
+            Self::Arrived(Arrival::Text(_) | Arrival::Binary(_)) => CallKind::Message,
+            Self::Arrived(_) | Self::Client(..) | Self::Writable | Self::Timer(_) => CallKind::Other,
+            Self::Close(_) | Self::Drop => CallKind::Close,
+        }
+    }
+}
+
+/// What a handler answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Constructed(ResourceAny),
+    Prepared(Result<(), Rejection>),
+    OriginAllowed(bool),
+    Subprotocol(Option<String>),
+    Compression(Option<CompressionOptions>),
+    Done,
+}
+
+/// A call failed, and with it the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallFailure {
+    #[error("the handler trapped")]
+    Trapped,
+    #[error("the handler ran past its deadline")]
+    Deadline,
+    #[error("the handler ran out of fuel")]
+    OutOfFuel,
+    /// The pool had no room although its permit was there: our fault, not the handler's.
+    #[error("the pool of instances is exhausted")]
+    Exhausted,
+}
+
+impl CallFailure {
+    fn of(error: &wasmtime::Error) -> Self {
+        if error.is::<CpuExceeded>() || error.is::<WallExceeded>() {
+            Self::Deadline
+        } else if error.is::<FuelExceeded>() {
+            Self::OutOfFuel
+        } else if error.is::<PoolConcurrencyLimitError>() {
+            Self::Exhausted
+        } else {
+            Self::Trapped
+        }
+    }
+}
+
+impl From<CallFailure> for CloseCause {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Trapped => Self::Trapped,
+            CallFailure::Deadline => Self::DeadlineExceeded,
+            CallFailure::OutOfFuel => Self::OutOfFuel,
+            CallFailure::Exhausted => Self::Overloaded,
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Instance {
+    store: FueledStore<GuestState>,
+    app: WebsocketApp,
+    /// Only where the component exports `shared-state`.
+    stateful: Option<Stateful>,
+    meter: Arc<Meter>,
+    endpoint: Arc<Endpoint>,
+    version: Arc<Version>,
+    // After the store, which has the pool's room. None as long as it serves nobody.
+    permits: Option<SlotPermits>,
+}
+
+impl Instance {
+    /// Instantiates what the slot is for, for one party's sake.
+    pub(crate) async fn new(
+        endpoint: &Arc<Endpoint>,
+        slot: Slot,
+        party: &Party,
+    ) -> Result<Self, CallFailure> {
+        let Slot { version, permits, memory } = slot;
+        match Self::make(endpoint, &version, memory, Some(party)).await {
+            Ok(mut instance) => {
+                instance.permits = Some(permits);
+                version.start_pause.succeeded();
+                Ok(instance)
+            }
+            Err(error) => {
+                let failure = CallFailure::of(&error);
+                // Nothing of the peer's has been seen: it is the handler's own failure.
+                let pause = (failure != CallFailure::Exhausted).then(|| version.start_pause.failed());
+                endpoint.versions.note_failed(version.number, party.peer);
+                report(&error, failure, endpoint, &version, Some(party), "instantiate", pause);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn make(
+        endpoint: &Arc<Endpoint>,
+        version: &Arc<Version>,
+        memory: Reservation,
+        party: Option<&Party>,
+    ) -> wasmtime::Result<Self> {
+        let Endpoint { route, metrics, .. } = &**endpoint;
+        let code = &version.handler.parts;
+        let limits = &route.limits;
+        let meter = Arc::new(Meter::new(limits.cpu_per_event, limits.wall_per_event));
+        let state = GuestState::new(endpoint, version.handler.is_metered(), memory, meter.clone());
+        let mut store = Store::new(code.pre.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits.hostcall_fuel());
+        store.set_max_component_handles(limits.max_handles as usize);
+        store.epoch_deadline_callback(|mut context| {
+            context.data_mut().count_handles()?;
+            context.data().meter.on_tick()
+        });
+        begin_event(&mut store, party);
+        let gauge = store.data().fuel.clone();
+        let mut store = FueledStore::new(store, gauge);
+        let timed = metrics.calls.begin(CallKind::Instantiate);
+        let instantiating = async {
+            store.fill()?;
+            code.pre.instantiate_async(&mut *store).await
+        };
+        let instantiated = Metered::new(instantiating, &meter).await;
+        if let Some(timed) = timed {
+            metrics.calls.end(timed);
+        }
+        let instance =
+            store.end_event(instantiated).inspect_err(|error| metrics.count_trap(trap_cause(error)))?;
+        let app = code.app.load(&mut *store, &instance)?;
+        let stateful = match &code.stateful {
+            Some(indices) => Some(indices.load(&mut *store, &instance)?),
+            None => None,
+        };
+        store.data_mut().limiter.settle();
+        let (endpoint, version) = (endpoint.clone(), version.clone());
+        Ok(Self { store, app, stateful, meter, endpoint, version, permits: None })
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// What it is an instance of.
+    pub(crate) fn version(&self) -> &Arc<Version> {
+        &self.version
+    }
+
+    /// Asks one party's handler. After an error the instance must be dropped.
+    ///
+    /// Cancel safety: none; the instance must be dropped then, too.
+    pub(crate) async fn call(&mut self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
+        begin_event(&mut self.store, Some(party));
+        let metrics = &self.endpoint.metrics;
+        let (name, timed) = (call.name(), metrics.calls.begin(call.kind()));
+        let asked = ask(&mut self.store, &self.app, party, call);
+        let answer = Metered::new(asked, &self.meter).await;
+        let answer = answer.and_then(|answer| {
+            self.store.data_mut().end_call()?;
+            Ok(answer)
+        });
+        if let Some(timed) = timed {
+            metrics.calls.end(timed);
+        }
+        self.store.end_event(answer).map_err(|error| {
+            metrics.count_trap(trap_cause(&error));
+            let failure = CallFailure::of(&error);
+            // It may be the peer's doing, and must not be everybody's loss.
+            let pause = self.endpoint.address_pauses.failed(party.peer);
+            self.endpoint.versions.note_failed(self.version.number, party.peer);
+            report(&error, failure, &self.endpoint, &self.version, Some(party), name, pause);
+            failure
+        })
+    }
+}
+
+/// What every event begins with: whose it is, and its first tick.
+fn begin_event(store: &mut Store<GuestState>, party: Option<&Party>) {
+    match party {
+        Some(party) => store.data_mut().start_event(party),
+        None => store.data_mut().start_event_of_nobody(),
+    }
+    store.set_epoch_deadline(1);
+}
+
+async fn ask(
+    store: &mut Store<GuestState>,
+    app: &WebsocketApp,
+    party: &Party,
+    call: Call,
+) -> wasmtime::Result<Answer> {
+    let exports = app.waterspout_websocket_handler().handler();
+    if let Call::Construct = call {
+        let handle = store.data_mut().table.push(RequestHandle(party.request.clone()))?;
+        return Ok(Answer::Constructed(Box::pin(exports.call_constructor(store, handle)).await?));
+    }
+    let Some(handler) = party.handler else {
+        if let Call::Drop = call {
+            return Ok(Answer::Done);
+        }
+        wasmtime::bail!("`{}` was called before the constructor", call.name());
+    };
+    // The questions of a handshake are boxed, so that an open connection does not keep room for them.
+    match call {
+        Call::Construct => unreachable!("answered above"),
+        Call::Prepare => return Ok(Answer::Prepared(Box::pin(exports.call_prepare(store, handler)).await?)),
+        Call::CheckOrigin(origin) => {
+            return Ok(Answer::OriginAllowed(
+                Box::pin(exports.call_check_origin(store, handler, &origin)).await?,
+            ));
+        }
+        Call::SelectSubprotocol(offered) => {
+            let offered: Vec<&str> = offered.iter().map(String::as_str).collect();
+            return Ok(Answer::Subprotocol(
+                Box::pin(exports.call_select_subprotocol(store, handler, &offered)).await?,
+            ));
+        }
+        Call::GetCompressionOptions => {
+            return Ok(Answer::Compression(
+                Box::pin(exports.call_get_compression_options(store, handler)).await?,
+            ));
+        }
+        Call::Open => {
+            let handle = store.data_mut().table.push(ConnectionHandle(party.link.clone()))?;
+            exports.call_open(store, handler, handle).await?;
+        }
+        Call::Arrived(Arrival::Text(text)) => {
+            exports.call_on_message(store, handler, OutgoingMessage::Text(&text)).await?
+        }
+        Call::Arrived(Arrival::Binary(bytes)) => {
+            exports.call_on_message(store, handler, OutgoingMessage::Binary(&bytes)).await?
+        }
+        Call::Arrived(Arrival::Ping(data)) => exports.call_on_ping(store, handler, &data).await?,
+        Call::Arrived(Arrival::Pong(data)) => exports.call_on_pong(store, handler, &data).await?,
+        Call::Client(id, event) => {
+            exports.call_on_client_event(store, handler, &id, imports::client::outgoing_event(&event)).await?
+        }
+        Call::Writable => exports.call_on_writable(store, handler).await?,
+        Call::Timer(token) => exports.call_on_timer(store, handler, token).await?,
+        Call::Close(frame) => {
+            let frame =
+                frame.as_ref().map(|frame| OutgoingCloseFrame { code: frame.code, reason: &frame.reason });
+            exports.call_on_close(store, handler, frame).await?;
+        }
+        Call::Drop => handler.resource_drop_async(store).await?,
+    }
+    Ok(Answer::Done)
+}
+
+/// Under which cause a failed call is counted.
+fn trap_cause(error: &wasmtime::Error) -> TrapCause {
+    if error.is::<CpuExceeded>() {
+        return TrapCause::Cpu;
+    }
+    if error.is::<WallExceeded>() {
+        return TrapCause::Wall;
+    }
+    if error.is::<FuelExceeded>() {
+        return TrapCause::Fuel;
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return TrapCause::Exhausted;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => TrapCause::Unreachable,
+        Some(Trap::StackOverflow) => TrapCause::Stack,
+        Some(Trap::MemoryOutOfBounds | Trap::HeapMisaligned | Trap::TableOutOfBounds) => TrapCause::Memory,
+        _ => TrapCause::Other,
+    }
+}
+
+/// Logs why a call failed, with the place in the guest where it did, and the pause that begins.
+fn report(
+    error: &wasmtime::Error,
+    failure: CallFailure,
+    endpoint: &Endpoint,
+    version: &Version,
+    party: Option<&Party>,
+    call: &'static str,
+    pause: Option<Duration>,
+) {
+    tracing::warn!(
+        tenant = endpoint.tenancy.name,
+        route = %endpoint.route.name,
+        %version,
+        connection = party.map(|party| party.link.id()),
+        call,
+        cause = cause(error),
+        at = whereabouts(error),
+        pause = pause.map(tracing::field::debug),
+        "{failure}"
+    );
+}
+
+fn cause(error: &wasmtime::Error) -> String {
+    if let Some(exceeded) = error.downcast_ref::<FuelExceeded>() {
+        // Around wasmtime's own error, which does not name the limit.
+        return exceeded.to_string();
+    }
+    shown(error.root_cause().to_string().lines().next().unwrap_or_default())
+}
+
+fn whereabouts(error: &wasmtime::Error) -> String {
+    shown(&error.downcast_ref::<wasmtime::WasmBacktrace>().map(place).unwrap_or_default())
+}
+
+/// Names are the guest's own: escaped, and cut.
+fn shown(text: &str) -> String {
+    const MAX_BYTES: usize = 1 << 10;
+    printable(&text.as_bytes()[..text.len().min(MAX_BYTES)])
+}
+
+/// Where in the guest: its innermost functions, in one line. A panic's own machinery says nothing, unless there is nothing else.
+fn place(trace: &wasmtime::WasmBacktrace) -> String {
+    const MACHINERY: [&str; 5] = ["std", "core", "alloc", "rustc", "abort"];
+    let text = trace.to_string();
+    let functions: Vec<&str> =
+        text.lines().filter_map(|line| Some(line.split_once(" - ")?.1.trim())).collect();
+    let own = |function: &&&str| {
+        let name =
+            function.split_once('!').map_or(**function, |(_, name)| name).trim_start_matches(['<', '_']);
+        let krate = name.split(['[', ':', '<', '(', ' ']).next().unwrap_or_default();
+        !MACHINERY.contains(&krate) && !krate.starts_with("rust_")
+    };
+    let own_functions: Vec<&str> = functions.iter().filter(own).copied().collect();
+    let shown = if own_functions.is_empty() { functions } else { own_functions };
+    shown.into_iter().take(8).map(without_hashes).collect::<Vec<_>>().join(" < ")
+}
+
+/// `name[d123b7a1a2ed1472]::f` and `name::h0123456789abcdef` without what only a linker needs.
+fn without_hashes(function: &str) -> String {
+    let mut text = String::new();
+    let mut rest = function;
+    while let Some((before, after)) = rest.split_once('[') {
+        text.push_str(before);
+        rest = match after.split_once(']') {
+            Some((hash, tail)) if hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => tail,
+            _ => {
+                text.push('[');
+                after
+            }
+        };
+    }
+    text.push_str(rest);
+    match text.rsplit_once("::h") {
+        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            name.to_owned()
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_functions_name_is_shown_without_the_linkers_hashes() {
+        assert_eq!(
+            without_hashes("chat.wasm!chat[d123b7a1a2ed1472]::Chat::join"),
+            "chat.wasm!chat::Chat::join"
+        );
+        assert_eq!(without_hashes("chat::join::h27e91f0a4b8c6d33"), "chat::join");
+        assert_eq!(without_hashes("sum[0]"), "sum[0]");
+    }
+}

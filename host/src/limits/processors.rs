@@ -1,0 +1,463 @@
+//! Whose turn it is: how tenants share the processors.
+//!
+//! Every task that does a tenant's work (a connection, a shared instance, a handshake) is polled as [`Turns`]: each poll is timed and
+//! charged to the tenant's [`Account`], the host's own work for him included. An account is filled by the clock at the rate of its
+//! share; with something in it, a task is polled at once. An overdrawn tenant's tasks take turns on what the others leave: all
+//! processors but one, so that who is within his share never finds every processor busy with somebody who is not. A guest's turn is
+//! over after a tick (see `meter`), so nobody waits longer for one. Of the overdrawn, who has overdrawn least comes first.
+//!
+//! Only one tenant: nobody else is there to be protected, and nobody waits.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::clock::now;
+use crate::limits::overruns::Overruns;
+use crate::limits::tenants::Tenancy;
+
+/// What a tenant may use at once after he was silent.
+const BURST_NS: u64 = Duration::from_millis(100).as_nanos() as u64;
+/// How far an account is overdrawn at most: so soon after he has stopped a tenant is within his share again.
+const MAX_DEBT_NS: u64 = Duration::from_millis(100).as_nanos() as u64;
+
+/// The processors of one server.
+#[derive(Debug, Default)]
+pub(crate) struct Processors {
+    tenants: AtomicUsize,
+    /// The sum of all tenants' shares.
+    shares: AtomicU64,
+    /// The runtime's threads, when first needed.
+    threads: OnceLock<usize>,
+    line: Mutex<Line>,
+}
+
+/// Those who wait for a turn, and the turns that are being taken.
+#[derive(Debug, Default)]
+struct Line {
+    taken: usize,
+    /// By tenant, in order of arrival; only tenants of whom somebody waits.
+    waiting: Vec<(Arc<Tenancy>, VecDeque<Arc<Ticket>>)>,
+}
+
+/// One task's place in the line.
+#[derive(Debug)]
+struct Ticket(Mutex<TicketState>);
+
+#[derive(Debug)]
+enum TicketState {
+    Waiting(Waker),
+    /// It is this task's turn.
+    Called,
+    /// The task is gone.
+    Left,
+}
+
+impl Ticket {
+    fn lock(&self) -> MutexGuard<'_, TicketState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How much processor time a tenant has used, and how much he was granted.
+#[derive(Debug)]
+pub(crate) struct Account {
+    processors: Arc<Processors>,
+    share: u64,
+    used_ns: AtomicU64,
+    /// In step with `used_ns`: never far above, nor far below.
+    granted_ns: AtomicU64,
+    filled_at_ns: AtomicU64,
+    overruns: Overruns,
+}
+
+impl Processors {
+    /// An account for one more tenant.
+    pub(crate) fn open_account(self: &Arc<Self>, share: u32) -> Account {
+        self.tenants.fetch_add(1, Ordering::Relaxed);
+        self.shares.fetch_add(share.into(), Ordering::Relaxed);
+        Account {
+            processors: self.clone(),
+            share: share.into(),
+            used_ns: AtomicU64::new(0),
+            granted_ns: AtomicU64::new(BURST_NS),
+            filled_at_ns: AtomicU64::new(0),
+            overruns: Overruns::default(),
+        }
+    }
+
+    fn threads(&self) -> usize {
+        *self.threads.get_or_init(|| tokio::runtime::Handle::current().metrics().num_workers())
+    }
+
+    /// How many turns there are for the overdrawn at once.
+    fn turns(&self) -> usize {
+        self.threads().saturating_sub(1).max(1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ready with a turn; or the task waits in the line with its `ticket`.
+    fn poll_turn(
+        self: &Arc<Self>,
+        tenancy: &Arc<Tenancy>,
+        ticket: &mut Option<Arc<Ticket>>,
+        cx: &Context<'_>,
+    ) -> Poll<Turn> {
+        if let Some(place) = ticket {
+            let mut state = place.lock();
+            if let TicketState::Waiting(waker) = &mut *state {
+                waker.clone_from(cx.waker());
+                return Poll::Pending;
+            }
+            drop(state);
+            *ticket = None;
+            return Poll::Ready(Turn(self.clone()));
+        }
+        let mut line = self.lock();
+        if line.taken < self.turns() {
+            line.taken += 1;
+            return Poll::Ready(Turn(self.clone()));
+        }
+        let place = Arc::new(Ticket(Mutex::new(TicketState::Waiting(cx.waker().clone()))));
+        *ticket = Some(place.clone());
+        match line.waiting.iter_mut().find(|(of, _)| Arc::ptr_eq(of, tenancy)) {
+            Some((_, tickets)) => tickets.push_back(place),
+            None => line.waiting.push((tenancy.clone(), VecDeque::from([place]))),
+        }
+        Poll::Pending
+    }
+
+    /// A turn is over: the next one's.
+    fn next(&self) {
+        let mut line = self.lock();
+        while let Some(place) = line.pop() {
+            let mut state = place.lock();
+            if let TicketState::Waiting(waker) = std::mem::replace(&mut *state, TicketState::Called) {
+                drop(state);
+                drop(line);
+                waker.wake();
+                return;
+            }
+        }
+        line.taken -= 1;
+    }
+}
+
+impl Line {
+    /// Of the tenants that wait, who has overdrawn least.
+    fn pop(&mut self) -> Option<Arc<Ticket>> {
+        let balances = self.waiting.iter().map(|(tenancy, _)| tenancy.account.balance_ns());
+        let (index, _) = balances.enumerate().max_by_key(|(_, balance)| *balance)?;
+        let tickets = &mut self.waiting[index].1;
+        let place = tickets.pop_front();
+        if tickets.is_empty() {
+            self.waiting.swap_remove(index);
+        }
+        place
+    }
+}
+
+/// The right to be polled once beside whom it concerns.
+struct Turn(Arc<Processors>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.next();
+    }
+}
+
+impl Account {
+    /// Processor time that was used so far.
+    pub(crate) fn used(&self) -> Duration {
+        Duration::from_nanos(self.used_ns.load(Ordering::Relaxed))
+    }
+
+    fn is_alone(&self) -> bool {
+        self.processors.tenants.load(Ordering::Relaxed) <= 1
+    }
+
+    /// What he may still use; negative: what he has overdrawn. In units of his own share, so that tenants compare.
+    fn balance_ns(&self) -> i64 {
+        let granted = self.granted_ns.load(Ordering::Relaxed) as i64;
+        (granted - self.used_ns.load(Ordering::Relaxed) as i64) / self.share.max(1) as i64
+    }
+
+    /// Fills the account by what the clock says; whether there is anything in it.
+    fn is_within_share(&self, now: u64) -> bool {
+        let filled_at = self.filled_at_ns.load(Ordering::Relaxed);
+        let elapsed = now.saturating_sub(filled_at);
+        if elapsed > 0
+            && self
+                .filled_at_ns
+                .compare_exchange(filled_at, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            let of_all = self.processors.shares.load(Ordering::Relaxed).max(1);
+            // Longer than that fills any account.
+            let elapsed = elapsed.min(Duration::from_secs(1).as_nanos() as u64);
+            let more = elapsed * self.processors.threads() as u64 * self.share / of_all;
+            let used = self.used_ns.load(Ordering::Relaxed);
+            let granted = self.granted_ns.load(Ordering::Relaxed) + more;
+            let granted = granted.clamp(used.saturating_sub(MAX_DEBT_NS), used + BURST_NS);
+            self.granted_ns.store(granted, Ordering::Relaxed);
+        }
+        self.granted_ns.load(Ordering::Relaxed) > self.used_ns.load(Ordering::Relaxed)
+    }
+
+    fn charge(&self, ns: u64) {
+        self.used_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A tenant's work, polled when it is his turn.
+    pub(crate) struct Turns<F> {
+        #[pin]
+        work: F,
+        tenancy: Arc<Tenancy>,
+        place: Place,
+    }
+}
+
+/// Where a task stands in the line, if it does. Dropped, it leaves, and gives back a turn to which it was called.
+#[derive(Default)]
+struct Place {
+    ticket: Option<Arc<Ticket>>,
+    processors: Option<Arc<Processors>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let was = std::mem::replace(&mut *ticket.lock(), TicketState::Left);
+        if let (TicketState::Called, Some(processors)) = (was, &self.processors) {
+            processors.next();
+        }
+    }
+}
+
+impl<F> Turns<F> {
+    pub(crate) fn new(tenancy: Arc<Tenancy>, work: F) -> Self {
+        Self { work, tenancy, place: Place::default() }
+    }
+}
+
+impl<F: Future> Future for Turns<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let account = &this.tenancy.account;
+        let processors = &account.processors;
+        let mut began = now();
+        let is_due = account.is_alone() || account.is_within_share(began);
+        // Long polls, for which there are threads beside the runtime's own, are charged only when they are over.
+        let is_one_of_few = account.overruns.aside(began).is_none_or(|aside| aside < processors.threads());
+        let _turn = if this.place.ticket.is_none() && is_due && is_one_of_few {
+            None
+        } else {
+            this.place.processors.get_or_insert_with(|| processors.clone());
+            let Poll::Ready(turn) = processors.poll_turn(this.tenancy, &mut this.place.ticket, cx) else {
+                return Poll::Pending;
+            };
+            began = now();
+            Some(turn)
+        };
+        let (polled, ended) = account.overruns.watch(began, || this.work.poll(cx));
+        account.charge(ended.saturating_sub(began));
+        polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use super::*;
+    use crate::clock::advance;
+    use crate::connection::compression::Budget;
+    use crate::limits::TenantLimits;
+    use crate::limits::tenants::Tenant;
+
+    const TICK: Duration = Duration::from_millis(1);
+
+    fn processors(threads: usize) -> Arc<Processors> {
+        let processors = Arc::<Processors>::default();
+        processors.threads.set(threads).expect("new");
+        processors
+    }
+
+    fn tenancy(name: &str, cpu_share: u32, processors: &Arc<Processors>) -> Arc<Tenancy> {
+        let total = TenantLimits { cpu_share, ..TenantLimits::default() };
+        Tenancy::new(&Tenant { name: name.into(), total }, &Budget::unlimited(), processors)
+    }
+
+    /// A guest that computes for ever, and yields every tick.
+    async fn spin() {
+        loop {
+            advance(TICK);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One task that spins, and is polled only by the test.
+    struct Task {
+        turns: Pin<Box<dyn Future<Output = ()>>>,
+        woken: Arc<Woken>,
+    }
+
+    impl Task {
+        fn of(tenancy: &Arc<Tenancy>) -> Self {
+            Self { turns: Box::pin(Turns::new(tenancy.clone(), spin())), woken: Arc::default() }
+        }
+
+        /// Whether it has computed.
+        fn poll(&mut self) -> bool {
+            let before = now();
+            let waker = Waker::from(self.woken.clone());
+            assert!(self.turns.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            now() > before
+        }
+    }
+
+    /// Polls all again and again for so many rounds; how often each has computed.
+    fn run(tasks: &mut [Task], rounds: usize) -> Vec<usize> {
+        let mut computed = vec![0; tasks.len()];
+        for _ in 0..rounds {
+            for (task, count) in tasks.iter_mut().zip(&mut computed) {
+                *count += usize::from(task.poll());
+            }
+        }
+        computed
+    }
+
+    #[tokio::test]
+    async fn a_tenant_who_is_alone_never_waits() {
+        let processors = processors(2);
+        let alone = tenancy("alone", 100, &processors);
+        assert_eq!(run(&mut [Task::of(&alone), Task::of(&alone)], 500), [500, 500]);
+        assert_eq!(alone.account.used(), 1000 * TICK);
+    }
+
+    /// Has used far more than his share.
+    fn overdraw(tenancy: &Tenancy) {
+        assert!(tenancy.account.is_within_share(now()));
+        tenancy.account.charge(Duration::from_secs(1).as_nanos() as u64);
+        advance(Duration::from_nanos(1));
+        assert!(!tenancy.account.is_within_share(now()));
+    }
+
+    fn take_turn(processors: &Arc<Processors>, tenancy: &Arc<Tenancy>) -> Turn {
+        match processors.poll_turn(tenancy, &mut None, &Context::from_waker(Waker::noop())) {
+            Poll::Ready(turn) => turn,
+            Poll::Pending => panic!("no turn is free"),
+        }
+    }
+
+    fn woken(tasks: &[Task]) -> Vec<usize> {
+        tasks.iter().map(|task| task.woken.0.swap(0, Ordering::Relaxed)).collect()
+    }
+
+    #[tokio::test]
+    async fn who_is_within_his_share_never_waits_for_who_is_not() {
+        let processors = processors(2);
+        let (burns, victim) = (tenancy("burns", 100, &processors), tenancy("victim", 100, &processors));
+        overdraw(&burns);
+        let _turn = take_turn(&processors, &burns);
+        assert!(!Task::of(&burns).poll(), "the overdrawn wait");
+        assert!(Task::of(&victim).poll(), "others do not");
+    }
+
+    #[tokio::test]
+    async fn of_long_polls_as_many_are_made_at_once_as_there_are_threads_and_the_others_wait_for_turns() {
+        let processors = processors(2);
+        let (burns, victim) = (tenancy("burns", 100, &processors), tenancy("victim", 100, &processors));
+        let _turn = take_turn(&processors, &victim);
+        let poll = |asides| {
+            let _asides: Vec<_> = (0..asides).map(|_| burns.account.overruns.pretend_aside()).collect();
+            Task::of(&burns).poll()
+        };
+        assert!(poll(2), "as yet nothing long is expected of him");
+        burns.account.overruns.pretend_expected();
+        assert!(poll(1));
+        assert!(!poll(2));
+        assert!(Task::of(&victim).poll());
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_handed_on_to_one_who_waits_and_each_has_his() {
+        let processors = processors(2);
+        let (one, other) = (tenancy("one", 100, &processors), tenancy("other", 100, &processors));
+        overdraw(&one);
+        overdraw(&other);
+        let mut tasks = [Task::of(&one), Task::of(&one), Task::of(&other)];
+        let turn = take_turn(&processors, &one);
+        assert_eq!(run(&mut tasks, 1), [0, 0, 0]);
+        woken(&tasks);
+        drop(turn);
+        assert_eq!(woken(&tasks).iter().sum::<usize>(), 1, "one of them is called");
+        assert_eq!(run(&mut tasks, 3).iter().filter(|count| **count > 0).count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_leaves_gives_its_turn_to_the_next() {
+        let processors = processors(1);
+        let (one, other) = (tenancy("one", 100, &processors), tenancy("other", 100, &processors));
+        overdraw(&one);
+        overdraw(&other);
+        let mut tasks = vec![Task::of(&one), Task::of(&one), Task::of(&other)];
+        let turn = take_turn(&processors, &one);
+        assert_eq!(run(&mut tasks, 1), [0, 0, 0]);
+        drop(turn);
+        // Among them who has just been called.
+        tasks.truncate(1);
+        assert!(tasks[0].poll());
+        tasks.clear();
+        assert_eq!(processors.lock().taken, 0);
+    }
+
+    #[tokio::test]
+    async fn who_has_overdrawn_less_for_his_share_is_called_first() {
+        let processors = processors(1);
+        let (small, large) = (tenancy("small", 100, &processors), tenancy("large", 300, &processors));
+        overdraw(&small);
+        overdraw(&large);
+        let mut tasks = [Task::of(&small), Task::of(&large)];
+        let turn = take_turn(&processors, &small);
+        assert_eq!(run(&mut tasks, 1), [0, 0]);
+        woken(&tasks);
+        drop(turn);
+        assert_eq!(woken(&tasks), [0, 1], "the same debt weighs less on a larger share");
+    }
+
+    #[tokio::test]
+    async fn a_debt_is_forgotten_soon_after_a_tenant_has_stopped() {
+        let processors = processors(2);
+        let (burns, _other) = (tenancy("burns", 100, &processors), tenancy("other", 100, &processors));
+        overdraw(&burns);
+        // Half of two processors are his: a millisecond for a millisecond.
+        advance(Duration::from_millis(90));
+        assert!(!burns.account.is_within_share(now()));
+        advance(Duration::from_millis(20));
+        assert!(burns.account.is_within_share(now()));
+        advance(Duration::from_secs(3600));
+        assert!(burns.account.is_within_share(now()));
+        assert_eq!(burns.account.balance_ns() * 100, BURST_NS as i64, "silence is not saved up");
+    }
+}

@@ -1,0 +1,124 @@
+//! Whose routes they are. Tenants do not trust each other: what one uses up is its own, and what one does another does not notice.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::connection::compression::{Budget, Reservation};
+use crate::connection::topics::Topics;
+use crate::limits::processors::{Account, Processors};
+use crate::limits::rate::Used;
+use crate::limits::{Reached, Scope, TenantLimits};
+
+/// A tenant, as an operator writes him down. Routes with the same name are the same tenant's; the first one's limits count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tenant {
+    /// Names the tenant in logs and metrics.
+    pub name: String,
+    /// What all its routes together may use.
+    pub total: TenantLimits,
+}
+
+/// The tenant of routes that name none.
+pub const DEFAULT_TENANT: &str = "default";
+
+impl Default for Tenant {
+    /// [`DEFAULT_TENANT`], bounded by nothing but the server.
+    fn default() -> Self {
+        Self { name: DEFAULT_TENANT.into(), total: TenantLimits::whole_server() }
+    }
+}
+
+/// Instances of a tenant that go over to another version at once: fewer than there are places for all, so that who takes long in it leaves
+/// some to others.
+const MOVING_AT_ONCE: usize = 8;
+
+/// What a tenant uses of a running server. Each bound's permit lives inside what it counts.
+#[derive(Debug)]
+pub(crate) struct Tenancy {
+    pub(crate) name: String,
+    connections: Arc<Semaphore>,
+    instances: Arc<Semaphore>,
+    /// Instances that go over to another version at once.
+    moving: Arc<Semaphore>,
+    pub(crate) memory: Budget,
+    max_memory_bytes: usize,
+    pub(crate) account: Account,
+    /// `max-log-bytes-per-second`.
+    log: LogRate,
+    /// Its topics are nobody else's.
+    pub(crate) topics: Arc<Topics>,
+}
+
+impl Tenancy {
+    /// `memory` is the server's.
+    pub(crate) fn new(tenant: &Tenant, memory: &Budget, processors: &Arc<Processors>) -> Arc<Self> {
+        let Tenant { name, total } = tenant;
+        Arc::new(Self {
+            name: name.clone(),
+            connections: Arc::new(Semaphore::new(total.max_connections as usize)),
+            instances: Arc::new(Semaphore::new(total.max_instances as usize)),
+            moving: Arc::new(Semaphore::new(MOVING_AT_ONCE)),
+            memory: memory.part(total.max_memory_bytes),
+            max_memory_bytes: total.max_memory_bytes,
+            account: processors.open_account(total.cpu_share),
+            log: LogRate::new(total.max_log_bytes_per_second),
+            topics: Arc::default(),
+        })
+    }
+
+    /// The right to one more connection.
+    pub(crate) fn try_connection(&self) -> Result<OwnedSemaphorePermit, Reached> {
+        let reached = Reached { scope: Scope::Tenant, limit: "max-connections" };
+        self.connections.clone().try_acquire_owned().map_err(|_| reached)
+    }
+
+    /// The right to one more live instance.
+    pub(crate) fn try_instance(&self) -> Result<OwnedSemaphorePermit, Reached> {
+        let reached = Reached { scope: Scope::Tenant, limit: "max-instances" };
+        self.instances.clone().try_acquire_owned().map_err(|_| reached)
+    }
+
+    /// The right to have one more instance go over to another version; waits for it.
+    pub(crate) async fn moving_permit(&self) -> OwnedSemaphorePermit {
+        self.moving.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Whether so many bytes more of what guests print may be logged.
+    pub(crate) fn may_log(&self, bytes: usize) -> bool {
+        self.log.take(bytes)
+    }
+
+    /// Connections and instances that there may still be.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn free_permits(&self) -> [usize; 2] {
+        [self.connections.available_permits(), self.instances.available_permits()]
+    }
+
+    /// So much of the tenant's memory, and of the server's; or which of them has none.
+    pub(crate) fn try_memory(&self, bytes: usize) -> Result<Reservation, Reached> {
+        self.memory.reserve(bytes).ok_or_else(|| {
+            let has_some = self.memory.used().saturating_add(bytes) <= self.max_memory_bytes;
+            Reached { scope: if has_some { Scope::Server } else { Scope::Tenant }, limit: "max-memory-bytes" }
+        })
+    }
+}
+
+/// How much may be logged of what guests print.
+#[derive(Debug)]
+pub(crate) struct LogRate {
+    per_second: f64,
+    used: Mutex<Used>,
+}
+
+impl LogRate {
+    pub(crate) fn new(bytes_per_second: usize) -> Self {
+        Self { per_second: bytes_per_second as f64, used: Mutex::new(Used::nothing(Instant::now())) }
+    }
+
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.take(bytes as f64, self.per_second, Instant::now())
+    }
+}
