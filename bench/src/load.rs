@@ -93,7 +93,7 @@ impl std::fmt::Display for Work {
 pub(crate) struct Report {
     pub(crate) messages: u64,
     pub(crate) elapsed: Duration,
-    /// What was read, headers of frames included.
+    /// Of the echoes that are counted, headers of frames included.
     pub(crate) bytes: u64,
     /// Nanoseconds.
     pub(crate) latency: Histogram<u64>,
@@ -330,7 +330,7 @@ struct Run {
     deck: Deck,
     clock: Instant,
     phase: Phase,
-    /// Read while it was measured.
+    /// Of the echoes that are counted.
     bytes: u64,
     latency: Histogram<u64>,
 }
@@ -363,6 +363,8 @@ struct Connection {
     sent_at: Box<[u64]>,
     queued: u64,
     echoed: u64,
+    /// What has come since the last whole echo.
+    arrived: u64,
     /// The first unwritten byte in the deck, and the unwritten bytes.
     unwritten_at: usize,
     unwritten: usize,
@@ -378,6 +380,7 @@ impl Connection {
             sent_at: vec![0; work.in_flight].into(),
             queued: 0,
             echoed: 0,
+            arrived: 0,
             unwritten_at: 0,
             unwritten: 0,
             pongs: Vec::new(),
@@ -419,18 +422,22 @@ impl Connection {
     fn take(&mut self, run: &mut Run, mut input: &[u8]) -> Result<()> {
         let now = run.nanos();
         let in_flight = self.sent_at.len() as u64;
-        if run.phase == Phase::Measured {
-            run.bytes += input.len() as u64;
-        }
-        while let Some(piece) = self.parser.next(&mut input)? {
+        loop {
+            let left = input.len();
+            let piece = self.parser.next(&mut input)?;
+            self.arrived += (left - input.len()) as u64;
+            let Some(piece) = piece else { return Ok(()) };
             match piece {
                 Piece::Data(data) => {
                     ensure!(self.echoed < self.queued, "an echo came that nothing was sent for");
                     run.deck.check(self.echoed, &data)?;
                     if data.last {
                         let sent_at = &mut self.sent_at[(self.echoed % in_flight) as usize];
+                        let bytes = std::mem::take(&mut self.arrived);
                         if run.phase == Phase::Measured {
                             run.latency.saturating_record(now - *sent_at);
+                            // All of them: on a slow machine few echoes are counted, and the first was half read before.
+                            run.bytes += bytes;
                         }
                         // The message that this echo makes room for is written at the end of this turn.
                         *sent_at = now;
@@ -442,7 +449,6 @@ impl Connection {
                 Piece::Close { code, reason } => bail!("the server closed with {code} {reason:?}"),
             }
         }
-        Ok(())
     }
 
     /// Writes what is queued until the socket is full.
@@ -532,6 +538,24 @@ mod tests {
             let is_shorter = report.echo_bytes() < work.payload_bytes as f64;
             assert_eq!(is_shorter, work.wire == Wire::Compressed, "{work:?}: {}", report.echo_bytes());
         }
+    }
+
+    #[test]
+    fn an_echo_that_is_half_read_when_the_measuring_begins_counts_with_all_its_bytes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let work = work(1, 64, 2, Kind::Binary);
+        let mut run = Run::new(Deck::new(Wire::Compressed, work.kind, work.payload_bytes, 2)).unwrap();
+        let mut connection = Connection::new(stream, &Work { wire: Wire::Compressed, ..work });
+        connection.queue(&run.deck, 2);
+        let echo = [&[0xc2, 20][..], &[0; 20]].concat();
+        connection.take(&mut run, &echo[..1]).unwrap();
+        connection.take(&mut run, &echo[1..12]).unwrap();
+        run.phase = Phase::Measured;
+        connection.take(&mut run, &echo[12..]).unwrap();
+        assert_eq!((run.latency.len(), run.bytes), (1, 22));
+        connection.take(&mut run, &echo).unwrap();
+        assert_eq!((run.latency.len(), run.bytes), (2, 44));
     }
 
     #[test]
