@@ -202,7 +202,7 @@ fn the_same_is_said_of_a_bad_handler_in_a_child_as_in_this_process() {
         Runtime::new(&RuntimeOptions { max_instances: 8, ..RuntimeOptions::default() }, [&Limits::default()])
             .expect("address space for eight instances");
     let there = runtime(child(CompileLimits::default()), None);
-    for (name, bytes, _) in super::bad_handlers() {
+    for (name, bytes, _) in crate::checking::bad_handlers() {
         let said = |runtime| load(runtime, &bytes).expect_err(name).to_string();
         assert_eq!(said(&there), said(&here), "{name}");
     }

@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::tls::{get_over_tls, renew};
 use crate::support::{Ended, Folder, Program, client, get, handlers, run};
-use crate::{get_over_tls, renew};
 
 /// Its number on every system that has this name.
 const NOBODY: u32 = 65534;

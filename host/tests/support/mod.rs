@@ -1,6 +1,7 @@
 //! A program that runs beside the test, in folders of its own, and clients for it. Every wait is bounded.
 
 pub(crate) mod handlers;
+pub(crate) mod tls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
