@@ -9,14 +9,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio_tungstenite::tungstenite::Message;
 use waterspout::compiler::WORKER_COMMAND;
 use waterspout::{
     Application, CacheFolders, ChildCompiler, CompileLimits, Compiler, Handler, HandlerSource, Limits,
     LoadError, Pattern, Route, Runtime, RuntimeOptions,
 };
 
-use super::support::{Ended, Folder, Program, client, handlers, run};
+use crate::support::{Ended, Folder, Program, client, echoes, handlers, run};
 
 /// What `serve` says of a handler under a `[compile]` table.
 fn refused(folder: &Folder, handler: &[u8], compile: &str) -> Ended {
@@ -32,8 +31,7 @@ fn served(folder: &Folder, handler: &[u8], compile: &str) {
     let config = folder.write("waterspout.toml", config(compile));
     let program = Program::start(folder.command().arg("serve").arg("--config").arg(config));
     let mut client = client(program.address(), "/");
-    client.send(Message::text(compile)).expect("sent");
-    assert_eq!(client.read().expect("an echo"), Message::text(compile));
+    echoes(&mut client, compile);
 }
 
 fn config(compile: &str) -> String {
@@ -43,7 +41,7 @@ fn config(compile: &str) -> String {
 }
 
 fn echo() -> Vec<u8> {
-    handlers::component_of(&handlers::echo_module())
+    handlers::echo()
 }
 
 #[test]
@@ -229,8 +227,7 @@ async fn a_route_answers_while_a_stranger_compiles_beside_it() {
         let mut client = client(address, "/");
         let mut echoed = 0_u32;
         while !loading.is_finished() {
-            client.send(Message::text("still there?")).expect("sent");
-            assert_eq!(client.read().expect("an echo"), Message::text("still there?"));
+            echoes(&mut client, "still there?");
             echoed += 1;
         }
         (echoed, loading)

@@ -2,20 +2,15 @@
 
 use std::time::Instant;
 
-use super::super::support::{Folder, Program, request, run};
 use super::{echo, wasm};
-
-const TOKEN: &str = "correct-horse-battery-staple";
+use crate::support::{Folder, Program, TOKEN, request, run};
 
 /// Four tenants: one with a good handler, one with none, and two that share a file which takes too long to compile.
 fn configuration(folder: &Folder) -> std::path::PathBuf {
     folder.write("good.wasm", echo());
     folder.write("slow.wasm", wasm::slow());
     folder.write("text.wat", "(component \u{1b}[2J");
-    folder.write("token", TOKEN);
-    let token = folder.path("token");
-    let only_ours = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(token, only_ours).expect("ours");
+    folder.write_token("token", TOKEN);
     let mut text = "listen = '127.0.0.1:0'\n[compile]\ntimeout = '1s'\n\
                     [admin]\nlisten = '127.0.0.1:0'\ntoken-file = 'token'\n"
         .to_owned();
@@ -67,9 +62,7 @@ fn routes_whose_handlers_cannot_be_loaded_answer_503_and_everybody_else_is_serve
         assert!(!record.contains('\u{1b}'), "{record:?}");
     }
     // The operator sees it where he looks.
-    let line = program.next_line();
-    let admin = line.split_once("http://").and_then(|(_, rest)| rest.split('/').next());
-    let admin = admin.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+    let admin = program.admin_address();
     let headers = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n");
     let ask = |path| request(admin, path, &headers);
     let (status, health) = ask("/healthz");

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use super::{Host, TOKEN, folder};
-use crate::support::{Folder, run};
+use super::{Host, folder};
+use crate::support::{Folder, TOKEN, run};
 
 #[test]
 fn a_unix_socket_is_asked_and_a_configuration_says_where_it_is() {

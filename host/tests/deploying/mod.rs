@@ -3,47 +3,28 @@
 mod elsewhere;
 mod refusals;
 
-use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::support::{Ended, Folder, Program, client, handlers, run};
-
-const TOKEN: &str = "sixteen-characters-and-more";
-
-/// Answers text as text.
-fn as_text() -> Vec<u8> {
-    handlers::component_of(&handlers::echo_module())
-}
-
-/// Answers everything as binary.
-fn as_binary() -> Vec<u8> {
-    handlers::component_of(&handlers::binary_echo_module())
-}
+use crate::support::{Ended, Folder, Program, TOKEN, answer_to, client, echoes, handlers, run};
 
 /// A folder with a token, a configuration that begins with `before` and has the route `chat`, and that route's next version, `new.wasm`.
 fn folder(before: &str) -> Folder {
     let folder = Folder::new();
-    folder.write("chat.wasm", as_text());
-    folder.write("new.wasm", as_binary());
-    token(&folder, "token", TOKEN);
+    folder.write("chat.wasm", handlers::echo());
+    folder.write("new.wasm", handlers::binary_echo());
+    folder.write_token("token", TOKEN);
     let text = format!(
         "listen = '127.0.0.1:0'\n{before}\n[admin]\nlisten = '127.0.0.1:0'\ntoken-file = 'token'\n\
          [route.chat]\npath = '/chat'\nhandler = 'chat.wasm'\n"
     );
     folder.write("waterspout.toml", text);
     folder
-}
-
-fn token(folder: &Folder, name: &str, token: &str) {
-    let file = folder.write(name, token);
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("ours");
 }
 
 /// The server, and the commands that are for it.
@@ -59,13 +40,7 @@ impl<'a> Host<'a> {
         let mut command = folder.command();
         let program =
             Program::start(command.args(["--log", "debug", "serve", "--config", "waterspout.toml"]));
-        let line = loop {
-            let line = program.next_line();
-            if line.starts_with("admin on ") {
-                break line;
-            }
-        };
-        let admin = line["admin on ".len()..].trim_end_matches("/metrics").to_owned();
+        let admin = program.admin();
         Self { folder, program, admin }
     }
 
@@ -103,8 +78,7 @@ impl<'a> Host<'a> {
     /// Whether `/chat` answers as binary, to a newcomer.
     fn answers_binary(&self) -> bool {
         let mut client = client(self.address(), "/chat");
-        client.send(Message::text("hé")).expect("sent");
-        client.read().expect("an echo").is_binary()
+        answer_to(&mut client, "hé").is_binary()
     }
 }
 
@@ -159,8 +133,7 @@ fn who_stays_with_the_old_version_is_told_of() {
     let text = host.says(&["deploy", "new.wasm", "--route", "chat"]);
     let stays = "stays with the old version until it ends, or `max-drain`: its handler gives no state";
     assert!(text.contains(&format!("\n1 connection {stays}\n")), "{text}");
-    old.send(Message::text("still there?")).expect("sent");
-    assert_eq!(old.read().expect("an echo"), Message::text("still there?"));
+    echoes(&mut old, "still there?");
     assert_eq!(row(&host.says(&["versions"]), 2)[6..], ["1", "previous"]);
 }
 
@@ -173,8 +146,7 @@ fn a_version_that_takes_nobody_over_is_taken_back_with_exit_1() {
     let ended = host.refuses(&["deploy", "broken.wasm", "--route", "chat"]);
     let wanted = "answers 409: Taken back: 1 of 1 connections could not go over: ";
     assert!(ended.sentence().contains(wanted), "{ended:?}");
-    old.send(Message::text("still there?")).expect("sent");
-    assert_eq!(old.read().expect("an echo"), Message::text("still there?"));
+    echoes(&mut old, "still there?");
     assert_eq!(host.chat()["current"]["version"], 1);
 }
 
@@ -215,7 +187,7 @@ fn a_handler_comes_by_a_pipe_too() {
     let host = Host::start(&folder);
     let mut command = host.command(&["deploy", "-", "--route", "chat"]);
     let mut deploy = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
-    deploy.stdin.take().expect("piped").write_all(&as_binary()).expect("it reads");
+    deploy.stdin.take().expect("piped").write_all(&handlers::binary_echo()).expect("it reads");
     assert!(deploy.wait().expect("our own child").success());
     assert!(host.answers_binary());
 }

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use super::{Host, TOKEN, as_binary, folder, token};
-use crate::support::{run, socket};
+use super::{Host, folder};
+use crate::support::{TOKEN, handlers, run, socket};
 
 #[test]
 fn what_the_server_refuses_is_its_sentence_and_exit_1() {
@@ -49,10 +49,10 @@ fn what_the_server_refuses_is_its_sentence_and_exit_1() {
 
 #[test]
 fn a_handler_of_as_many_bytes_as_it_may_have_is_taken_and_a_larger_one_is_refused_before_it_is_sent() {
-    let bytes = as_binary().len();
+    let bytes = handlers::binary_echo().len();
     let folder = folder(&format!("[compile]\nmax-component-bytes = '{bytes}B'"));
     // A custom section without content, of the name `x`.
-    folder.write("larger.wasm", [as_binary(), vec![0, 2, 1, b'x']].concat());
+    folder.write("larger.wasm", [handlers::binary_echo(), vec![0, 2, 1, b'x']].concat());
     let host = Host::start(&folder);
     host.says(&["deploy", "new.wasm", "--route", "chat"]);
     let ended = host.refuses(&["deploy", "larger.wasm", "--route", "chat"]);
@@ -77,7 +77,7 @@ fn upload(host: &Host, bytes: usize) -> TcpStream {
 fn a_token_that_is_not_the_servers_is_refused_and_one_that_is_none_goes_nowhere() {
     let folder = folder("");
     let host = Host::start(&folder);
-    token(&folder, "other", "another-token-of-enough-characters");
+    folder.write_token("other", "another-token-of-enough-characters");
     folder.write("empty", "\n");
     let admin = host.admin.as_str();
     for (arguments, wanted) in [
@@ -132,7 +132,7 @@ fn an_upload_that_ends_half_way_changes_nothing_and_is_told_at_debug() {
     let folder = folder("");
     let host = Host::start(&folder);
     let before = host.chat();
-    let bytes = as_binary();
+    let bytes = handlers::binary_echo();
     let mut upload = upload(&host, bytes.len());
     upload.write_all(&bytes[..bytes.len() / 2]).expect("it reads");
     // As the kernel does for who is killed.

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::tls::{get_over_tls, renew};
-use crate::support::{Ended, Folder, Program, client, get, handlers, run};
+use crate::support::{Ended, Folder, Program, client, echoes, get, handlers, run};
 
 /// Its number on every system that has this name.
 const NOBODY: u32 = 65534;
@@ -182,8 +182,7 @@ fn a_sandboxed_server_compiles_serves_and_has_no_privileges() {
     folder.write("echo.wasm", handlers::echo_module());
     let program = Program::start(&mut serve(&folder, ["--config", "conf.toml", "--listen", "127.0.0.1:0"]));
     let mut client = client(program.address(), "/echo");
-    client.send(Message::text("hello")).expect("sent");
-    assert_eq!(client.read().expect("an echo"), Message::text("hello"));
+    echoes(&mut client, "hello");
     for field in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert_eq!(status_of(&program, field), "0000000000000000", "{field}");
     }
@@ -215,8 +214,7 @@ fn a_sandboxed_server_does_without_a_handler_that_is_not_there() {
     let program = Program::start(&mut serve(&folder, ["--config", "conf.toml", "--listen", "127.0.0.1:0"]));
     program.record_with("route=gone ");
     let mut client = client(program.address(), "/echo");
-    client.send(Message::text("hello")).expect("sent");
-    assert_eq!(client.read().expect("an echo"), Message::text("hello"));
+    echoes(&mut client, "hello");
 }
 
 #[test]
@@ -271,14 +269,14 @@ fn a_sandboxed_server_takes_certificates_that_were_replaced() {
 #[test]
 fn a_sandboxed_server_takes_a_new_handler_and_keeps_it() {
     let Some(folder) = open_folder() else { return };
-    let handler = folder.write("chat.wasm", handlers::component_of(&handlers::echo_module()));
+    let handler = folder.write("chat.wasm", handlers::echo());
     open(&handler);
     let start = || {
         let mut command = serve(&folder, ["chat.wasm", "--listen", "127.0.0.1:0", "--state-dir", "kept"]);
         Program::start(command.arg("--watch"))
     };
     let program = start();
-    folder.write("aside.wasm", handlers::component_of(&handlers::binary_echo_module()));
+    folder.write("aside.wasm", handlers::binary_echo());
     open(&folder.path("aside.wasm"));
     fs::rename(folder.path("aside.wasm"), &handler).expect("the same disk");
     program.record_with("the handler is replaced");
@@ -329,7 +327,7 @@ fn a_file_in_a_folder_that_many_share_is_read_alone_and_the_log_says_so() {
 fn who_would_stay_root_or_become_nobody_that_exists_is_refused() {
     let folder = Folder::new();
     let refused = |arguments: &[&str]| {
-        let ended = run(folder.command().args(["serve", "--listen", "127.0.0.1:0"]).args(arguments));
+        let ended = run(folder.serve().args(arguments));
         assert_eq!(ended.code, 1, "{ended:?}");
         ended.sentence().to_owned()
     };

@@ -3,14 +3,14 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{NOBODY, is_root, make_open, open, open_folder};
-use crate::support::{Folder, client, get, handlers};
-use crate::takeover::{Line, echoes};
+use crate::support::{ECHO_ROUTE, Folder, client, echoes, get, handlers};
+use crate::takeover::Line;
 
 /// The program in a folder of its own, as `NAME/server`; what was there is replaced.
 fn install(folder: &Folder, name: &str) -> PathBuf {
@@ -22,13 +22,11 @@ fn install(folder: &Folder, name: &str) -> PathBuf {
 }
 
 fn serve(folder: &Folder, program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(folder.path(".")).args(["serve", "--sandbox", "--config", "conf.toml"]);
+    let mut command = folder.prepared(program);
+    command.args(["serve", "--sandbox", "--config", "conf.toml"]);
     if is_root() {
         command.args(["--user", "nobody"]);
     }
-    command.env("XDG_CACHE_HOME", folder.path("cache")).env("XDG_STATE_HOME", folder.path("state"));
-    command.stdin(Stdio::null());
     command
 }
 
@@ -38,14 +36,12 @@ fn status_of(pid: Pid, field: &str) -> String {
     line.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
 }
 
-const ONE_ROUTE: &str = "[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n";
-
 #[test]
 fn a_confined_server_is_replaced_by_a_new_file_and_stays_confined() {
     let Some(folder) = open_folder() else { return };
     let sockets = make_open(&folder, "run");
     let admin = format!("[admin]\nlisten = 'unix:{}'\n", sockets.join("admin.sock").display());
-    folder.write("conf.toml", format!("{admin}{ONE_ROUTE}"));
+    folder.write("conf.toml", format!("{admin}{ECHO_ROUTE}"));
     folder.write("echo.wasm", handlers::echo_module());
     let program = install(&folder, "bin");
     let address = if is_root() {
@@ -74,7 +70,7 @@ fn a_confined_server_is_replaced_by_a_new_file_and_stays_confined() {
     folder.write("new.wasm", handlers::binary_echo_module());
     open(&folder.path("new.wasm"));
     folder
-        .write("conf.toml", format!("{admin}{ONE_ROUTE}[route.new]\npath = '/new'\nhandler = 'new.wasm'\n"));
+        .write("conf.toml", format!("{admin}{ECHO_ROUTE}[route.new]\npath = '/new'\nhandler = 'new.wasm'\n"));
     line.go_on();
     let mut new = client(address, "/new");
     new.send(Message::text("as binary")).expect("sent");
@@ -91,7 +87,7 @@ fn a_confined_server_is_replaced_by_a_new_file_and_stays_confined() {
 #[test]
 fn what_the_sandbox_does_not_grant_is_no_takeover() {
     let Some(folder) = open_folder() else { return };
-    folder.write("conf.toml", ONE_ROUTE);
+    folder.write("conf.toml", ECHO_ROUTE);
     folder.write("echo.wasm", handlers::echo_module());
     let program = install(&folder, "bin");
     let mut line = Line::start(serve(&folder, &program).args(["--listen", "127.0.0.1:0"]));
@@ -99,12 +95,12 @@ fn what_the_sandbox_does_not_grant_is_no_takeover() {
     // A folder that was not named at the start: the new configuration is for a restart.
     let elsewhere = Folder::new();
     let handler = elsewhere.write("echo.wasm", handlers::echo_module());
-    folder.write("conf.toml", ONE_ROUTE.replace("echo.wasm", &handler.display().to_string()));
+    folder.write("conf.toml", ECHO_ROUTE.replace("echo.wasm", &handler.display().to_string()));
     line.first.signal(Signal::USR2);
     line.first.record_with("cannot be read: Permission denied");
     line.first.record_with("there is no takeover; this process goes on");
     // Nor another program's file.
-    folder.write("conf.toml", ONE_ROUTE);
+    folder.write("conf.toml", ECHO_ROUTE);
     fs::remove_file(&program).expect("ours");
     std::os::unix::fs::symlink("/bin/sh", &program).expect("ours");
     line.first.signal(Signal::USR2);
@@ -120,7 +116,7 @@ fn what_the_sandbox_does_not_grant_is_no_takeover() {
 #[test]
 fn a_program_that_lies_where_many_do_is_executed_alone_and_the_log_says_so() {
     let Some(folder) = open_folder() else { return };
-    folder.write("conf.toml", ONE_ROUTE);
+    folder.write("conf.toml", ECHO_ROUTE);
     folder.write("echo.wasm", handlers::echo_module());
     let program = install(&folder, "bin");
     let mut command = serve(&folder, &program);

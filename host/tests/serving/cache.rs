@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Ended, Folder, Program, client, handlers};
+use crate::support::{Ended, Folder, Program, answer_to, client, handlers};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("it is there").permissions().mode() & 0o777
@@ -18,8 +18,7 @@ fn echo_of(folder: &Folder, handler: &Path) -> (Message, Ended) {
     let program =
         Program::start(folder.command().arg("serve").arg(handler).args(["--listen", "127.0.0.1:0"]));
     let mut client = client(program.address(), "/websocket");
-    client.send(Message::text("hé")).expect("sent");
-    let echo = client.read().expect("an echo");
+    let echo = answer_to(&mut client, "hé");
     drop(client);
     program.signal(Signal::TERM);
     (echo, program.wait())
@@ -28,8 +27,8 @@ fn echo_of(folder: &Folder, handler: &Path) -> (Message, Ended) {
 #[test]
 fn compiled_handlers_are_kept_for_this_user_alone_and_used_again() {
     let folder = Folder::new();
-    let text = folder.write("text.wasm", handlers::component_of(&handlers::echo_module()));
-    let binary = folder.write("binary.wasm", handlers::component_of(&handlers::binary_echo_module()));
+    let text = folder.write("text.wasm", handlers::echo());
+    let binary = folder.write("binary.wasm", handlers::binary_echo());
     assert_eq!(echo_of(&folder, &text).0, Message::text("hé"));
     let of_text = folder.compiled();
     assert_eq!(of_text.len(), 1);
@@ -71,7 +70,7 @@ fn compiled_handlers_are_kept_for_this_user_alone_and_used_again() {
 #[test]
 fn a_signed_artefact_that_is_none_is_compiled_again() {
     let folder = Folder::new();
-    let handler = folder.write("text.wasm", handlers::component_of(&handlers::echo_module()));
+    let handler = folder.write("text.wasm", handlers::echo());
     echo_of(&folder, &handler);
     let compiled = folder.compiled();
     let forged = folder.sign(&compiled[0], b"\x7fELF, but nothing more");
@@ -84,7 +83,7 @@ fn a_signed_artefact_that_is_none_is_compiled_again() {
 #[test]
 fn a_cache_that_cannot_be_used_is_a_warning() {
     let folder = Folder::new();
-    let handler = folder.write("text.wasm", handlers::component_of(&handlers::echo_module()));
+    let handler = folder.write("text.wasm", handlers::echo());
     // The user's cache folder is a file.
     folder.write("cache", "");
     let (echo, ended) = echo_of(&folder, &handler);
@@ -93,7 +92,7 @@ fn a_cache_that_cannot_be_used_is_a_warning() {
 
     // Others may write to it.
     let folder = Folder::new();
-    let handler = folder.write("text.wasm", handlers::component_of(&handlers::echo_module()));
+    let handler = folder.write("text.wasm", handlers::echo());
     let cache = folder.path("cache/waterspout");
     fs::create_dir_all(&cache).expect("writable");
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).expect("ours");

@@ -5,14 +5,14 @@ use std::net::TcpListener;
 
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Folder, Program, client, get, handlers, run};
+use crate::support::{Folder, Program, answer_to, client, get, handlers, run};
 
 #[test]
 fn a_configuration_file_has_several_routes() {
     let folder = Folder::new();
     let module = handlers::echo_module();
     folder.write("echo.wasm", handlers::component_of(&module));
-    folder.write("binary.wasm", handlers::component_of(&handlers::binary_echo_module()));
+    folder.write("binary.wasm", handlers::binary_echo());
     let config = folder.write(
         "waterspout.toml",
         "listen = '127.0.0.1:0'\n\
@@ -25,8 +25,7 @@ fn a_configuration_file_has_several_routes() {
     assert_eq!(program.next_line(), format!("listening on ws://{address}/binary/{{room}}"));
     for (path, expected) in [("/echo", Message::text("hé")), ("/binary/blue", Message::binary("hé"))] {
         let mut client = client(address, path);
-        client.send(Message::text("hé")).expect("sent");
-        assert_eq!(client.read().expect("an echo"), expected);
+        assert_eq!(answer_to(&mut client, "hé"), expected);
     }
     // With a configuration file there is no page unless it asks for one.
     assert_eq!(get(address, "/").0, 404);
@@ -35,7 +34,7 @@ fn a_configuration_file_has_several_routes() {
 #[test]
 fn listen_and_page_of_the_command_line_stand_over_the_files() {
     let folder = Folder::new();
-    folder.write("echo.wasm", handlers::component_of(&handlers::echo_module()));
+    folder.write("echo.wasm", handlers::echo());
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let text = format!(
         "listen = '{}'\npage = true\n[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n",

@@ -3,16 +3,15 @@
 use rustix::process::Signal;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Folder, Program, client, handlers};
+use crate::support::{Folder, Program, client, echoes};
 
 #[test]
 fn ctrl_c_and_sigterm_close_connections_with_1001_and_exit_0() {
     for signal in [Signal::INT, Signal::TERM] {
         let folder = Folder::new();
-        let program = Program::start(folder.command().args(["serve", "--listen", "127.0.0.1:0"]));
+        let program = Program::start(&mut folder.serve());
         let mut client = client(program.address(), "/websocket");
-        client.send(Message::text("open")).expect("sent");
-        assert_eq!(client.read().expect("an echo"), Message::text("open"));
+        echoes(&mut client, "open");
         program.signal(signal);
         let Message::Close(Some(frame)) = client.read().expect("a close frame") else {
             panic!("no close frame")
@@ -29,7 +28,7 @@ fn ctrl_c_and_sigterm_close_connections_with_1001_and_exit_0() {
 #[test]
 fn without_connections_ctrl_c_ends_it_at_once() {
     let folder = Folder::new();
-    let program = Program::start(folder.command().args(["serve", "--listen", "127.0.0.1:0"]));
+    let program = Program::start(&mut folder.serve());
     program.signal(Signal::INT);
     assert_eq!(program.wait().code, 0);
 }
@@ -37,14 +36,12 @@ fn without_connections_ctrl_c_ends_it_at_once() {
 #[test]
 fn a_second_ctrl_c_drops_connections_that_do_not_close() {
     let folder = Folder::new();
-    folder.write("echo.wasm", handlers::component_of(&handlers::echo_module()));
     // Longer than this test waits: only the second signal can end it.
-    let config = folder.write(
-        "waterspout.toml",
+    let mut command = folder.serve_configured(
         "listen = '127.0.0.1:0'\ngrace = '10min'\n[limits]\nclose-timeout = '10min'\n\
          [route.echo]\npath = '/websocket'\nhandler = 'echo.wasm'\n",
     );
-    let program = Program::start(folder.command().arg("serve").arg("--config").arg(config));
+    let program = Program::start(&mut command);
     let mut client = client(program.address(), "/websocket");
     client.send(Message::text("open")).expect("sent");
     client.read().expect("an echo");
@@ -58,13 +55,11 @@ fn a_second_ctrl_c_drops_connections_that_do_not_close() {
 #[test]
 fn connections_that_do_not_close_are_dropped_after_the_grace() {
     let folder = Folder::new();
-    folder.write("echo.wasm", handlers::component_of(&handlers::echo_module()));
-    let config = folder.write(
-        "waterspout.toml",
+    let mut command = folder.serve_configured(
         "listen = '127.0.0.1:0'\ngrace = '50ms'\n[limits]\nclose-timeout = '10min'\n\
          [route.echo]\npath = '/websocket'\nhandler = 'echo.wasm'\n",
     );
-    let program = Program::start(folder.command().arg("serve").arg("--config").arg(config));
+    let program = Program::start(&mut command);
     let mut client = client(program.address(), "/websocket");
     client.send(Message::text("open")).expect("sent");
     client.read().expect("an echo");

@@ -4,10 +4,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Ended, Folder, Program, client, handlers, run_for};
+use crate::support::{Ended, Folder, Program, client, echoes, handlers, run_for};
 
 fn one_connection(folder: &Folder, options: &[&str]) -> Ended {
-    let program = Program::start(folder.command().args(["serve", "--listen", "127.0.0.1:0"]).args(options));
+    let program = Program::start(folder.serve().args(options));
     let mut client = client(program.address(), "/websocket");
     client.send(Message::text("hello")).expect("sent");
     client.read().expect("an echo");
@@ -52,14 +52,13 @@ fn nobody_has_to_read_to_the_end() {
     let folder = Folder::new();
     // As `waterspout check FILE | head -1`, and as a supervisor that closes what it does not want.
     for max_lines in [0, 1] {
-        let handler = folder.write("echo.wasm", handlers::component_of(&handlers::echo_module()));
+        let handler = folder.write("echo.wasm", handlers::echo());
         let ended = run_for(folder.command().arg("check").arg(handler), max_lines);
         assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
     }
-    let program = Program::start_for(folder.command().args(["serve", "--listen", "127.0.0.1:0"]), 1);
+    let program = Program::start_for(&mut folder.serve(), 1);
     let mut client = client(program.address(), "/websocket");
-    client.send(Message::text("hello")).expect("sent");
-    assert_eq!(client.read().expect("an echo"), Message::text("hello"));
+    echoes(&mut client, "hello");
     program.signal(Signal::TERM);
     assert!(client.read().expect("a close frame").is_close());
     assert!(client.read().is_err());

@@ -11,12 +11,12 @@ use std::net::TcpListener;
 
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Folder, Program, client, get, handlers, request, run};
+use crate::support::{Folder, Program, client, echoes, get, handlers, request, run};
 
 #[test]
 fn serve_without_a_handler_is_the_echo_on_the_address_that_it_prints() {
     let folder = Folder::new();
-    let program = Program::start(folder.command().args(["serve", "--listen", "127.0.0.1:0"]));
+    let program = Program::start(&mut folder.serve());
     let address = program.address();
     assert_ne!(address.port(), 0);
     assert_eq!(program.first_line(), format!("listening on ws://{address}/websocket"));
@@ -43,24 +43,21 @@ fn a_component_a_core_module_and_text_are_all_served() {
         let program =
             Program::start(folder.command().arg("serve").arg(&handler).args(["--listen", "127.0.0.1:0"]));
         let mut client = client(program.address(), "/websocket");
-        client.send(Message::text(name)).expect("sent");
-        assert_eq!(client.read().expect("an echo"), Message::text(name));
+        echoes(&mut client, name);
     }
 }
 
 #[test]
 fn path_instance_host_and_origin_are_taken() {
     let folder = Folder::new();
-    let program = Program::start(
-        folder.command().args(["serve", "--listen", "127.0.0.1:0", "--path", "/chat/{room}"]).args([
-            "--instance",
-            "{room}",
-            "--host",
-            "127.0.0.1",
-            "--origin",
-            "https://example.com",
-        ]),
-    );
+    let program = Program::start(folder.serve().args(["--path", "/chat/{room}"]).args([
+        "--instance",
+        "{room}",
+        "--host",
+        "127.0.0.1",
+        "--origin",
+        "https://example.com",
+    ]));
     let address = program.address();
     assert_eq!(program.first_line(), format!("listening on ws://{address}/chat/{{room}}"));
     client(address, "/chat/blue").send(Message::text("hello")).expect("sent");
@@ -92,6 +89,5 @@ fn the_embedding_example_echoes() {
     let folder = Folder::new();
     let program = Program::start(&mut folder.example("embed"));
     let mut client = client(program.address(), "/websocket");
-    client.send(Message::text("hello")).expect("sent");
-    assert_eq!(client.read().expect("an echo"), Message::text("hello"));
+    echoes(&mut client, "hello");
 }

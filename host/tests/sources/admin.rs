@@ -5,8 +5,8 @@ use std::io::Write;
 
 use rustix::process::Signal;
 
-use super::{Host, TOKEN, as_binary, as_binary_too, as_text, folder, sha256};
-use crate::support::socket;
+use super::{Host, as_binary_too, folder, sha256};
+use crate::support::{TOKEN, handlers, socket};
 
 #[test]
 fn each_version_is_shown_with_where_it_came_from() {
@@ -19,8 +19,8 @@ fn each_version_is_shown_with_where_it_came_from() {
         "{chat}"
     );
     assert!(chat["current"]["file"].as_str().is_some_and(|file| file.ends_with("chat.wasm")), "{chat}");
-    assert_eq!(chat["current"]["sha256"], sha256(&as_text()));
-    let (status, answer) = host.deploy(&as_binary());
+    assert_eq!(chat["current"]["sha256"], sha256(&handlers::echo()));
+    let (status, answer) = host.deploy(&handlers::binary_echo());
     assert_eq!((status, &answer["kept"]), (200, &false.into()), "{answer}");
     assert!(answer["note"].as_str().is_some_and(|note| note.contains("state-dir")), "{answer}");
     let chat = host.chat();
@@ -48,8 +48,8 @@ fn a_pinned_version_stays_whoever_brings_another() {
     assert_eq!((status, &answer["pinned"]), (200, &1.into()), "{answer}");
     assert_eq!(host.chat()["pinned"], true);
     let refused = (409, "Version 1 is pinned: unpin it first.\n".into());
-    assert_eq!(host.deploy(&as_binary()), refused);
-    folder.write("chat.wasm", as_binary());
+    assert_eq!(host.deploy(&handlers::binary_echo()), refused);
+    folder.write("chat.wasm", handlers::binary_echo());
     let records = host.look_at_files();
     assert!(records.iter().any(|record| record.contains("is pinned: it stays")), "{records:#?}");
     host.program.signal(Signal::HUP);
@@ -72,13 +72,13 @@ fn what_was_put_back_stays_until_the_file_is_a_newer_one() {
         let record = host.program.record_with("SIGHUP: the handlers are looked at");
         assert!(record.contains(&format!("replaced={replaced}")), "{record}");
     };
-    folder.write("chat.wasm", as_binary());
+    folder.write("chat.wasm", handlers::binary_echo());
     hang_up(1);
     assert_eq!(host.ask("POST", "/routes/chat/rollback", b"").0, 200);
     hang_up(0);
     assert!(!host.answers_binary());
     // Touched, it is what it was.
-    folder.write("chat.wasm", as_binary());
+    folder.write("chat.wasm", handlers::binary_echo());
     hang_up(0);
     folder.write("chat.wasm", as_binary_too());
     hang_up(1);
@@ -97,7 +97,7 @@ fn an_upload_that_ends_before_it_is_whole_changes_nothing() {
         files
     };
     let files = kept();
-    let bytes = as_binary();
+    let bytes = handlers::binary_echo();
     for part in [0, 1, bytes.len() - 1] {
         let mut socket = socket(host.admin);
         let head = format!(

@@ -4,8 +4,8 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use super::{Host, as_binary, as_text, configure, folder};
-use crate::support::{Folder, Program};
+use super::{Host, configure, folder};
+use crate::support::{Folder, Program, handlers};
 
 const DONE: &str = "SIGHUP: the handlers are looked at";
 
@@ -13,7 +13,7 @@ const DONE: &str = "SIGHUP: the handlers are looked at";
 fn a_mistake_in_the_configuration_keeps_everything() {
     let folder = folder();
     let host = Host::start(&folder, []);
-    folder.write("chat.wasm", as_binary());
+    folder.write("chat.wasm", handlers::binary_echo());
     configure(&folder, "grace = 'soon'");
     host.program.signal(Signal::HUP);
     let record = host.program.record_with("SIGHUP: the configuration is not taken");
@@ -32,7 +32,7 @@ fn a_mistake_in_the_configuration_keeps_everything() {
 fn what_a_running_server_can_take_is_taken_and_each_other_key_is_named() {
     let folder = folder();
     let host = Host::start(&folder, []);
-    folder.write("other.wasm", as_binary());
+    folder.write("other.wasm", handlers::binary_echo());
     configure(&folder, "grace = '3s'");
     let config = fs::read_to_string(folder.path("waterspout.toml")).expect("text");
     let config =
@@ -59,11 +59,13 @@ fn what_a_running_server_can_take_is_taken_and_each_other_key_is_named() {
 #[test]
 fn a_handler_that_does_not_load_keeps_the_old_one_and_without_watching_nothing_else_looks() {
     let folder = Folder::new();
-    let handler = folder.write("chat.wasm", as_text());
+    let handler = folder.write("chat.wasm", handlers::echo());
     let mut command = folder.command();
     let program =
         Program::start(command.arg("serve").arg(&handler).args(["--listen", "127.0.0.1:0", "--no-watch"]));
-    for (content, replaced) in [(b"broken".to_vec(), 0), (as_binary(), 1), (as_binary(), 0)] {
+    for (content, replaced) in
+        [(b"broken".to_vec(), 0), (handlers::binary_echo(), 1), (handlers::binary_echo(), 0)]
+    {
         fs::write(&handler, content).expect("ours");
         program.signal(Signal::HUP);
         let records = program.records_to(DONE);

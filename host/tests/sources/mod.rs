@@ -6,32 +6,17 @@ mod hangup;
 mod state;
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Ended, Folder, Program, client, handlers, socket};
+use crate::support::{Ended, Folder, Program, TOKEN, answer_to, client, exchange, handlers, socket};
 
-const TOKEN: &str = "sixteen-characters-and-more";
-
-/// Answers text as text.
-fn as_text() -> Vec<u8> {
-    handlers::component_of(&handlers::echo_module())
-}
-
-/// Answers everything as binary.
-fn as_binary() -> Vec<u8> {
-    handlers::component_of(&handlers::binary_echo_module())
-}
-
-/// Answers as [`as_binary`], and is another file.
+/// Answers as [`handlers::binary_echo`], and is another file.
 fn as_binary_too() -> Vec<u8> {
-    let mut bytes = as_binary();
+    let mut bytes = handlers::binary_echo();
     // A custom section without content, of the name `x`.
     bytes.extend([0, 2, 1, b'x']);
     bytes
@@ -45,10 +30,9 @@ fn sha256(bytes: &[u8]) -> String {
 /// A folder with `chat.wasm`, which answers as text, `clock.wasm`, and a configuration with both and an admin listener.
 fn folder() -> Folder {
     let folder = Folder::new();
-    folder.write("chat.wasm", as_text());
-    folder.write("clock.wasm", as_text());
-    let token = folder.write("token", TOKEN);
-    fs::set_permissions(token, fs::Permissions::from_mode(0o600)).expect("ours");
+    folder.write("chat.wasm", handlers::echo());
+    folder.write("clock.wasm", handlers::echo());
+    folder.write_token("token", TOKEN);
     configure(&folder, "");
     folder
 }
@@ -73,14 +57,7 @@ impl<'a> Host<'a> {
     fn start<const N: usize>(folder: &'a Folder, arguments: [&str; N]) -> Self {
         let mut command = folder.command();
         let program = Program::start(command.args(["serve", "--config", "waterspout.toml"]).args(arguments));
-        let line = loop {
-            let line = program.next_line();
-            if line.starts_with("admin on ") {
-                break line;
-            }
-        };
-        let address = line.split_once("http://").and_then(|(_, rest)| rest.split('/').next());
-        let admin = address.and_then(|address| address.parse().ok()).expect("an address");
+        let admin = program.admin_address();
         Self { folder, program, admin }
     }
 
@@ -92,20 +69,17 @@ impl<'a> Host<'a> {
     /// Whether `/chat` answers as binary, to a newcomer.
     fn answers_binary(&self) -> bool {
         let mut client = client(self.program.address(), "/chat");
-        client.send(Message::text("hé")).expect("sent");
-        client.read().expect("an echo").is_binary()
+        answer_to(&mut client, "hé").is_binary()
     }
 
     /// Status, and the answer as JSON, or as a text.
     fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
-        let mut socket = socket(self.admin);
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        socket.write_all(&[head.as_bytes(), body].concat()).expect("it reads");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("text");
+        let answer =
+            exchange(socket(self.admin), &[head.as_bytes(), body].concat()).expect("an answer of text");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         (status, serde_json::from_str(body).unwrap_or_else(|_| body.into()))
@@ -126,7 +100,7 @@ impl<'a> Host<'a> {
     fn look_at_files(&self) -> Vec<String> {
         let clock = self.folder.path("clock.wasm");
         let bytes = fs::read(&clock).expect("readable");
-        let other = if bytes == as_text() { as_binary() } else { as_text() };
+        let other = if bytes == handlers::echo() { handlers::binary_echo() } else { handlers::echo() };
         fs::write(&clock, other).expect("ours");
         // A file is read after three looks that find it the same: others have been read before it.
         self.program.records_to("open connections have been dealt with tenant=\"default\" route=clock")

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Host, TOKEN, as_binary, as_binary_too, as_text, folder, sha256};
-use crate::support::{Folder, run, socket};
+use super::{Host, as_binary_too, folder, sha256};
+use crate::support::{Folder, TOKEN, handlers, run, socket};
 
 /// The file gets other content, and a time that is so much later, or earlier, than what it had.
 fn change(folder: &Folder, content: &[u8], later: bool) {
@@ -29,7 +29,7 @@ fn manifest(folder: &Folder) -> PathBuf {
 fn what_was_deployed_is_served_after_a_kill_that_follows_the_answer() {
     let folder = folder();
     let host = Host::keeping(&folder);
-    let (status, answer) = host.deploy(&as_binary());
+    let (status, answer) = host.deploy(&handlers::binary_echo());
     assert_eq!((status, &answer["kept"]), (200, &true.into()), "{answer}");
     host.kill();
     let host = Host::keeping(&folder);
@@ -40,7 +40,7 @@ fn what_was_deployed_is_served_after_a_kill_that_follows_the_answer() {
         (&2.into(), &"deployed".into()),
         "{chat}"
     );
-    assert_eq!(chat["current"]["sha256"], sha256(&as_binary()));
+    assert_eq!(chat["current"]["sha256"], sha256(&handlers::binary_echo()));
     assert_eq!(
         (&chat["previous"]["version"], &chat["previous"]["source"]),
         (&1.into(), &"file".into()),
@@ -61,12 +61,12 @@ fn what_was_deployed_is_served_after_a_kill_that_follows_the_answer() {
 fn a_newer_file_wins_over_what_was_deployed_and_an_older_one_does_not() {
     let folder = folder();
     let host = Host::keeping(&folder);
-    assert_eq!(host.deploy(&as_binary()).0, 200);
+    assert_eq!(host.deploy(&handlers::binary_echo()).0, 200);
     host.end();
     change(&folder, &as_binary_too(), false);
     let host = Host::keeping(&folder);
     host.program.record_with("not newer than what was deployed");
-    assert_eq!(host.chat()["current"]["sha256"], sha256(&as_binary()));
+    assert_eq!(host.chat()["current"]["sha256"], sha256(&handlers::binary_echo()));
     host.end();
     change(&folder, &as_binary_too(), true);
     change(&folder, &as_binary_too(), true);
@@ -79,8 +79,8 @@ fn a_newer_file_wins_over_what_was_deployed_and_an_older_one_does_not() {
     );
     host.end();
     // From now on the route follows its file again, however old it is.
-    change(&folder, &as_text(), false);
-    assert_eq!(Host::keeping(&folder).chat()["current"]["sha256"], sha256(&as_text()));
+    change(&folder, &handlers::echo(), false);
+    assert_eq!(Host::keeping(&folder).chat()["current"]["sha256"], sha256(&handlers::echo()));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_newer_file_that_does_not_load_leaves_what_was_kept() {
     change(&folder, b"broken", true);
     let host = Host::keeping(&folder);
     host.program.record_with("the old one goes on");
-    assert_eq!(host.chat()["current"]["sha256"], sha256(&as_text()));
+    assert_eq!(host.chat()["current"]["sha256"], sha256(&handlers::echo()));
     host.end();
     fs::remove_file(folder.path("chat.wasm")).expect("ours");
     let host = Host::keeping(&folder);
@@ -105,7 +105,7 @@ fn a_pin_outlives_the_program_and_a_newer_file() {
     let (status, answer) = host.ask("POST", "/routes/chat/pin", b"");
     assert_eq!((status, &answer["kept"]), (200, &true.into()), "{answer}");
     host.kill();
-    change(&folder, &as_binary(), true);
+    change(&folder, &handlers::binary_echo(), true);
     let host = Host::keeping(&folder);
     host.program.record_with("is pinned: it stays");
     assert!(host.chat()["pinned"] == true && !host.answers_binary());
@@ -117,7 +117,7 @@ fn a_pin_outlives_the_program_and_a_newer_file() {
 #[test]
 fn a_kill_at_any_moment_leaves_the_old_state_or_the_new() {
     let folder = folder();
-    let versions = [as_text(), as_binary(), as_binary_too()];
+    let versions = [handlers::echo(), handlers::binary_echo(), as_binary_too()];
     let digests: Vec<String> = versions.iter().map(|bytes| sha256(bytes)).collect();
     Host::keeping(&folder).end();
     for round in 0..6 {
@@ -145,7 +145,7 @@ fn a_kill_at_any_moment_leaves_the_old_state_or_the_new() {
     }
     let host = Host::keeping(&folder);
     // What was being written is gone, and so are bytes that nobody needs.
-    host.deploy(&as_text());
+    host.deploy(&handlers::echo());
     let files = fs::read_dir(folder.path("kept/default.chat")).expect("there").count();
     assert!(files <= 3, "{files}");
 }
@@ -167,12 +167,13 @@ fn damaged_state_is_put_aside_and_told_and_the_file_is_served() {
     let folder = folder();
     for damage in ["manifest", "bytes"] {
         let host = Host::keeping(&folder);
-        assert_eq!(host.deploy(&as_binary()).0, 200);
+        assert_eq!(host.deploy(&handlers::binary_echo()).0, 200);
         host.end();
         match damage {
             "manifest" => fs::write(manifest(&folder), "{\"format\": 1, ").expect("ours"),
             _ => {
-                let bytes = folder.path(&format!("kept/default.chat/{}.handler", sha256(&as_binary())));
+                let bytes =
+                    folder.path(&format!("kept/default.chat/{}.handler", sha256(&handlers::binary_echo())));
                 fs::write(bytes, "damaged").expect("ours");
             }
         }
@@ -199,7 +200,7 @@ fn the_files_key_says_where_and_a_hangup_leaves_what_was_deployed() {
     folder.write("waterspout.toml", format!("state-dir = 'kept'\n{config}"));
     let began = SystemTime::now();
     let host = Host::start(&folder, []);
-    assert_eq!(host.deploy(&as_binary()).1["kept"], true);
+    assert_eq!(host.deploy(&handlers::binary_echo()).1["kept"], true);
     host.program.signal(Signal::HUP);
     assert!(host.program.record_with("SIGHUP: the handlers are looked at").contains("replaced=0"));
     assert!(host.answers_binary());

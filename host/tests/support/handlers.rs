@@ -8,6 +8,16 @@ use wit_parser::Resolve;
 
 const ECHO: &str = include_str!("../../src/handler/echo.wat");
 
+/// A component that echoes.
+pub(crate) fn echo() -> Vec<u8> {
+    component_of(&echo_module())
+}
+
+/// The same, but what it sends is always binary.
+pub(crate) fn binary_echo() -> Vec<u8> {
+    component_of(&binary_echo_module())
+}
+
 /// A core module with a `component-type` section that echoes.
 pub(crate) fn echo_module() -> Vec<u8> {
     module_of(ECHO)

@@ -1,12 +1,11 @@
 //! Certificates, and clients that trust one.
 
-use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
-use super::{Folder, socket};
+use super::{Folder, exchange, last_request, socket};
 
 /// A self-made certificate and its key for localhost, in the folder's `chain.pem` and `key.pem`; returns the certificate.
 pub(crate) fn renew(folder: &Folder) -> CertificateDer<'static> {
@@ -31,9 +30,5 @@ pub(crate) fn get_over_tls(
             .with_no_client_auth();
     let name = "localhost".try_into().expect("a name");
     let session = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
-    let mut stream = rustls::StreamOwned::new(session, socket(address));
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    exchange(rustls::StreamOwned::new(session, socket(address)), last_request("/healthz").as_bytes())
 }

@@ -5,13 +5,11 @@ mod refusals;
 mod sockets;
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
 use crate::support::{Ended, Folder, PATIENCE, Program};
 
@@ -97,13 +95,8 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-pub(crate) fn echoes(client: &mut WebSocket<TcpStream>, text: &str) {
-    client.send(Message::text(text)).expect("sent");
-    assert_eq!(client.read().expect("an echo"), Message::text(text));
-}
-
 fn serve(folder: &Folder) -> Command {
-    let mut command = folder.command();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--log", "waterspout=info"]);
+    let mut command = folder.serve();
+    command.args(["--log", "waterspout=info"]);
     command
 }

@@ -9,8 +9,8 @@ use std::thread;
 use rustix::process::Pid;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Line, echoes, is_there, serve, until};
-use crate::support::{Folder, client, handlers};
+use super::{Line, is_there, serve, until};
+use crate::support::{ECHO_ROUTE, Folder, client, echoes, last_request};
 
 #[test]
 fn nobody_who_connects_is_refused_through_ten_takeovers_and_who_is_connected_stays() {
@@ -70,21 +70,15 @@ fn nobody_who_connects_is_refused_through_ten_takeovers_and_who_is_connected_sta
 #[test]
 fn what_waits_to_be_accepted_is_accepted_by_the_next_one() {
     let folder = Folder::new();
-    folder.write(
-        "conf.toml",
-        "listen = '127.0.0.1:0'\nmax-connections = 1\n[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n",
-    );
-    folder.write("echo.wasm", handlers::echo_module());
-    let mut line = Line::start(folder.command().args(["serve", "--config", "conf.toml"]));
+    let configuration = format!("listen = '127.0.0.1:0'\nmax-connections = 1\n{ECHO_ROUTE}");
+    let mut line = Line::start(&mut folder.serve_configured(configuration));
     let address = line.first.address();
     let mut stays = client(address, "/echo");
     // The server takes no more: these wait in the kernel's queue, with their requests.
     let waiting: Vec<_> = (0..3)
         .map(|_| {
             let mut socket = crate::support::socket(address);
-            socket
-                .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                .expect("sent");
+            socket.write_all(last_request("/healthz").as_bytes()).expect("sent");
             socket
         })
         .collect();
@@ -122,12 +116,9 @@ fn who_keeps_a_connection_of_http_is_told_to_come_again() {
 #[test]
 fn after_the_drain_who_is_left_is_told_to_come_again() {
     let folder = Folder::new();
-    folder.write(
-        "conf.toml",
-        "listen = '127.0.0.1:0'\ntakeover-drain = '0s'\n[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\nspread = '200ms'\n",
-    );
-    folder.write("echo.wasm", handlers::echo_module());
-    let mut line = Line::start(folder.command().args(["serve", "--config", "conf.toml"]));
+    let configuration =
+        format!("listen = '127.0.0.1:0'\ntakeover-drain = '0s'\n{ECHO_ROUTE}spread = '200ms'\n");
+    let mut line = Line::start(&mut folder.serve_configured(configuration));
     let mut stays: Vec<_> = (0..3).map(|_| client(line.first.address(), "/echo")).collect();
     line.go_on();
     for client in &mut stays {

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, test_kill_process};
 
-use super::{Line, echoes, install, serve};
-use crate::support::{Folder, client, get, handlers};
+use super::{Line, install, serve};
+use crate::support::{ECHO_ROUTE, Folder, client, echoes, get, handlers};
 
 /// A program that is a script.
 fn install_script(folder: &Folder, to: &Path, script: &str) {
@@ -18,21 +18,20 @@ fn install_script(folder: &Folder, to: &Path, script: &str) {
 fn copied(folder: &Folder) -> (PathBuf, Command) {
     let program = folder.path("server");
     install(Path::new(folder.command().get_program()), &program);
-    let mut command = Command::new(&program);
-    command.current_dir(folder.path(".")).stdin(Stdio::null());
-    command.env("XDG_CACHE_HOME", folder.path("cache")).env("XDG_STATE_HOME", folder.path("state"));
+    let command = folder.prepared(&program);
     (program, command)
 }
 
 #[test]
 fn a_successor_that_cannot_serve_changes_nothing() {
     let folder = Folder::new();
-    let good = "listen = '127.0.0.1:0'\ntakeover-timeout = '20s'\n[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n[route.other]\npath = '/other'\nhandler = 'other.wasm'\n";
-    folder.write("conf.toml", good);
+    let other = "[route.other]\npath = '/other'\nhandler = 'other.wasm'\n";
+    let good = format!("listen = '127.0.0.1:0'\ntakeover-timeout = '20s'\n{ECHO_ROUTE}{other}");
+    folder.write("waterspout.toml", &good);
     folder.write("echo.wasm", handlers::echo_module());
     folder.write("other.wasm", handlers::binary_echo_module());
     let (program, mut command) = copied(&folder);
-    let mut line = Line::start(command.args(["serve", "--config", "conf.toml"]));
+    let mut line = Line::start(command.args(["serve", "--config", "waterspout.toml"]));
     let address = line.first.address();
     let mut stays = client(address, "/echo");
     let mut refused = |why: &str, and: &str| {
@@ -45,9 +44,9 @@ fn a_successor_that_cannot_serve_changes_nothing() {
         echoes(&mut stays, why);
         echoes(&mut client(address, "/echo"), why);
     };
-    folder.write("conf.toml", "nonsense = 1\n");
+    folder.write("waterspout.toml", "nonsense = 1\n");
     refused("exit status: 1", "unknown key `nonsense`");
-    folder.write("conf.toml", good);
+    folder.write("waterspout.toml", &good);
     // One handler of two would start a server, but not one that takes this one's place.
     folder.write("other.wasm", "no handler");
     refused("exit status: 1", "in route `other`");
@@ -76,10 +75,13 @@ fn a_successor_that_cannot_serve_changes_nothing() {
 #[test]
 fn a_successor_that_takes_too_long_is_ended() {
     let folder = Folder::new();
-    folder.write("conf.toml", "listen = '127.0.0.1:0'\ntakeover-timeout = '300ms'\n[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n");
+    folder.write(
+        "waterspout.toml",
+        format!("listen = '127.0.0.1:0'\ntakeover-timeout = '300ms'\n{ECHO_ROUTE}"),
+    );
     folder.write("echo.wasm", handlers::echo_module());
     let (program, mut command) = copied(&folder);
-    let line = Line::start(command.args(["serve", "--config", "conf.toml"]));
+    let line = Line::start(command.args(["serve", "--config", "waterspout.toml"]));
     fs::remove_file(&program).expect("ours");
     let note = folder.path("note");
     install_script(&folder, &program, &format!("echo $$ >{}\nexec sleep 1000", note.display()));

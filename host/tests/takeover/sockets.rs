@@ -1,29 +1,21 @@
 //! What is handed on: ports, Unix sockets with their files, sockets of systemd's; and what is not.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-use std::process::Command;
 
 use rustix::process::Pid;
-use tokio_tungstenite::tungstenite::{Message, client as connect};
+use tokio_tungstenite::tungstenite::client as connect;
 
-use super::{Line, echoes, is_there, serve, until};
-use crate::support::{Folder, PATIENCE, client, get, handlers};
+use super::{Line, is_there, serve, until};
+use crate::support::{ECHO_ROUTE, Folder, PATIENCE, client, echoes, exchange, get, last_request};
 
-/// Status and body of a GET over a Unix socket.
+/// The answer to a GET over a Unix socket.
 fn get_over_unix(path: &Path, target: &str) -> std::io::Result<String> {
-    let mut socket = UnixStream::connect(path)?;
+    let socket = UnixStream::connect(path)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    socket.write_all(
-        format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),
-    )?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
-    Ok(answer)
+    exchange(socket, last_request(target).as_bytes())
 }
 
 fn started_at(metrics: &str) -> String {
@@ -39,22 +31,20 @@ fn unix_sockets_and_the_admin_listener_are_taken_over_with_their_files() {
     let with = |gone: &str| {
         format!(
             "[[listener]]\naddress = '127.0.0.1:0'\n[[listener]]\naddress = 'unix:{}'\n{gone}[admin]\nlisten = 'unix:{}'\n\
-             [route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n",
+             {ECHO_ROUTE}",
             web.display(),
             admin.display()
         )
     };
     let gone = folder.path("gone.sock");
-    folder.write("conf.toml", with(&format!("[[listener]]\naddress = 'unix:{}'\n", gone.display())));
-    folder.write("echo.wasm", handlers::echo_module());
-    let mut line = Line::start(folder.command().args(["serve", "--config", "conf.toml"]));
+    let with_gone = with(&format!("[[listener]]\naddress = 'unix:{}'\n", gone.display()));
+    let mut line = Line::start(&mut folder.serve_configured(with_gone));
     let address = line.first.address();
     let over_unix = || {
         let socket = UnixStream::connect(&web).expect("the file is there, and somebody listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket has the option");
         let (mut client, _) = connect("ws://localhost/echo", socket).expect("accepted");
-        client.send(Message::text("over unix")).expect("sent");
-        assert_eq!(client.read().expect("an echo"), Message::text("over unix"));
+        echoes(&mut client, "over unix");
         client
     };
     let mut stays = over_unix();
@@ -62,11 +52,10 @@ fn unix_sockets_and_the_admin_listener_are_taken_over_with_their_files() {
     assert!(metrics.contains("waterspout_open_connections") || metrics.contains("200 OK"), "{metrics}");
     let old = line.first.pid();
     // A listener less, from now on.
-    folder.write("conf.toml", with(""));
+    folder.write("waterspout.toml", with(""));
     line.go_on();
     until("its file is removed", || !gone.exists());
-    stays.send(Message::text("still")).expect("sent");
-    assert_eq!(stays.read().expect("an echo"), Message::text("still"));
+    echoes(&mut stays, "still");
     let next = get_over_unix(&admin, "/metrics").expect("the new one's");
     assert_ne!(started_at(&next), started_at(&metrics));
     drop(stays);
@@ -88,18 +77,11 @@ fn a_port_that_is_asked_for_later_is_opened_and_one_that_is_not_is_closed() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.local_addr().expect("bound").port()
     });
-    let on = |port: u16| {
-        folder.write(
-            "conf.toml",
-            format!("listen = '127.0.0.1:{port}'\n[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n"),
-        );
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-    };
-    folder.write("echo.wasm", handlers::echo_module());
-    let before = on(ports[0]);
-    let mut line = Line::start(folder.command().args(["serve", "--config", "conf.toml"]));
+    let [before, after] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let on = |address: SocketAddr| format!("listen = '{address}'\n{ECHO_ROUTE}");
+    let mut line = Line::start(&mut folder.serve_configured(on(before)));
     let old = line.first.pid();
-    let after = on(ports[1]);
+    folder.write("waterspout.toml", on(after));
     line.go_on();
     assert_eq!(get(after, "/healthz"), (200, "ok\n".into()));
     until("the old one ends", || !is_there(old));
@@ -109,11 +91,6 @@ fn a_port_that_is_asked_for_later_is_opened_and_one_that_is_not_is_closed() {
 #[test]
 fn sockets_of_systemds_are_handed_on() {
     let folder = Folder::new();
-    folder.write(
-        "conf.toml",
-        "[[listener]]\naddress = 'systemd:web'\n[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n",
-    );
-    folder.write("echo.wasm", handlers::echo_module());
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     let supervisor = UnixDatagram::bind(folder.path("notify")).expect("a free name");
@@ -123,17 +100,9 @@ fn sockets_of_systemds_are_handed_on() {
         let length = supervisor.recv(&mut buffer).expect("it says how it is");
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\" serve --config conf.toml"])
-        .arg(folder.command().get_program())
-        .current_dir(folder.path("."))
-        .envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "web")])
-        .env("NOTIFY_SOCKET", folder.path("notify"))
-        .env("XDG_CACHE_HOME", folder.path("cache"))
-        .env("XDG_STATE_HOME", folder.path("state"))
-        .stdin(OwnedFd::from(listener));
-    let mut line = Line::start(&mut shell);
+    let configuration = format!("[[listener]]\naddress = 'systemd:web'\n{ECHO_ROUTE}");
+    let mut shell = folder.serve_socket_activated(listener, configuration);
+    let mut line = Line::start(shell.env("NOTIFY_SOCKET", folder.path("notify")));
     // The test's own is not open any more.
     drop(shell);
     assert_eq!(heard(), "READY=1");
