@@ -68,6 +68,14 @@ pub(crate) const fn tenant(key: &'static str, value: &'static str) -> Setting {
     Setting { place: Place::Tenant, key, value }
 }
 
+/// A limit of the attacking tenant, or one of his totals, that is off.
+pub(crate) const fn unlimited(key: &'static str) -> Setting {
+    tenant(key, "\"unlimited\"")
+}
+
+/// For attacks that are not about the processor: their events may take long.
+pub(crate) const TEN_SECONDS_OF_CPU: Setting = tenant("limits.cpu-per-event", "\"10s\"");
+
 /// A key of the attacking tenant's route.
 pub(crate) const fn route(key: &'static str, value: &'static str) -> Setting {
     Setting { place: Place::Route, key, value }
@@ -100,6 +108,16 @@ pub(crate) enum Without {
     /// These settings in place of those of the same key; then the harm must be seen.
     Limit(&'static [Setting], Harm),
 }
+
+/// Of [`Without::Rule`].
+pub(crate) const SANDBOX: &str = "the sandbox's rule";
+/// Likewise.
+pub(crate) const PROTOCOL: &str = "the protocol's rule";
+
+/// Nothing stops it, and it takes a whole processor, unless the machine is busy.
+pub(crate) const SPINS: Harm = Harm::Unstopped { processor_percent: 40 };
+/// Nothing stops it, and it only waits.
+pub(crate) const WAITS: Harm = Harm::Unstopped { processor_percent: 0 };
 
 /// What is visible when nothing stops an attack.
 #[derive(Debug, Clone, Copy)]

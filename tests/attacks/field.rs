@@ -114,6 +114,28 @@ impl Field {
         Ok((status, answer, peer))
     }
 
+    /// The same, on a socket of its own.
+    pub(crate) async fn handshake(&self, head: &str) -> io::Result<(u16, String, Peer)> {
+        self.ask(self.socket(None, None).await?, head).await
+    }
+
+    /// A connection whose handler, the guest `attacker`, does this in that function, and which has said something.
+    pub(crate) async fn incite(&self, at: &str, what: &str) -> Option<Peer> {
+        self.incite_who_reads(None, at, what).await
+    }
+
+    /// The same, with a small receive buffer: by a client that reads little, or not at all.
+    pub(crate) async fn incite_who_reads(
+        &self,
+        receive_buffer: Option<u32>,
+        at: &str,
+        what: &str,
+    ) -> Option<Peer> {
+        let mut peer = self.open_from(None, &Self::query(at, what), receive_buffer).await?;
+        peer.say(Frame::text("go")).await;
+        Some(peer)
+    }
+
     /// Opens a WebSocket at the attacker's route; none if it is refused, which is noted.
     pub(crate) async fn open(&self, query: &str) -> Option<Peer> {
         self.open_from(None, query, None).await
@@ -222,14 +244,18 @@ fn decode(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
 }
 
 /// So many clients that do `act` again and again.
-pub(crate) fn clients<F>(field: Arc<Field>, count: u32, act: fn(Arc<Field>, u32) -> F) -> Running
+pub(crate) fn clients<F>(
+    field: Arc<Field>,
+    count: u32,
+    act: impl Fn(Arc<Field>, u32) -> F + Clone + Send + 'static,
+) -> Running
 where
     F: Future<Output = ()> + Send + 'static,
 {
     Box::pin(async move {
         let mut all = JoinSet::new();
         for number in 0..count {
-            let field = field.clone();
+            let (field, act) = (field.clone(), act.clone());
             all.spawn(async move {
                 loop {
                     act(field.clone(), number).await;
@@ -241,24 +267,17 @@ where
     })
 }
 
-/// Clients that open a connection, say something, and see what becomes of it. Whoever is refused waits for a moment, as an
-/// attacker would that is not after the handshake.
+/// A moment, as an attacker waits who is not after the handshake.
+pub(crate) async fn pause() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+/// Clients that open a connection, say something, and see what becomes of it. Whoever is refused waits for a moment.
 pub(crate) fn poke(field: Arc<Field>, count: u32, at: &'static str, what: &'static str) -> Running {
-    Box::pin(async move {
-        let mut all = JoinSet::new();
-        for _ in 0..count {
-            let field = field.clone();
-            all.spawn(async move {
-                let query = Field::query(at, what);
-                loop {
-                    if let Some(mut peer) = field.open(&query).await {
-                        peer.say(Frame::text("go")).await;
-                        field.watch(&mut peer).await;
-                    }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            });
+    clients(field, count, move |field, _| async move {
+        if let Some(mut peer) = field.incite(at, what).await {
+            field.watch(&mut peer).await;
         }
-        all.join_next().await;
+        pause().await;
     })
 }

@@ -96,12 +96,9 @@ fn run() -> Result<bool> {
 #[cfg(target_os = "linux")]
 fn run() -> Result<bool> {
     let arguments = Arguments::from_command_line()?;
-    let attacks: Vec<&Attack> = tenants::ATTACKS
-        .iter()
-        .chain(peers::ATTACKS)
-        .chain(servers::ATTACKS)
-        .filter(|attack| arguments.chooses(attack))
-        .collect();
+    let groups = tenants::ATTACKS.iter().chain(peers::ATTACKS).chain([&servers::ATTACKS]);
+    let attacks: Vec<&Attack> =
+        groups.copied().flatten().filter(|attack| arguments.chooses(attack)).collect();
     if arguments.list {
         for attack in &attacks {
             println!("{}: test", attack.name);

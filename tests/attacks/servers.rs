@@ -8,12 +8,11 @@ use waterspout_tests::Frame;
 use crate::attack::Handler::Guest;
 use crate::attack::Sign::{NotNoted, Noted};
 use crate::attack::Without::Rule;
-use crate::attack::{Attack, Running, Setting, tenant};
+use crate::attack::{Attack, PROTOCOL, Running, Setting, tenant};
 use crate::field::Field;
 
 const ALLOWED: &[Setting] =
     &[tenant("connect", "[\"127.0.0.1:{hostile}\"]"), tenant("limits.cpu-per-event", "\"1s\"")];
-const PROTOCOL: &str = "the protocol's rule";
 
 pub(crate) const ATTACKS: &[Attack] = &[
     Attack {

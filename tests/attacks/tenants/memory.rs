@@ -1,0 +1,105 @@
+//! Handlers that want all the memory there is, their own and the host's.
+
+use super::{ATTACKER, say_to_probe};
+use crate::attack::Handler::{Guest, Made};
+use crate::attack::Harm::{Memory, Noted as Gets};
+use crate::attack::Sign::{NotNoted, Noted};
+use crate::attack::Without::{Limit, Rule};
+use crate::attack::{Attack, SANDBOX, TEN_SECONDS_OF_CPU, tenant, unlimited};
+use crate::field::poke;
+use crate::handlers;
+
+/// Asks for more and more of something; what the guest is told with the limit, and without it.
+macro_rules! hoard {
+    ($of:literal, $command:literal, $limit:literal, [$limited:literal, $unlimited:literal]) => {
+        Attack {
+            name: concat!("allocate host-side through ", $of),
+            handler: ATTACKER,
+            settings: &[TEN_SECONDS_OF_CPU],
+            assault: |field| poke(field, 2, "on-message", $command),
+            seen: &[Noted($limited)],
+            without: Limit(&[unlimited($limit)], Gets($unlimited)),
+        }
+    };
+}
+
+pub(super) const ATTACKS: &[Attack] = &[
+    Attack {
+        name: "grow memory to the limit",
+        handler: ATTACKER,
+        settings: &[TEN_SECONDS_OF_CPU, tenant("total.max-memory-bytes", "\"256MiB\"")],
+        assault: |field| poke(field, 2, "on-message", "grow 700"),
+        seen: &[Noted(": refused")],
+        without: Limit(
+            &[unlimited("limits.max-memory-bytes"), unlimited("total.max-memory-bytes")],
+            Memory(400),
+        ),
+    },
+    Attack {
+        name: "grow tables to the limit",
+        handler: Made(handlers::growing_table),
+        settings: &[TEN_SECONDS_OF_CPU],
+        assault: |field| poke(field, 2, "", ""),
+        seen: &[Noted("close 1011 handler failed")],
+        without: Limit(&[tenant("limits.max-table-elements", "10000000")], Memory(30)),
+    },
+    Attack {
+        name: "allocate host-side through handles",
+        handler: Guest("probe"),
+        settings: &[TEN_SECONDS_OF_CPU],
+        assault: |field| say_to_probe(field, "handles 2000000"),
+        seen: &[Noted("close 1011 handler failed")],
+        without: Limit(&[unlimited("limits.max-handles")], Memory(64)),
+    },
+    hoard!("timers", "timers 20000", "limits.max-timers", ["timers 64: Limit", "timers 20000: ok"]),
+    hoard!("topics", "topics 200000", "limits.max-topics", ["topics 64: Limit", "topics 200000: ok"]),
+    hoard!("a topic's name", "topic 1000000", "limits.max-topic-bytes", ["topic Invalid", "topic ok"]),
+    Attack {
+        name: "allocate host-side through client connections",
+        handler: ATTACKER,
+        settings: &[tenant("connect", "[\"127.0.0.1:1\"]"), TEN_SECONDS_OF_CPU],
+        assault: |field| poke(field, 2, "on-message", "clients 2000 ws://127.0.0.1:1/"),
+        seen: &[Noted("clients 8: Limit")],
+        without: Limit(&[unlimited("limits.max-client-connections")], Gets("clients 2000: ok")),
+    },
+    Attack {
+        name: "allocate host-side through strings lent to host calls",
+        handler: ATTACKER,
+        settings: &[TEN_SECONDS_OF_CPU],
+        assault: |field| poke(field, 2, "on-message", "write 1 50000000"),
+        seen: &[Noted("close 1011 handler failed")],
+        without: Limit(
+            &[
+                unlimited("limits.max-message-bytes"),
+                unlimited("limits.max-queue-bytes"),
+                tenant("limits.max-memory-bytes", "\"512MiB\""),
+            ],
+            Memory(90),
+        ),
+    },
+    Attack {
+        name: "allocate host-side through lists lent to host calls",
+        handler: ATTACKER,
+        settings: &[TEN_SECONDS_OF_CPU],
+        // Of an element that takes the guest nothing the host makes two texts. Only then it can count them.
+        assault: |field| poke(field, 2, "on-message", "headers 600000 ws://127.0.0.1:1/"),
+        seen: &[Noted("close 1011 handler failed"), NotNoted("headers")],
+        without: Limit(&[unlimited("limits.max-message-bytes")], Gets("headers Protocol")),
+    },
+    Attack {
+        name: "return a list that is a large part of its memory",
+        handler: ATTACKER,
+        settings: &[TEN_SECONDS_OF_CPU],
+        assault: |field| poke(field, 2, "prepare", "answer 40000000"),
+        seen: &[Noted("HTTP 500"), NotNoted("HTTP 200")],
+        without: Limit(&[unlimited("limits.max-message-bytes")], Gets("HTTP 200")),
+    },
+    Attack {
+        name: "return a 1 GB list",
+        handler: Made(handlers::list_of_a_gigabyte),
+        settings: &[],
+        assault: |field| poke(field, 4, "", ""),
+        seen: &[Noted("HTTP 500"), NotNoted("HTTP 200")],
+        without: Rule(SANDBOX),
+    },
+];

@@ -1,0 +1,120 @@
+//! Handlers that send, publish and print without end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use waterspout_tests::Frame;
+
+use super::{ATTACKER, say_to_probe};
+use crate::attack::Handler::Guest;
+use crate::attack::Harm::{Log, Memory};
+use crate::attack::Sign::{Logged, NotLogged, Noted};
+use crate::attack::Without::{Limit, Rule};
+use crate::attack::{Attack, Running, SPINS, TEN_SECONDS_OF_CPU, route, tenant, unlimited};
+use crate::field::{Field, clients, poke};
+
+pub(super) const ATTACKS: &[Attack] = &[
+    Attack {
+        name: "write faster than the peer reads",
+        handler: ATTACKER,
+        settings: &[TEN_SECONDS_OF_CPU],
+        assault: |field| {
+            clients(field, 2, |field, _| async move {
+                let peer = field.incite_who_reads(Some(4096), "on-message", "write 6000 65536").await;
+                if peer.is_some() {
+                    // It does not read.
+                    sleep(Duration::from_millis(700)).await;
+                }
+            })
+        },
+        seen: &[Logged("BufferFull")],
+        without: Limit(&[unlimited("limits.max-queue-bytes")], Memory(200)),
+    },
+    Attack {
+        name: "write to many connections",
+        handler: ATTACKER,
+        settings: &[
+            route("instance", "\"route\""),
+            tenant("total.max-memory-bytes", "\"100MiB\""),
+            tenant("limits.linger", "\"50ms\""),
+            TEN_SECONDS_OF_CPU,
+        ],
+        assault: |field| {
+            Box::pin(async move {
+                let query = Field::query("on-message", "write-all 100 65536");
+                loop {
+                    let mut peers = Vec::new();
+                    for _ in 0..100 {
+                        peers.extend(field.open_from(None, &query, Some(4096)).await);
+                    }
+                    if let Some(peer) = peers.last_mut() {
+                        peer.say(Frame::text("go")).await;
+                    }
+                    sleep(Duration::from_millis(700)).await;
+                }
+            })
+        },
+        // What its guest is told comes only when all is full, which may take longer than the attack.
+        seen: &[],
+        without: Limit(&[unlimited("total.max-memory-bytes")], Memory(300)),
+    },
+    Attack {
+        name: "publish in a loop",
+        handler: ATTACKER,
+        // The allocator keeps small pieces: with full queues of 16 MiB more than the suite forgives.
+        settings: &[tenant("limits.max-queue-bytes", "\"4MiB\"")],
+        assault: |field| poke(field, 4, "on-message", "publish 4096"),
+        seen: &[Noted("close 1011 handler took too long")],
+        without: Limit(&[unlimited("limits.cpu-per-event")], SPINS),
+    },
+    Attack {
+        name: "publish in a loop to many connections",
+        handler: ATTACKER,
+        settings: &[
+            tenant("total.max-memory-bytes", "\"100MiB\""),
+            // The allocator keeps small pieces here, too.
+            tenant("limits.max-queue-bytes", "\"128KiB\""),
+            route("instance", "\"route\""),
+            tenant("limits.linger", "\"50ms\""),
+        ],
+        assault: publish_to_many,
+        seen: &[Noted("close 1011 handler took too long")],
+        without: Limit(&[unlimited("limits.cpu-per-event")], SPINS),
+    },
+    Attack {
+        name: "print control characters",
+        handler: Guest("probe"),
+        settings: &[],
+        assault: |field| say_to_probe(field, "print \u{1b}[2Jforged"),
+        seen: &[Logged("forged"), NotLogged("\u{1b}[2J")],
+        without: Rule("they are always escaped"),
+    },
+    Attack {
+        name: "flood stdout and logs",
+        handler: ATTACKER,
+        settings: &[],
+        assault: |field| poke(field, 4, "on-message", "print 1000"),
+        seen: &[Logged("what the handler printed was dropped")],
+        without: Limit(
+            &[unlimited("limits.max-log-bytes-per-second"), unlimited("total.max-log-bytes-per-second")],
+            Log(4 << 10),
+        ),
+    },
+];
+
+/// Three hundred subscribers that do not read, one of which makes the handler publish for ever.
+fn publish_to_many(field: Arc<Field>) -> Running {
+    Box::pin(async move {
+        let subscribe = Field::query("open", "subscribe own");
+        loop {
+            let mut peers = Vec::new();
+            for _ in 0..300 {
+                peers.extend(field.open_from(None, &subscribe, Some(4096)).await);
+            }
+            if let Some(mut peer) = field.incite("on-message", "publish 100").await {
+                field.watch(&mut peer).await;
+            }
+        }
+    })
+}
