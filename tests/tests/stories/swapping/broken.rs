@@ -6,7 +6,7 @@ use waterspout::SwapError;
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Guest, TestHost};
 
-use super::{counter, counting_rooms, swapped, version};
+use super::{counter, counting_rooms, swapped, version, who_has_counted};
 use crate::probe::{probe, rooms};
 
 fn configured(host: Builder, resume: &str) -> Builder {
@@ -22,8 +22,7 @@ fn configured(host: Builder, resume: &str) -> Builder {
 
 /// It is taken back, and the connection goes on as if nothing had been.
 async fn is_taken_back(host: &TestHost, next: &Guest, says: &str) {
-    let mut client = host.connect("/websocket").await;
-    assert_eq!(client.say("a").await, "1:1:a");
+    let mut client = who_has_counted(host).await;
     match host.swap(next, None).await {
         Err(SwapError::RolledBack { failed: 1, connections: 1, why }) => {
             assert!(why.contains(says), "`{why}` says nothing of `{says}`");
@@ -134,8 +133,7 @@ async fn a_room_whose_next_version_shares_nothing_stays_whole() {
 #[tokio::test]
 async fn what_was_taken_back_is_not_what_a_rollback_goes_back_to() {
     let host = counter().start().await;
-    let mut client = host.connect("/websocket").await;
-    assert_eq!(client.say("a").await, "1:1:a");
+    let mut client = who_has_counted(&host).await;
     assert_eq!(swapped(&host, &version(2)).await.moved, 1);
     assert!(matches!(
         host.swap(&Guest::named("counter-broken"), None).await,

@@ -15,6 +15,7 @@ use super::{counter, counting_rooms, room_version, version};
 const CLIENTS: usize = 100;
 const IN_FLIGHT: usize = 8;
 const SWAPS: u32 = 20;
+const ROOMS: [&str; 5] = ["/rooms/red", "/rooms/green", "/rooms/blue", "/rooms/black", "/rooms/white"];
 
 /// Talks, several messages at a time, until it is told to stop: the answers come in order, each once, and what the connection's handler
 /// counts has no gap. Returns how many there were, and the version that answered last.
@@ -42,13 +43,9 @@ async fn talk(mut client: Client, stop: Arc<AtomicBool>) -> (usize, String) {
     }
 }
 
-/// Swaps `SWAPS` times between two versions while everybody talks.
-async fn swap_under_load(
-    host: &TestHost,
-    paths: &[&str],
-    versions: [Guest; 2],
-    on_swap: OnSwap,
-) -> Vec<(usize, String)> {
+/// Swaps `SWAPS` times between two versions while everybody talks: all are answered, and by the first version at the end, for it is that of
+/// the last swap, and that of those who stay.
+async fn swap_under_load(host: &TestHost, paths: &[&str], versions: [Guest; 2], on_swap: OnSwap) {
     let stop = Arc::new(AtomicBool::new(false));
     let mut talks = JoinSet::new();
     for number in 0..CLIENTS {
@@ -64,29 +61,26 @@ async fn swap_under_load(
         }
     }
     stop.store(true, Ordering::Relaxed);
-    talks.join_all().await
+    let talked = talks.join_all().await;
+    assert!(talked.iter().all(|(answers, version)| *answers > 0 && version == "1"), "{talked:?}");
 }
 
 #[tokio::test]
 async fn every_connection_goes_over_twenty_times_with_its_counter_and_its_messages() {
     let host = counter().start().await;
-    let talked = swap_under_load(&host, &["/websocket"], [version(1), version(2)], OnSwap::Migrate).await;
-    assert!(talked.iter().all(|(answers, version)| *answers > 0 && version == "1"), "{talked:?}");
+    swap_under_load(&host, &["/websocket"], [version(1), version(2)], OnSwap::Migrate).await;
 }
 
 #[tokio::test]
 async fn rooms_go_over_twenty_times_with_their_counters_and_their_messages() {
     let host = counting_rooms().start().await;
-    let paths = ["/rooms/red", "/rooms/green", "/rooms/blue", "/rooms/black", "/rooms/white"];
-    let talked = swap_under_load(&host, &paths, [room_version(1), room_version(2)], OnSwap::Migrate).await;
-    assert!(talked.iter().all(|(answers, version)| *answers > 0 && version == "1"), "{talked:?}");
+    swap_under_load(&host, &ROOMS, [room_version(1), room_version(2)], OnSwap::Migrate).await;
 }
 
 #[tokio::test]
 async fn who_is_drained_keeps_his_version_through_twenty_swaps() {
     let host = counter().start().await;
-    let talked = swap_under_load(&host, &["/websocket"], [version(1), version(2)], OnSwap::Drain).await;
-    assert!(talked.iter().all(|(answers, version)| *answers > 0 && version == "1"), "{talked:?}");
+    swap_under_load(&host, &["/websocket"], [version(1), version(2)], OnSwap::Drain).await;
 }
 
 /// Comes back whenever it is closed for a swap, until it is told to stop. Returns how often.
@@ -154,7 +148,5 @@ async fn who_is_closed_with_his_room_comes_back_through_twenty_swaps() {
 #[tokio::test]
 async fn rooms_that_are_drained_keep_their_version_through_twenty_swaps() {
     let host = counting_rooms().start().await;
-    let paths = ["/rooms/red", "/rooms/green", "/rooms/blue", "/rooms/black", "/rooms/white"];
-    let talked = swap_under_load(&host, &paths, [room_version(1), room_version(2)], OnSwap::Drain).await;
-    assert!(talked.iter().all(|(answers, version)| *answers > 0 && version == "1"), "{talked:?}");
+    swap_under_load(&host, &ROOMS, [room_version(1), room_version(2)], OnSwap::Drain).await;
 }

@@ -34,6 +34,13 @@ async fn swapped(host: &TestHost, guest: &Guest) -> SwapReport {
     host.swap(guest, None).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// A connection of the [`counter`] that has said something.
+async fn who_has_counted(host: &TestHost) -> Client {
+    let mut client = host.connect("/websocket").await;
+    assert_eq!(client.say("a").await, "1:1:a");
+    client
+}
+
 /// What the answer begins with.
 async fn is_answered(client: &mut Client, text: &str, begins: &str) {
     let answer = client.say(text).await;

@@ -5,13 +5,12 @@ use std::time::Duration;
 use waterspout::OnSwap;
 use waterspout_tests::{Guest, TestHost, within};
 
-use super::{counter, counting_rooms, is_answered, room_version, swapped, version};
+use super::{counter, counting_rooms, is_answered, room_version, swapped, version, who_has_counted};
 
 #[tokio::test]
 async fn an_open_connection_goes_on_with_the_new_version_and_its_state() {
     let host = counter().start().await;
-    let mut client = host.connect("/websocket").await;
-    assert_eq!(client.say("a").await, "1:1:a");
+    let mut client = who_has_counted(&host).await;
     let report = swapped(&host, &version(2)).await;
     assert_eq!((report.connections, report.moved, report.version), (1, 1, 2));
     assert_eq!(client.say("b").await, "2:2:b");
@@ -82,8 +81,7 @@ async fn drained_connections_keep_the_old_version_until_max_drain_and_then_close
         })
         .start()
         .await;
-    let mut client = host.connect("/websocket").await;
-    assert_eq!(client.say("a").await, "1:1:a");
+    let mut client = who_has_counted(&host).await;
     let _ = swapped(&host, &version(2)).await;
     assert_eq!(host.connect("/websocket").await.say("b").await, "2:1:b");
     assert_eq!(client.recv_close().await, (1012, "service restart".into()));
