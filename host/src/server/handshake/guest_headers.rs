@@ -18,11 +18,7 @@ const PROXY_COMMANDS: [&str; 4] = ["x-accel-", "x-sendfile", "x-lighttpd-", "x-r
 ///
 /// # Errors
 /// What is wrong, for the guest or the log.
-fn guest_header(
-    name: &str,
-    value: &str,
-    set_cookie: bool,
-) -> Result<(HeaderName, HeaderValue), String> {
+fn guest_header(name: &str, value: &str, set_cookie: bool) -> Result<(HeaderName, HeaderValue), String> {
     let shown: String = name.chars().take(64).collect();
     let header =
         HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{shown}` is not a header name"))?;
