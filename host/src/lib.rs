@@ -12,7 +12,7 @@
 //!
 //! In reading order; each folder's first file says what it is about.
 //!
-//! - `units`, `clock`, `machine`: values and how they are read and shown; [`limits`]: every bound, and who shares what
+//! - `units`, `clock`, `machine`, `regular_file`: values and how they are read and shown; [`limits`]: every bound, and who shares what
 //! - `connection`: one side of a connection: its bytes, its frames, its clocks; [`client`]: those that this side opens
 //! - [`compiler`], [`handler`], `imports`, `instance`: the sandbox, from a component's bytes to calls on a live instance
 //! - [`swap`], [`deployer`], [`state`]: versions of a handler, how they follow one another, and what of them outlives the process
@@ -36,6 +36,7 @@ mod instance;
 pub mod limits;
 mod machine;
 mod metrics;
+mod regular_file;
 pub mod sandbox;
 pub mod server;
 pub mod state;

@@ -1,6 +1,6 @@
 //! The bearer token: what a file says now. A file that cannot be trusted lets nobody in.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use http::{HeaderValue, StatusCode};
 
 use super::answers::Problem;
+use crate::regular_file;
 
 /// Shorter could be guessed.
 const MIN_BYTES: usize = 16;
@@ -138,11 +139,12 @@ impl TokenFile {
 
 fn read(file: &Path) -> Result<(Look, blake3::Hash), TokenError> {
     let read = |error| TokenError::Read { file: file.into(), error };
-    // Before it is opened: to open a pipe waits.
-    if !std::fs::metadata(file).map_err(read)?.is_file() {
-        return Err(TokenError::NotAFile(file.into()));
-    }
-    let opened = File::open(file).map_err(read)?;
+    let opened = match regular_file::open(file) {
+        Err(error) if regular_file::is_of_the_file(&error) => {
+            return Err(TokenError::NotAFile(file.into()));
+        }
+        opened => opened.map_err(read)?,
+    };
     let metadata = opened.metadata().map_err(read)?;
     let mode = metadata.mode() & 0o777;
     if mode & FORBIDDEN_MODE != 0 {

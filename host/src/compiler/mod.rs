@@ -114,6 +114,14 @@ impl Compiler {
 
     /// Compiles a handler for an engine class. Blocks, for as long as `timeout` in a child.
     pub(crate) fn compile(&self, class: CodeClass, handler: &[u8]) -> Result<Compiled, LoadError> {
+    /// Bytes that a handler's code may come to, as it is kept.
+    pub(crate) fn max_compiled_bytes(&self) -> usize {
+        match self {
+            Self::InProcess => usize::MAX,
+            Self::Child(child) => child.limits.max_artefact_bytes.saturating_add(Compiled::FACTS_BYTES),
+        }
+    }
+
         match self.answer(Job::Compile(class), handler)? {
             Answer::Compiled(compiled) => Ok(compiled),
             Answer::Described(_) => Err(of_another_question()),

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 use super::ConfigError;
 use super::mistake::line_of;
+use crate::regular_file::read_text;
 
 /// A configuration file's text, as keys with values.
 #[derive(Debug, Clone)]
@@ -66,8 +67,7 @@ impl Document {
     /// # Errors
     /// It cannot be read, or is no TOML.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| ConfigError::Read { file: file.into(), error })?;
+        let text = read_text(file).map_err(|error| ConfigError::Read { file: file.into(), error })?;
         Self::parse(text).map_err(|(line, message)| ConfigError::Wrong { file: file.into(), line, message })
     }
 

@@ -29,6 +29,7 @@ use crate::handler::cache::CacheFolders;
 use crate::handler::{HandlerSource, RuntimeOptions};
 use crate::limits::Limits;
 use crate::limits::tenants::Tenant;
+use crate::regular_file::read_text;
 use crate::server::admission::ServerOptions;
 use crate::server::handshake::Hosts;
 use crate::server::listener::ListenAddress;
@@ -161,8 +162,7 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn from_file_on(file: &Path, listen: Option<ListenAddress>) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| ConfigError::Read { file: file.into(), error })?;
+        let text = read_text(file).map_err(|error| ConfigError::Read { file: file.into(), error })?;
         Self::from_text(&text, file, listen)
     }
 

@@ -14,6 +14,7 @@ use crate::client::destinations::Destinations;
 use crate::connection::compression::CompressionPolicy;
 use crate::limits::tenants::Tenant;
 use crate::limits::{Limits, LimitsTable, SlowConsumer};
+use crate::regular_file::{self, MAX_TEXT_BYTES};
 use crate::server::handshake::{Hosts, Origins};
 use crate::server::routes::{InstancePolicy, Pattern, Route};
 use crate::swap::{OnSwap, SwapPolicy};
@@ -135,7 +136,7 @@ impl RouteTable {
             None => None,
             Some(file) => {
                 let mistaken = |error: &dyn fmt::Display| Mistake::new("connect-ca", file, error);
-                let bundle = std::fs::read(folder.join(file))
+                let bundle = regular_file::read(&folder.join(file), MAX_TEXT_BYTES)
                     .map_err(|error| mistaken(&format_args!("cannot be read: {error}")))?;
                 Some(Roots::from_pem(&bundle).map_err(|error| mistaken(&error))?)
             }

@@ -190,7 +190,7 @@ impl<'a> Starter<'a> {
         folder: &RouteFolder,
         kept: &KeptVersion,
     ) -> Result<Arc<Version>, String> {
-        let bytes = folder.bytes(&kept.sha256)?;
+        let bytes = folder.bytes(&kept.sha256, self.runtime.max_handler_bytes())?;
         let handler = self.loader.load(&HandlerSource::Bytes(bytes), &route.limits).map_err(|error| {
             format!(
                 "version {}, {} in {}, {}",

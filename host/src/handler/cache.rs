@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::OFlags;
 use wasmtime::Engine;
 
+use crate::regular_file;
+
 /// A folder of compiled handlers.
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -93,11 +95,17 @@ impl Cache {
         Ok(Self { folder: folders.cache.clone(), key: read_or_make_key(&folders.state.join("cache.key"))? })
     }
 
-    /// The compiled form of `handler` for `engine`, if it is here and was written by us.
-    pub(crate) fn load(&self, engine: &Engine, handler: &[u8]) -> Option<Vec<u8>> {
+    /// The compiled form of `handler` for `engine`, if it is here, was written by us and is no larger than that.
+    pub(crate) fn load(&self, engine: &Engine, handler: &[u8], max_bytes: usize) -> Option<Vec<u8>> {
         let path = self.path(engine, handler);
-        let mut bytes = Vec::new();
-        File::open(&path).ok()?.read_to_end(&mut bytes).ok()?;
+        let bytes = match regular_file::read(&path, max_bytes.saturating_add(MAC_BYTES)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "a cached handler cannot be read; it is compiled again");
+                return None;
+            }
+        };
         let (mac, artefact) = bytes.split_at_checked(MAC_BYTES)?;
         // blake3 compares hashes in constant time.
         if self.mac(&path, artefact) == *<&[u8; MAC_BYTES]>::try_from(mac).ok()? {
@@ -211,12 +219,13 @@ pub(crate) fn private_folder(path: &Path, for_user: Option<(u32, u32)>) -> io::R
 
 fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
     let mut key = [0; 32];
-    match File::open(path) {
+    match regular_file::open(path) {
         Ok(mut file) if file.metadata()?.len() == 32 => {
             file.read_exact(&mut key)?;
             return Ok(key);
         }
         Ok(_) => fs::remove_file(path)?,
+        Err(error) if regular_file::is_of_the_file(&error) => fs::remove_file(path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -272,8 +281,8 @@ mod tests {
         let folder = Folder::new();
         let engine = Engine::default();
         folder.open().store(&engine, b"component", b"artefact");
-        assert_eq!(folder.open().load(&engine, b"component").as_deref(), Some(&b"artefact"[..]));
-        assert_eq!(folder.open().load(&engine, b"another"), None);
+        assert_eq!(folder.open().load(&engine, b"component", usize::MAX).as_deref(), Some(&b"artefact"[..]));
+        assert_eq!(folder.open().load(&engine, b"another", usize::MAX), None);
     }
 
     #[test]
@@ -288,10 +297,10 @@ mod tests {
         *bad.last_mut().expect("not empty") ^= 1;
         for content in [bad.as_slice(), &good[..good.len() - 1], &good[..7], &[]] {
             fs::write(&path, content).expect("writable");
-            assert_eq!(cache.load(&engine, b"component"), None);
+            assert_eq!(cache.load(&engine, b"component", usize::MAX), None);
         }
         fs::write(cache.path(&engine, b"another"), &good).expect("writable");
-        assert_eq!(cache.load(&engine, b"another"), None);
+        assert_eq!(cache.load(&engine, b"another", usize::MAX), None);
     }
 
     #[test]
@@ -300,7 +309,7 @@ mod tests {
         let engine = Engine::default();
         folder.open().store(&engine, b"component", b"artefact");
         fs::write(folder.folders().state.join("cache.key"), [7; 32]).expect("writable");
-        assert_eq!(folder.open().load(&engine, b"component"), None);
+        assert_eq!(folder.open().load(&engine, b"component", usize::MAX), None);
     }
 
     #[test]
@@ -310,11 +319,11 @@ mod tests {
         let cache = folder.open();
         cache.store(&engine, b"component", b"artefact");
         cache.trim(SystemTime::now() + KEPT_UNUSED / 2);
-        assert!(cache.load(&engine, b"component").is_some());
+        assert!(cache.load(&engine, b"component", usize::MAX).is_some());
         let stranger = folder.folders().cache.join("somebody-elses.toml");
         fs::write(&stranger, "").expect("writable");
         cache.trim(SystemTime::now() + KEPT_UNUSED * 2);
-        assert!(cache.load(&engine, b"component").is_none());
+        assert!(cache.load(&engine, b"component", usize::MAX).is_none());
         assert!(stranger.exists(), "a file that is not the cache's was removed");
     }
 
@@ -326,7 +335,7 @@ mod tests {
         std::os::unix::fs::symlink(elsewhere.folders().cache, folder.folders().cache).expect("writable");
         let engine = Engine::default();
         folder.open().store(&engine, b"component", b"artefact");
-        assert!(folder.open().load(&engine, b"component").is_some());
+        assert!(folder.open().load(&engine, b"component", usize::MAX).is_some());
         let shared = elsewhere.folders().cache;
         fs::set_permissions(shared, fs::Permissions::from_mode(0o777)).expect("ours");
         Cache::open(&folder.folders()).expect_err("what the link leads to is everybody's");

@@ -15,7 +15,6 @@ pub mod loading;
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +34,7 @@ use crate::imports::{GuestState, TABLE_ELEMENT_BYTES};
 use crate::limits::Limits;
 use crate::machine;
 
+use crate::regular_file;
 const PAGE_BYTES: u64 = 64 << 10;
 
 /// What all handlers of a process share: engines, and the cache of compiled code.
@@ -167,7 +167,10 @@ impl Runtime {
     /// A handler's code: kept from an earlier start, or compiled.
     pub(crate) fn compile(&self, class: &EngineClass, handler: &[u8]) -> Result<Code, LoadError> {
         let digest = || sha256(handler).into();
-        let kept = self.cache.as_ref().and_then(|cache| cache.load(&class.engine, handler));
+        let kept = self
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.load(&class.engine, handler, self.compiler.max_compiled_bytes()));
         if let Some(kept) = kept.and_then(Compiled::from_bytes) {
             match deserialize(class, &kept) {
                 Ok(component) => {
@@ -235,7 +238,7 @@ impl HandlerSource {
             Self::File(path) => {
                 let mut bytes = Vec::new();
                 // One more than it may have tells that it has too many.
-                File::open(path)?.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes)?;
+                regular_file::open(path)?.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes)?;
                 bytes
             }
             Self::Bytes(bytes) => bytes.clone(),

@@ -7,6 +7,7 @@ use http::header::{self, HeaderValue};
 use http_body_util::Full;
 use hyper::Response;
 
+use crate::regular_file::{self, MAX_TEXT_BYTES};
 use crate::server::answers::HttpAnswer;
 use crate::server::routes::Route;
 
@@ -48,7 +49,7 @@ impl Page {
     /// # Errors
     /// The file cannot be read.
     pub fn from_file(path: &Path) -> std::io::Result<Self> {
-        Ok(Self { html: std::fs::read(path)?.into(), own: false })
+        Ok(Self { html: regular_file::read(path, MAX_TEXT_BYTES)?.into(), own: false })
     }
 
     pub(crate) fn answer(&self) -> HttpAnswer {

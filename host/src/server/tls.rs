@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,6 +16,8 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::TlsAcceptor;
+
+use crate::regular_file::{self, MAX_TEXT_BYTES};
 
 /// A certificate's two files, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,22 +201,16 @@ impl ResolvesServerCert for Resolver {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {
-    regular_file(file).map_err(|error| CertificateError::Read { file: file.into(), error })
-}
-
-/// A pipe would be waited for without end.
-fn regular_file(file: &Path) -> io::Result<Vec<u8>> {
-    if !std::fs::metadata(file)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    std::fs::read(file)
+    regular_file::read(file, MAX_TEXT_BYTES)
+        .map_err(|error| CertificateError::Read { file: file.into(), error })
 }
 
 fn fingerprint(files: &[CertificateFiles]) -> Fingerprint {
     let mut hasher = blake3::Hasher::new();
     for file in files.iter().flat_map(|files| [&files.certificate, &files.key]) {
         // A file that is missing is a content, too.
-        let hash = regular_file(file).map_or([0; 32], |content| *blake3::hash(&content).as_bytes());
+        let hash = regular_file::read(file, MAX_TEXT_BYTES)
+            .map_or([0; 32], |content| *blake3::hash(&content).as_bytes());
         hasher.update(&hash);
     }
     hasher.finalize()
@@ -311,7 +306,7 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_is_not_waited_for() {
         let error = read(Path::new("/dev/zero")).expect_err("it has no end").to_string();
-        assert!(error.contains("/dev/zero") && error.contains("no regular file"), "{error}");
+        assert!(error.contains("/dev/zero") && error.contains("no plain file"), "{error}");
     }
 
     #[test]

@@ -13,8 +13,11 @@ use super::manifest::{FORMAT, Manifest};
 use super::names::folder_name;
 use super::{ASIDE, StateDir, StateError, sync_folder, write_whole};
 use crate::handler::sha256;
+use crate::regular_file;
 
 const MANIFEST: &str = "manifest.json";
+/// Far more than three versions and some paths come to.
+const MAX_MANIFEST_BYTES: usize = 1 << 20;
 /// How the names of versions' bytes end.
 const BYTES: &str = ".handler";
 /// How the names of those end that did not load.
@@ -78,8 +81,11 @@ impl RouteFolder {
     /// What was kept; none if nothing was. What cannot be understood is an `Err` of the inner result, with why.
     pub(crate) fn read(&self) -> Result<Option<Result<Manifest, String>>, StateError> {
         let file = self.path.join(MANIFEST);
-        let bytes = match fs::read(&file) {
+        let bytes = match regular_file::read(&file, MAX_MANIFEST_BYTES) {
             Ok(bytes) => bytes,
+            Err(error) if regular_file::is_of_the_file(&error) => {
+                return Ok(Some(Err(format!("{} cannot be one: {error}", file.display()))));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StateError::system(&file, "cannot be read")(error)),
         };
@@ -100,13 +106,14 @@ impl RouteFolder {
         Ok(Some(Ok(manifest)))
     }
 
-    /// The bytes with this digest.
+    /// The bytes with this digest, of which there may be so many.
     ///
     /// # Errors
     /// There are none, or they are others: why.
-    pub(crate) fn bytes(&self, digest: &str) -> Result<Vec<u8>, String> {
+    pub(crate) fn bytes(&self, digest: &str, max_bytes: Option<usize>) -> Result<Vec<u8>, String> {
         let file = self.bytes_file(digest);
-        let bytes = fs::read(&file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+        let bytes = regular_file::read(&file, max_bytes.unwrap_or(usize::MAX))
+            .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
         match sha256(&bytes) == digest {
             true => Ok(bytes),
             false => Err(format!("{} is damaged: it has not the digest of its name", file.display())),
@@ -126,7 +133,7 @@ impl RouteFolder {
         *self.books().in_flight.entry(digest.into()).or_default() += 1;
         let in_flight = InFlight { books: self.books.clone(), sha256: digest.into() };
         self.make()?;
-        if self.bytes(digest).is_err() {
+        if self.bytes(digest, Some(bytes.len())).is_err() {
             let name = format!("{digest}{BYTES}");
             write_whole(&self.path, &name, bytes)
                 .map_err(StateError::system(&self.path.join(name), "cannot be written"))?;
@@ -280,7 +287,7 @@ mod tests {
         let state = StateDir::open(&scratch.0).expect("free");
         let folder = state.route("acme", "chat");
         assert_eq!(folder.read().expect("readable"), Some(Ok(written)));
-        assert_eq!(folder.bytes(&sha256(b"one")), Ok(b"one".to_vec()));
+        assert_eq!(folder.bytes(&sha256(b"one"), None), Ok(b"one".to_vec()));
     }
 
     #[test]
@@ -291,7 +298,7 @@ mod tests {
         let _one = folder.store(&sha256(b"one"), b"one").expect("room");
         folder.keep(|| Some(manifest(version(1, b"one"), None))).expect("room");
         fs::write(folder.path().join(format!("{}{BYTES}", sha256(b"one"))), "others").expect("ours");
-        let error = folder.bytes(&sha256(b"one")).expect_err("damaged");
+        let error = folder.bytes(&sha256(b"one"), None).expect_err("damaged");
         assert!(error.contains(&sha256(b"one")) && error.contains("is damaged"), "{error}");
         let file = folder.path().join(MANIFEST);
         let good = fs::read_to_string(&file).expect("text");
@@ -309,6 +316,11 @@ mod tests {
             let why = folder.read().expect("readable").expect("there").expect_err(bad);
             assert!(why.contains("manifest.json is damaged"), "{why}");
         }
+        // What is no file at all is not waited for.
+        fs::remove_file(&file).expect("ours");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RUSR).expect("a pipe");
+        let why = folder.read().expect("readable").expect("there").expect_err("a pipe");
+        assert!(why.contains("manifest.json cannot be one: it is no plain file"), "{why}");
         let aside = folder.put_aside().expect("ours");
         assert!(aside.join(MANIFEST).exists() && !folder.path().exists());
         assert!(folder.read().expect("readable").is_none());

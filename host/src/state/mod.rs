@@ -20,6 +20,7 @@ pub(crate) use folder::{InFlight, RouteFolder};
 pub(crate) use manifest::{FORMAT, KeptCanary, KeptVersion, Manifest};
 
 use crate::handler::cache::private_folder;
+use crate::regular_file::{self, at_once};
 
 /// See the module. Cheap to clone; clones share the lock.
 #[derive(Debug, Clone)]
@@ -135,8 +136,9 @@ impl StateDir {
 
 fn take_lock(folder: &Path) -> Result<File, StateError> {
     let path = folder.join("lock");
-    let opened =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(at_once());
+    let opened = options.open(&path).and_then(regular_file::check);
     let mut file = opened.map_err(StateError::system(&path, "cannot be opened"))?;
     match file.try_lock() {
         Ok(()) => {}
