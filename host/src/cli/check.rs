@@ -71,6 +71,10 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
     options.compiler = super::compiler(config.compile, config.sandbox)?;
     let runtime = runtime(&options, config.routes.iter().map(|(route, _)| &route.limits))?;
     let mut loader = Loader::new(&runtime);
+    if config.routes.len() > 1 {
+        let handlers = config.routes.iter().map(|(route, source)| (source, &route.limits));
+        with_progress("the handlers", || loader.compile_ahead(handlers));
+    }
     let mut missing = Vec::new();
     for (route, source) in &config.routes {
         let loaded = with_progress(&source.to_string(), || loader.load(source, &route.limits));

@@ -285,6 +285,9 @@ async fn serve(
     if predecessor.is_some() {
         starter = starter.taking_over();
     }
+    if config.routes.len() > 1 {
+        with_progress("the handlers", || starter.compile_ahead(&config.routes));
+    }
     let mut routes = Vec::new();
     for (route, source) in config.routes {
         let loaded = with_progress(&source.to_string(), || starter.load(&route, &source));

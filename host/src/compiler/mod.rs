@@ -15,6 +15,7 @@
 //! - `confinement`: what a child gives up before it reads
 //! - `process`: the host's side: start, pipes, bounds, refusals
 //! - `worker`: the child's side
+//! - `queue`: how many work at once
 
 pub(crate) mod component;
 mod confinement;
@@ -22,6 +23,7 @@ mod job;
 mod limits;
 mod process;
 mod protocol;
+pub(crate) mod queue;
 #[cfg(target_os = "linux")]
 mod system_calls;
 mod worker;
@@ -112,8 +114,6 @@ impl Compiler {
         }
     }
 
-    /// Compiles a handler for an engine class. Blocks, for as long as `timeout` in a child.
-    pub(crate) fn compile(&self, class: CodeClass, handler: &[u8]) -> Result<Compiled, LoadError> {
     /// Bytes that a handler's code may come to, as it is kept.
     pub(crate) fn max_compiled_bytes(&self) -> usize {
         match self {
@@ -122,6 +122,8 @@ impl Compiler {
         }
     }
 
+    /// Compiles a handler for an engine class. Blocks, for as long as `timeout` in a child.
+    pub(crate) fn compile(&self, class: CodeClass, handler: &[u8]) -> Result<Compiled, LoadError> {
         match self.answer(Job::Compile(class), handler)? {
             Answer::Compiled(compiled) => Ok(compiled),
             Answer::Described(_) => Err(of_another_question()),
@@ -133,6 +135,18 @@ impl Compiler {
         match self.answer(Job::Describe, handler)? {
             Answer::Described(description) => Ok(description),
             Answer::Compiled(_) => Err(of_another_question()),
+        }
+    }
+
+    /// How many handlers may be compiled at once.
+    pub(crate) fn max_at_once(&self) -> u32 {
+        match self {
+            // More would have nothing to do it with.
+            Self::InProcess => {
+                let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                u32::try_from(processors).unwrap_or(u32::MAX)
+            }
+            Self::Child(child) => child.limits.max_at_once,
         }
     }
 

@@ -41,9 +41,12 @@ struct Inner {
     stored: Mutex<Vec<InFlight>>,
     /// Another process takes over.
     handed_over: AtomicBool,
-    /// So many handlers are compiled at once, so that a hundred new ones leave something to those that are served.
-    compiling: Semaphore,
+    /// So many handlers are loaded at once: a hundred new ones take no hundred threads to wait for the compiler on.
+    loading: Semaphore,
 }
+
+/// Each on a thread. More than are compiled at once, so that those which need no compiler do not wait for those which do.
+const LOADED_AT_ONCE: usize = 16;
 
 impl Inner {
     fn new(
@@ -52,10 +55,9 @@ impl Inner {
         state: Option<StateDir>,
         records: Vec<Record>,
     ) -> Self {
-        let compiling = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (handed_over, compiling) = (AtomicBool::new(false), Semaphore::new(compiling));
+        let (handed_over, loading) = (AtomicBool::new(false), Semaphore::new(LOADED_AT_ONCE));
         let stored = Mutex::default();
-        Self { application, runtime, state, records, stored, handed_over, compiling }
+        Self { application, runtime, state, records, stored, handed_over, loading }
     }
 }
 
@@ -354,7 +356,7 @@ impl Deployer {
     /// Loads a handler, and keeps its bytes.
     async fn prepare(&self, index: usize, source: HandlerSource) -> Result<Prepared, DeployError> {
         // Never closed.
-        let _permit = self.inner.compiling.acquire().await;
+        let _permit = self.inner.loading.acquire().await;
         let this = self.clone();
         let loaded = tokio::task::spawn_blocking(move || {
             let record = &this.inner.records[index];

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::record::Record;
 use super::{Deployer, Inner};
 use crate::handler::file::{HandlerFile, Seen};
-use crate::handler::loading::{Loader, NotLoaded};
+use crate::handler::loading::{Ahead, Loader, NotLoaded};
 use crate::handler::{Handler, HandlerSource, Runtime};
 use crate::limits::pauses::StartPause;
 use crate::server::application::Application;
@@ -54,6 +54,30 @@ impl<'a> Starter<'a> {
     #[must_use]
     pub fn taking_over(self) -> Self {
         Self { takes_over: true, ..self }
+    }
+
+    /// Compiles what these routes are going to begin with, as [`Loader::compile_ahead`] does: who [loads](Starter::load) them afterwards waits
+    /// for nothing any more, and is told what is wrong.
+    pub fn compile_ahead(&mut self, routes: &[(Route, HandlerSource)]) {
+        let max_bytes = self.runtime.max_handler_bytes();
+        let mut handlers = Vec::new();
+        for (route, source) in routes {
+            let limits = &route.limits;
+            let folder = self.state.as_ref().map(|state| state.route(&route.tenant.name, &route.name));
+            let kept = folder.and_then(|folder| match folder.read() {
+                Ok(Some(Ok(manifest))) => Some((folder, manifest)),
+                _ => None,
+            });
+            match kept {
+                Some((folder, manifest)) => handlers.extend(manifest.digests().map(|digest| {
+                    let (folder, digest) = (folder.clone(), digest.to_owned());
+                    let source = move || folder.bytes(&digest, max_bytes).ok().map(HandlerSource::Bytes);
+                    Ahead { limits, source: Box::new(source) }
+                })),
+                None => handlers.push(Ahead { limits, source: Box::new(|| Some(source.clone())) }),
+            }
+        }
+        self.loader.compile_all(handlers);
     }
 
     /// Loads a route's handler. Blocks as [`Runtime::load`] does. What was kept and cannot be used is put aside and told in the log.

@@ -1,10 +1,12 @@
 //! The handlers of several routes: one that cannot be loaded takes nothing from the others. Its route stands, and answers 503.
 //!
-//! What several routes have in common is compiled once, and fails to compile once: each must not wait for the same time-out again.
+//! What several routes have in common is compiled once, and fails to compile once: each must not wait for the same time-out again. Several
+//! handlers are compiled at once, [ahead](Loader::compile_ahead) of being loaded; loaded, and told of, they are one after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use crate::connection::compression::Budget;
 use crate::handler::engine::CodeClass;
@@ -69,8 +71,21 @@ impl fmt::Display for NotLoaded {
 /// Loads the handlers of several routes, one after the other.
 pub struct Loader<'a> {
     runtime: &'a Runtime,
-    /// By class and hash of the bytes.
-    compiled: BTreeMap<(CodeClass, [u8; 32]), Result<Code, Arc<LoadError>>>,
+    compiled: BTreeMap<Key, Result<Code, Arc<LoadError>>>,
+}
+
+/// Class and hash of the bytes.
+type Key = (CodeClass, [u8; 32]);
+
+fn key(class: CodeClass, bytes: &[u8]) -> Key {
+    (class, *blake3::hash(bytes).as_bytes())
+}
+
+/// A handler that is going to be loaded for a route with these limits.
+pub(crate) struct Ahead<'a> {
+    pub(crate) limits: &'a Limits,
+    /// Asked no sooner than when it is compiled. None if it cannot be read.
+    pub(crate) source: Box<dyn FnOnce() -> Option<HandlerSource> + Send + 'a>,
 }
 
 impl fmt::Debug for Loader<'_> {
@@ -83,6 +98,40 @@ impl<'a> Loader<'a> {
     /// Loads into `runtime`.
     pub fn new(runtime: &'a Runtime) -> Self {
         Self { runtime, compiled: BTreeMap::new() }
+    }
+
+    /// Compiles what is going to be loaded, as many at once as may be ([`CompileLimits::max_at_once`](crate::CompileLimits)): who loads it
+    /// afterwards does not wait. What is wrong with one is told when it is loaded. Blocks until all are compiled.
+    pub fn compile_ahead<'s>(&mut self, handlers: impl IntoIterator<Item = (&'s HandlerSource, &'s Limits)>) {
+        let ahead = handlers
+            .into_iter()
+            .map(|(source, limits)| Ahead { limits, source: Box::new(|| Some(source.clone())) });
+        self.compile_all(ahead.collect());
+    }
+
+    pub(crate) fn compile_all(&mut self, handlers: Vec<Ahead<'_>>) {
+        let runtime = self.runtime;
+        let threads = usize::try_from(runtime.max_at_once()).unwrap_or(usize::MAX).min(handlers.len());
+        let begun: Mutex<BTreeSet<Key>> = Mutex::new(self.compiled.keys().copied().collect());
+        let (waiting, compiled) = (Mutex::new(handlers.into_iter()), Mutex::new(&mut self.compiled));
+        let work = || {
+            while let Some(Ahead { limits, source }) = locked(&waiting, Iterator::next) {
+                let Some(source) = source() else { continue };
+                let Ok((class, bytes)) = runtime.read(&source, limits) else { continue };
+                let key = key(class.code, &bytes);
+                if locked(&begun, |begun| begun.insert(key)) {
+                    let code = runtime.compile(class, &bytes).map_err(Arc::new);
+                    locked(&compiled, |compiled| compiled.insert(key, code));
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // Without it the others do its part.
+                let _ = thread::Builder::new().name("compile".into()).spawn_scoped(scope, work);
+            }
+            work();
+        });
     }
 
     /// Loads a handler for a route with these limits. Blocks as [`Runtime::load`] does, unless the same bytes have been loaded for a route of
@@ -100,11 +149,15 @@ impl<'a> Loader<'a> {
 
     fn try_load(&mut self, source: &HandlerSource, limits: &Limits) -> Result<Handler, Arc<LoadError>> {
         let (class, bytes) = self.runtime.read(source, limits)?;
-        let key = (class.code, *blake3::hash(&bytes).as_bytes());
+        let key = key(class.code, &bytes);
         let compile = || self.runtime.compile(class, &bytes).map_err(Arc::new);
         let code = self.compiled.entry(key).or_insert_with(compile).clone()?;
         Ok(self.runtime.link(class, code, limits)?)
     }
+}
+
+fn locked<T, R>(mutex: &Mutex<T>, take: impl FnOnce(&mut T) -> R) -> R {
+    take(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 #[cfg(test)]
@@ -175,5 +228,27 @@ mod tests {
         assert!(Arc::ptr_eq(&one, &same), "the same bytes for the same class are compiled again");
         assert!(!Arc::ptr_eq(&one, &why(b"nonsense", &larger)), "another class has other code");
         assert!(!Arc::ptr_eq(&one, &why(b"other", &limits)));
+    }
+
+    #[test]
+    fn what_is_compiled_ahead_is_not_compiled_again_and_fails_as_it_does_otherwise() {
+        let limits = Limits::default();
+        let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
+        let runtime = Runtime::new(&options, [&limits]).expect("room for two instances");
+        let sources = [b"one", b"two", b"one"].map(|bytes| HandlerSource::Bytes(bytes.to_vec()));
+        let gone = HandlerSource::File("/no/such/handler".into());
+        let mut loader = Loader::new(&runtime);
+        loader.compile_ahead(
+            sources.iter().chain([&gone, &HandlerSource::Echo]).map(|source| (source, &limits)),
+        );
+        assert_eq!(loader.compiled.len(), 3, "the file has no content that could be known");
+        let ahead: Vec<_> = loader.compiled.values().filter_map(|code| code.clone().err()).collect();
+        for source in &sources {
+            let error = loader.load(source, &limits).expect_err("nonsense").error;
+            assert!(ahead.iter().any(|ahead| Arc::ptr_eq(ahead, &error)), "{error}");
+        }
+        assert!(matches!(*loader.load(&gone, &limits).expect_err("gone").error, LoadError::Read(_)));
+        assert!(loader.load(&HandlerSource::Echo, &limits).is_ok());
+        assert_eq!(loader.compiled.len(), 3);
     }
 }

@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Component, InstancePre};
 
+use crate::compiler::queue::Queue;
 use crate::compiler::{Compiled, Compiler};
 use crate::connection::compression::Budget;
 use crate::handler::bindings::{StatefulIndices, WebsocketAppIndices};
@@ -33,8 +34,8 @@ use crate::handler::load_error::one_line;
 use crate::imports::{GuestState, TABLE_ELEMENT_BYTES};
 use crate::limits::Limits;
 use crate::machine;
-
 use crate::regular_file;
+
 const PAGE_BYTES: u64 = 64 << 10;
 
 /// What all handlers of a process share: engines, and the cache of compiled code.
@@ -42,6 +43,8 @@ pub struct Runtime {
     engines: Engines,
     cache: Option<Cache>,
     compiler: Compiler,
+    /// Of those who want the compiler.
+    queue: Queue,
     shortage: Option<Shortage>,
     memory: Budget,
 }
@@ -95,7 +98,9 @@ impl Runtime {
                 .ok()
         });
         let memory = Budget::of(options.max_memory_bytes);
-        Ok(Self { engines, cache, compiler: options.compiler.clone(), shortage, memory })
+        let compiler = options.compiler.clone();
+        let queue = Queue::new(compiler.max_at_once());
+        Ok(Self { engines, cache, compiler, queue, shortage, memory })
     }
 
     /// What was wanted and this system does not allow.
@@ -104,7 +109,7 @@ impl Runtime {
     }
 
     /// Loads a handler for a route with these limits. Blocks: seconds for a large component, at most the compiler's `timeout` where it
-    /// is a child. In async code it is for `spawn_blocking`.
+    /// is a child, once it is its turn. In async code it is for `spawn_blocking`.
     ///
     /// # Errors
     /// See [`LoadError`]; nothing has been changed.
@@ -164,7 +169,7 @@ impl Runtime {
         })
     }
 
-    /// A handler's code: kept from an earlier start, or compiled.
+    /// A handler's code: kept from an earlier start, or compiled when it is its turn.
     pub(crate) fn compile(&self, class: &EngineClass, handler: &[u8]) -> Result<Code, LoadError> {
         let digest = || sha256(handler).into();
         let kept = self
@@ -180,7 +185,9 @@ impl Runtime {
                 Err(error) => tracing::warn!(error = one_line(&error), "a cached handler is compiled again"),
             }
         }
+        let turn = self.queue.wait();
         let compiled = self.compiler.compile(class.code, handler)?;
+        drop(turn);
         let component =
             deserialize(class, &compiled).map_err(|error| LoadError::Compile(one_line(&error)))?;
         if let Some(cache) = &self.cache {
@@ -192,6 +199,11 @@ impl Runtime {
     /// Bytes that a handler may have; none if there is no bound.
     pub(crate) fn max_handler_bytes(&self) -> Option<usize> {
         self.compiler.max_component_bytes()
+    }
+
+    /// How many handlers are compiled at once.
+    pub(crate) fn max_at_once(&self) -> u32 {
+        self.queue.at_once()
     }
 
     /// All tenants'.

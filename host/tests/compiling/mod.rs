@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod children;
+#[cfg(target_os = "linux")]
+mod queue;
 mod routes;
 mod wasm;
 

@@ -54,6 +54,7 @@ const BOUNDS: &[(&str, &[Bound])] = &[
         both("max-memory-bytes", "a_handler_that_takes_too_much_memory_to_compile_is_refused_with_the_key"),
         both("max-component-bytes", "a_file_may_be_as_large_as_max_component_bytes_and_not_a_byte_larger"),
         both("max-artefact-bytes", "compiled_code_may_be_as_large_as_max_artefact_bytes_and_not_a_byte_larger"),
+        both("max-at-once", "so_many_handlers_are_compiled_at_once_and_the_next_one_waits"),
     ]),
     ("Compression", &[
         both("threshold", "small_messages_go_as_they_are"),
