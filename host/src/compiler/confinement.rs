@@ -1,7 +1,11 @@
 //! What a compiler's process gives up before it reads a byte of what a stranger has written.
 //!
 //! Everywhere: memory beyond its limit, files of any size, core dumps, more descriptors, its turn before those who serve. On Linux also
-//! every system call that is not part of computing: see `system_calls`. And it ends with the process that started it.
+//! its life before theirs where the machine runs out of memory, and every system call that is not part of computing: see `system_calls`. And
+//! it ends with the process that started it.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
@@ -36,6 +40,7 @@ pub(super) struct Allowance {
 pub(super) fn confine(allowance: Allowance) -> (Confinement, Option<String>) {
     // As the last of those who want a processor; where that is denied it is only less polite.
     let _ = nice(10);
+    let _ = go_first_where_memory_is_short();
     let mut denied = None;
     for (resource, most) in [
         (Resource::Data, allowance.memory_bytes),
@@ -53,6 +58,13 @@ pub(super) fn confine(allowance: Allowance) -> (Confinement, Option<String>) {
         Ok(()) => (Confinement::Full, None),
         Err(why) => (Confinement::Bounded, Some(why)),
     }
+}
+
+/// Whom the kernel ends when there is no memory left (`proc_pid_oom_score_adj(5)`): this process, and not the host with all its connections.
+/// Elsewhere there is no such file.
+fn go_first_where_memory_is_short() -> io::Result<()> {
+    const BEFORE_ALL_OTHERS: &[u8] = b"1000";
+    OpenOptions::new().write(true).open("/proc/self/oom_score_adj")?.write_all(BEFORE_ALL_OTHERS)
 }
 
 /// Only down: what the parent was allowed is the most.

@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::{stdin, stdout};
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread;
 
 use super::confinement::{Allowance, Confinement, confine};
-use super::job::Answer;
+use super::job::{Answer, Job};
 use super::protocol::{Request, Said, write_answer};
 use crate::handler::load_error::LoadError;
 
@@ -77,21 +79,47 @@ pub fn worker_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn answer(request: Request, allowance: Allowance) -> Said {
+    if let Job::Compile(_) = request.job {
+        start_threads(allowance)?;
+    }
     match request.job.run(&request.handler) {
         Ok(Answer::Compiled(compiled)) if compiled.artefact().len() > request.max_artefact_bytes => {
             Err(LoadError::ArtefactTooLarge { limit: request.max_artefact_bytes })
         }
-        Err(LoadError::Compile(why)) if is_of_memory(&why) => Err(LoadError::CompileMemory {
-            limit: usize::try_from(allowance.memory_bytes).unwrap_or(usize::MAX),
-        }),
+        Err(LoadError::Compile(why)) if is_of_memory(&why) => Err(of_memory(allowance)),
         said => said,
     }
 }
 
-/// Whether it was memory that a compiler lacked, by what it said: an error of the system, of an allocation that failed, or of a thread
-/// that got no stack.
+fn of_memory(allowance: Allowance) -> LoadError {
+    LoadError::CompileMemory { limit: usize::try_from(allowance.memory_bytes).unwrap_or(usize::MAX) }
+}
+
+/// What a thread of the compiler may put on its stack. Rust's default.
+const STACK_BYTES: usize = 2 << 20;
+
+/// The threads on which wasmtime compiles, one for each processor.
+///
+/// # Errors
+/// There is no memory for their stacks, or no room for them among the tasks of the user or the control group. The system says the same of
+/// both (`pthread_create(3)`: EAGAIN).
+fn start_threads(allowance: Allowance) -> Result<(), LoadError> {
+    let Err(error) = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global() else {
+        return Ok(());
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    if Vec::<u8>::new().try_reserve_exact(threads.saturating_mul(STACK_BYTES)).is_err() {
+        return Err(of_memory(allowance));
+    }
+    Err(LoadError::CompilerUnavailable(format!(
+        "the compiler cannot start {threads} threads ({error}): there may be too many tasks of this user or control group: raise `ulimit -u`, \
+         `TasksMax=` or `pids.max`"
+    )))
+}
+
+/// Whether it was memory that a compiler lacked, by what it said: an error of the system, or of an allocation that failed.
 pub(super) fn is_of_memory(said: &str) -> bool {
-    ["os error 12", "Cannot allocate memory", "memory allocation of", "out of memory", "ThreadPoolBuildError"]
+    ["os error 12", "Cannot allocate memory", "memory allocation of", "out of memory"]
         .iter()
         .any(|mark| said.contains(mark))
 }

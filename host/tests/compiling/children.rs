@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -116,6 +117,37 @@ fn the_compiler_is_confined_while_it_works_and_gives_way_to_others() {
     assert_eq!(limit("Max open files"), ["3", "3"]);
     let own = nice_of(Pid::from_raw(std::process::id().cast_signed()).expect("it runs"));
     assert_eq!(nice_of(compiler), (own + 10).min(19));
+    let score = fs::read_to_string(format!("/proc/{number}/oom_score_adj")).expect("readable");
+    assert_eq!(score, "1000\n", "the system ends it first when memory is short");
+}
+
+/// A user whom nobody has: the kernel counts all tasks of one together.
+const NOBODY_ELSE: u32 = 54_321;
+
+#[test]
+fn a_compiler_without_room_for_its_threads_says_so_and_nothing_of_memory() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: the limit is of all tasks of a user, and only root can be one who has no others");
+        return;
+    }
+    let folder = Folder::new();
+    let handler = folder.write("handler.wasm", super::echo());
+    // So many tasks are enough for this program, and for the compiler's first thread.
+    let said = (2..8).find_map(|tasks| {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nproc={tasks}")).arg("--").arg(folder.command().get_program());
+        command.arg("check").arg(&handler).current_dir("/").uid(NOBODY_ELSE).stdin(Stdio::null());
+        let ended = command.output().expect("util-linux is there");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!said.contains("max-memory-bytes"), "{tasks} tasks: {said}");
+        said.contains("the compiler cannot start").then_some(said)
+    });
+    let said = said.expect("between no compiler and a whole one there is one without threads");
+    for wanted in ["handler.wasm cannot be compiled on this system", "`ulimit -u`, `TasksMax=` or `pids.max`"]
+    {
+        assert!(said.contains(wanted), "{said}");
+    }
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]
