@@ -65,6 +65,8 @@ pub enum Right {
     ReadRenewed,
     /// Read and write a file or a device that is there.
     Write,
+    /// Write files that are there, and read none of them: below a folder.
+    WriteOnly,
     /// Read, write, make, rename and remove files and folders below a folder.
     Keep,
     /// Make, connect to and remove Unix sockets below a folder; removing is not limited to sockets.
@@ -118,6 +120,18 @@ pub enum SandboxError {
     /// Only root can become another.
     #[error("only root can become user `{0}`: start as root, or as `{0}`, or without a user")]
     NotRoot(String),
+    /// What is written in one of them could be executed in the other.
+    #[error(
+        "the sandbox: {} may be executed and {} be written, and one is in the other: whoever gets into this process could execute what \
+         he writes there. Give the program a folder of its own, such as /opt/waterspout/bin, and keep cache, state and sockets elsewhere",
+        .executable.display(), .writable.display()
+    )]
+    WritableAndExecutable {
+        /// A file or a folder.
+        executable: PathBuf,
+        /// A folder, or a file.
+        writable: PathBuf,
+    },
     /// The system refused.
     #[error("the sandbox: {what}: {error}")]
     System {
@@ -190,6 +204,9 @@ impl Sandbox {
             sandbox.grant(Right::Read, path);
         }
         sandbox.grant(Right::Write, "/dev/null");
+        // A compiler offers itself to whoever ends processes when memory is short: `oom_score_adj`, in a folder of its own number, which
+        // nobody knows yet. The rest of it belongs to others, or is nothing that the process could not do to itself anyhow.
+        sandbox.grant(Right::WriteOnly, "/proc");
         sandbox
     }
 
@@ -295,7 +312,7 @@ impl Sandbox {
     /// sets `no_new_privs`, applies Landlock. What is open already, sockets among it, stays usable.
     ///
     /// # Errors
-    /// See [`SandboxError`]. End the process then.
+    /// See [`SandboxError`]: among others, a path that may be executed and one that may be written lie in each other. End the process then.
     pub fn apply(&self, user: Option<&User>) -> Result<Confinement, SandboxError> {
         platform::apply(self, user)
     }

@@ -167,6 +167,41 @@ fn a_file_that_is_renewed_opens_its_folder_and_those_that_its_links_lead_to() {
     assert_eq!(confined(&folder, &granted, &attempts), ["done", "done", "done", REFUSED]);
 }
 
+#[test]
+fn what_may_be_written_must_not_be_executable() {
+    let Some(folder) = open_folder() else { return };
+    let program = make_open(&folder, "program");
+    let state = make_open(&folder, "program/state");
+    let elsewhere = make_open(&folder, "elsewhere");
+    let refused = |granted: [String; 2]| {
+        let mut command = folder.example("confine");
+        if is_root() {
+            command.arg("user=nobody");
+        }
+        let ended = run(command.args(granted).arg("--"));
+        assert_eq!(ended.code, 1, "{ended:?}");
+        ended.stderr
+    };
+    let [program, state, elsewhere] = [program, state, elsewhere].map(|path| path.display().to_string());
+    for (executable, right, writable) in [
+        (&program, "keep", &state),
+        (&program, "keep", &program),
+        (&state, "keep", &program),
+        (&program, "sockets", &state),
+    ] {
+        let said = refused([format!("execute={executable}"), format!("{right}={writable}")]);
+        for wanted in [executable.as_str(), writable, "a folder of its own"] {
+            assert!(said.contains(wanted), "{said}");
+        }
+    }
+    // By whatever name.
+    std::os::unix::fs::symlink("program/state", folder.path("link")).expect("ours");
+    let link = folder.path("link").display().to_string();
+    assert!(refused([format!("execute={program}"), format!("keep={link}")]).contains(&state));
+    let granted = [format!("execute={program}"), format!("keep={elsewhere}")];
+    assert_eq!(confined(&folder, &granted, &[format!("write={elsewhere}/new")]), ["done"]);
+}
+
 // A confined server.
 
 fn status_of(program: &Program, field: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -111,6 +112,62 @@ fn what_the_sandbox_does_not_grant_is_no_takeover() {
     install(&folder, "bin");
     line.go_on();
     assert_eq!(get(address, "/healthz"), (200, "ok\n".into()));
+}
+
+#[test]
+fn a_server_that_could_execute_what_it_writes_is_refused() {
+    let Some(folder) = open_folder() else { return };
+    folder.write("echo.wasm", handlers::echo_module());
+    let program = install(&folder, "bin");
+    for (key, state) in [("state-dir", "bin/state"), ("cache", "bin/cache"), ("state-dir", ".")] {
+        // The last one contains the program.
+        folder.write("conf.toml", format!("{key} = '{state}'\n{ECHO_ROUTE}"));
+        let state = folder.path(state);
+        fs::create_dir_all(&state).expect("ours");
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).expect("ours");
+        if is_root() {
+            std::os::unix::fs::chown(&state, Some(NOBODY), Some(NOBODY)).expect("root may");
+        }
+        let ended = crate::support::run(serve(&folder, &program).args(["--listen", "127.0.0.1:0"]));
+        assert_eq!(ended.code, 1, "{ended:?}");
+        let sentence = ended.sentence();
+        for wanted in ["may be executed", "be written", "/opt/waterspout/bin"] {
+            assert!(sentence.contains(wanted), "{sentence}");
+        }
+    }
+}
+
+/// What the process that is asked says of itself.
+fn of_process(admin: &Path) -> Vec<(String, f64)> {
+    let metrics = crate::takeover::sockets::get_over_unix(admin, "/metrics").expect("the admin listener answers");
+    let samples = metrics.lines().filter_map(|line| line.strip_prefix("process_")?.split_once(' '));
+    samples.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+#[test]
+fn a_confined_successor_tells_of_its_own_processor_time_and_descriptors() {
+    let Some(folder) = open_folder() else { return };
+    let admin = make_open(&folder, "run").join("admin.sock");
+    folder.write("conf.toml", format!("[admin]\nlisten = 'unix:{}'\n{ECHO_ROUTE}", admin.display()));
+    folder.write("echo.wasm", handlers::echo_module());
+    let program = install(&folder, "bin");
+    let mut line = Line::start(serve(&folder, &program).args(["--listen", "127.0.0.1:0"]));
+    let first = of_process(&admin);
+    line.go_on();
+    let second = of_process(&admin);
+    let value = |samples: &[(String, f64)], name: &str| {
+        samples.iter().find(|(named, _)| named == name).map(|(_, value)| *value)
+    };
+    for name in ["cpu_seconds_total", "open_fds", "max_fds", "start_time_seconds"] {
+        assert!(value(&first, name).is_some_and(|value| value > 0.0), "no {name}: {first:?}");
+        assert!(value(&second, name).is_some_and(|value| value > 0.0), "no {name}: {second:?}");
+    }
+    let open =
+        fs::read_dir(format!("/proc/{}/fd", line.last())).expect("root, or the same user").count() as f64;
+    let said = value(&second, "open_fds").expect("told");
+    // The connection that asks is one of them; what else comes and goes is a few.
+    assert!((said - open).abs() <= 3.0, "{said} of {open}");
+    assert!(value(&second, "start_time_seconds") > value(&first, "start_time_seconds"));
 }
 
 #[test]

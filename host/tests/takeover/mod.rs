@@ -2,7 +2,7 @@
 
 mod peers;
 mod refusals;
-mod sockets;
+pub(crate) mod sockets;
 
 use std::fs;
 use std::path::Path;

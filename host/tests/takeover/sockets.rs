@@ -12,7 +12,7 @@ use super::{Line, is_there, serve, until};
 use crate::support::{ECHO_ROUTE, Folder, PATIENCE, client, echoes, exchange, get, last_request};
 
 /// The answer to a GET over a Unix socket.
-fn get_over_unix(path: &Path, target: &str) -> std::io::Result<String> {
+pub(crate) fn get_over_unix(path: &Path, target: &str) -> std::io::Result<String> {
     let socket = UnixStream::connect(path)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     exchange(socket, last_request(target).as_bytes())

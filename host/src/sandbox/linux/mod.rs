@@ -38,6 +38,7 @@ pub(super) fn apply(sandbox: &Sandbox, user: Option<&User>) -> Result<Confinemen
     for grant in &sandbox.grants {
         rules.add(grant)?;
     }
+    rules.check()?;
     user::give_up_privileges(user)?;
     let refused = SandboxError::system("`no_new_privs` cannot be set");
     rustix::thread::set_no_new_privs(true).map_err(|error| refused(error.into()))?;
@@ -68,6 +69,8 @@ fn pin_own_folder() -> Result<(), SandboxError> {
 #[derive(Default)]
 struct Rules {
     paths: Vec<(PathFd, BitFlags<AccessFs>)>,
+    /// Where they are, without links.
+    real: Vec<(PathBuf, BitFlags<AccessFs>)>,
     alone: Vec<PathBuf>,
 }
 
@@ -88,6 +91,28 @@ impl Rules {
         let opened =
             PathFd::new(path).map_err(|error| SandboxError::system(what())(io::Error::other(error)))?;
         self.paths.push((opened, rights));
+        // A program that has been replaced is nowhere.
+        self.real.extend(fs::canonicalize(path).map(|real| (real, rights)));
+        Ok(())
+    }
+
+    /// A right to a folder is one to all that is in it.
+    ///
+    /// # Errors
+    /// Something is in both: a file that may be executed, and somewhere where one may be made or changed.
+    fn check(&self) -> Result<(), SandboxError> {
+        let with = |any: BitFlags<AccessFs>| {
+            self.real.iter().filter(move |(_, rights)| rights.intersects(any)).map(|(path, _)| path)
+        };
+        let writing = AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile;
+        for executable in with(AccessFs::Execute.into()) {
+            for writable in with(writing) {
+                if executable.starts_with(writable) || writable.starts_with(executable) {
+                    let (executable, writable) = (executable.clone(), writable.clone());
+                    return Err(SandboxError::WritableAndExecutable { executable, writable });
+                }
+            }
+        }
         Ok(())
     }
 
@@ -139,6 +164,7 @@ fn rights(right: Right) -> BitFlags<AccessFs> {
     match right {
         Right::Execute | Right::ExecuteRenewed => AccessFs::ReadFile | AccessFs::Execute,
         Right::Read | Right::ReadRenewed => AccessFs::ReadFile | AccessFs::ReadDir,
+        Right::WriteOnly => AccessFs::WriteFile.into(),
         Right::Write => AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate,
         // Without `Refer`: files do not wander between folders, and old kernels refuse that anyway.
         Right::Keep => {
