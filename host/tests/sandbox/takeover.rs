@@ -139,7 +139,8 @@ fn a_server_that_could_execute_what_it_writes_is_refused() {
 
 /// What the process that is asked says of itself.
 fn of_process(admin: &Path) -> Vec<(String, f64)> {
-    let metrics = crate::takeover::sockets::get_over_unix(admin, "/metrics").expect("the admin listener answers");
+    let metrics =
+        crate::takeover::sockets::get_over_unix(admin, "/metrics").expect("the admin listener answers");
     let samples = metrics.lines().filter_map(|line| line.strip_prefix("process_")?.split_once(' '));
     samples.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
 }

@@ -3,6 +3,9 @@
 mod peers;
 mod refusals;
 pub(crate) mod sockets;
+#[cfg(target_os = "linux")]
+mod systemd;
+mod tls;
 
 use std::fs;
 use std::path::Path;
