@@ -2,17 +2,22 @@
 //! configuration keeps everything.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use waterspout::config::{Config, ConfigError, Document};
 use waterspout::{Certificates, Deployer, ListenAddress};
+
+use super::supervisor::Supervisor;
 
 /// What is read again.
 pub(super) struct Reload {
     pub(super) file: Option<Configuration>,
     pub(super) certificates: Option<Certificates>,
     pub(super) deployer: Deployer,
+    pub(super) supervisor: Supervisor,
 }
 
 /// The configuration file, as it was at the start.
@@ -29,7 +34,12 @@ impl Reload {
         let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
+                // As `Type=notify-reload` wants it (`systemd.service(5)`); for others `systemctl reload` waits, too.
+                let now = clock_gettime(ClockId::Monotonic);
+                let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
+                self.supervisor.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));
                 self.reload().await;
+                self.supervisor.tell("READY=1");
             }
         });
         Ok(())

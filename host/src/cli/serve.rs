@@ -342,7 +342,13 @@ async fn serve(
     let of_admin_handle = admin.as_ref().map(Admin::handle);
     // Whoever hears that this process is ready may signal.
     let (shutdown, asked) = (first_signal()?, super::takeover::signals()?);
-    Reload { file: configuration, certificates, deployer: deployer.clone() }.begin()?;
+    let reload = Reload {
+        file: configuration,
+        certificates,
+        deployer: deployer.clone(),
+        supervisor: supervisor.clone(),
+    };
+    reload.begin()?;
     let is_first = predecessor.is_none();
     if let Some(predecessor) = predecessor {
         if let Err(error) = predecessor.ready() {

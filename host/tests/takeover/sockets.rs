@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use tokio_tungstenite::tungstenite::client as connect;
 
 use super::{Line, is_there, serve, until};
@@ -110,6 +110,12 @@ fn sockets_of_systemds_are_handed_on() {
         let successor = line.go_on();
         assert_eq!(heard(), format!("MAINPID={successor}"));
         echoes(&mut client(address, "/echo"), "hello");
+        // For `Type=notify-reload`: when it began, and that it is over, also where nothing was taken.
+        line.ask(Signal::HUP);
+        let began = heard();
+        let microseconds = began.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").map(str::parse::<u64>);
+        assert!(matches!(microseconds, Some(Ok(1..))), "{began}");
+        assert_eq!(heard(), "READY=1");
     }
 }
 
