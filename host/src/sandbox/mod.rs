@@ -207,6 +207,10 @@ impl Sandbox {
         // A compiler offers itself to whoever ends processes when memory is short: `oom_score_adj`, in a folder of its own number, which
         // nobody knows yet. The rest of it belongs to others, or is nothing that the process could not do to itself anyhow.
         sandbox.grant(Right::WriteOnly, "/proc");
+        // What a process that takes this one's place says of itself is in such a folder, too. Only where nobody else's are to be seen.
+        if hides_other_processes(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default()) {
+            sandbox.grant(Right::Read, "/proc");
+        }
         sandbox
     }
 
@@ -325,6 +329,19 @@ fn folder_of(file: &Path) -> &Path {
     }
 }
 
+/// Whether `/proc` shows a process only those that it may look into (`proc(5)`, hidepid): those of its sandbox.
+fn hides_other_processes(mounts: &str) -> bool {
+    // Of several on top of each other the last one counts.
+    let of_proc = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        (fields.next()? == "/proc").then(|| fields.nth(1)).flatten()
+    });
+    of_proc.last().is_some_and(|options| {
+        let hidden = ["hidepid=invisible", "hidepid=ptraceable", "hidepid=2", "hidepid=4"];
+        options.split(',').any(|option| hidden.contains(&option))
+    })
+}
+
 /// The files that are mapped to be executed (`proc_pid_maps(5)`): the program and its shared objects.
 fn objects(maps: &str) -> BTreeSet<PathBuf> {
     let mapped = maps.lines().filter_map(|line| {
@@ -414,6 +431,21 @@ mod tests {
 
     fn grant(right: Right, path: &str) -> Grant {
         Grant { path: path.into(), right }
+    }
+
+    #[test]
+    fn all_of_proc_is_read_only_where_it_hides_the_processes_of_others() {
+        let mounted = |options: &str| format!("/dev/vda / ext4 rw 0 0\nproc /proc proc rw,{options} 0 0\n");
+        for options in ["relatime", "hidepid=1", "hidepid=noaccess", "subset=pid", "gid=5"] {
+            assert!(!hides_other_processes(&mounted(options)), "{options}");
+        }
+        for options in ["nosuid,hidepid=invisible", "hidepid=2,gid=5", "hidepid=ptraceable", "hidepid=4"] {
+            assert!(hides_other_processes(&mounted(options)), "{options}");
+            let covered =
+                mounted(options) + "proc /proc proc rw 0 0\n/dev/vda /proc/sys ext4 hidepid=2 0 0\n";
+            assert!(!hides_other_processes(&covered), "{options}");
+        }
+        assert!(!hides_other_processes(""));
     }
 
     #[test]

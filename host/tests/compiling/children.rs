@@ -58,7 +58,7 @@ impl Drop for Host {
 }
 
 /// Asks until there is an answer.
-pub(super) fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -70,7 +70,7 @@ pub(super) fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Of `/proc/PID/status`.
-pub(super) fn status(pid: Pid, field: &str) -> Option<String> {
+pub(crate) fn status(pid: Pid, field: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.map(|value| value.trim().to_owned())
@@ -84,7 +84,7 @@ fn nice_of(pid: Pid) -> i32 {
     nice.and_then(|nice| nice.parse().ok()).unwrap_or_else(|| panic!("{stat}"))
 }
 
-pub(super) fn children_of(parent: Pid) -> Vec<Pid> {
+pub(crate) fn children_of(parent: Pid) -> Vec<Pid> {
     let processes = fs::read_dir("/proc").expect("Linux has it").flatten();
     let pids = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
     pids.filter(|pid| status(*pid, "PPid") == Some(parent.as_raw_nonzero().to_string())).collect()

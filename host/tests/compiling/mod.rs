@@ -1,11 +1,11 @@
 //! Compiling, as the program and those who embed it see it: limits, refusals, and that nothing of a child stays.
 
 #[cfg(target_os = "linux")]
-mod children;
+pub(crate) mod children;
 #[cfg(target_os = "linux")]
 mod queue;
 mod routes;
-mod wasm;
+pub(crate) mod wasm;
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Handlers that are valid, and a burden to compile: the echo, and a module beside it that nobody runs.
 
 /// What takes a minute to compile, and little room: a few functions, in which what every local holds depends on every branch.
-pub(super) fn slow() -> Vec<u8> {
+pub(crate) fn slow() -> Vec<u8> {
     const LOCALS: usize = 500;
     const BRANCHES: usize = 5000;
     let local = |index: usize| number(index % LOCALS);

@@ -1,6 +1,7 @@
 //! The sandbox: what a confined process can and cannot do, and that a confined server does everything that it does otherwise. Where
 //! the tests run as root, the process becomes `nobody`; else it stays who it is.
 
+mod compiler;
 mod takeover;
 
 use std::fs;

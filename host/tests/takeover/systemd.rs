@@ -36,6 +36,9 @@ export SYSTEMD_UNIT_PATH=/run/units container=waterspout-test
 exec "$(command -v systemd || echo /lib/systemd/systemd)" --system --unit=go.target --log-target=null --show-status=no
 "#;
 
+/// In a folder that is the service's.
+const ADMIN: &str = "/var/cache/waterspout/admin.sock";
+
 /// Ends with all that runs in it when it is dropped.
 struct Machine {
     outer: Child,
@@ -153,10 +156,11 @@ fn under_systemd_the_shipped_units_start_take_over_reload_restart_and_stop() {
     let here = socket.replace("ListenStream=443", &format!("ListenStream=127.0.0.1:{port}"));
     assert_ne!(here, socket, "the socket unit has a port");
     folder.write("waterspout.socket", here);
-    folder.write(
-        "waterspout.toml",
-        "[[listener]]\naddress = 'systemd:web'\n[route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n",
+    let config = format!(
+        "[[listener]]\naddress = 'systemd:web'\n[admin]\nlisten = 'unix:{ADMIN}'\n\
+         [route.echo]\npath = '/echo'\nhandler = 'echo.wasm'\n"
     );
+    folder.write("waterspout.toml", config);
     folder.write("echo.wasm", handlers::echo_module());
     fs::create_dir_all(folder.path("opt/waterspout/bin")).expect("ours");
     super::install(folder.command().get_program().as_ref(), &folder.path("opt/waterspout/bin/waterspout"));
@@ -182,6 +186,12 @@ fn under_systemd_the_shipped_units_start_take_over_reload_restart_and_stop() {
         machine.take_over();
         echoes(&mut stays, "still the first one's");
         echoes(&mut client(address, "/echo"), "the new one's");
+    }
+    // It sees no process but its own, as the unit says, and so the sandbox lets it look at itself.
+    let admin = PathBuf::from(format!("/proc/{}/root{ADMIN}", machine.systemd));
+    let metrics = super::sockets::get_over_unix(&admin, "/metrics").expect("the admin listener answers");
+    for name in ["process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"] {
+        assert!(metrics.lines().any(|line| line.starts_with(&format!("{name} "))), "no {name}: {metrics}");
     }
     machine.done("systemctl reload waterspout.service");
     assert_eq!(machine.property("ActiveState"), "active");
