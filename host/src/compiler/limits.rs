@@ -13,7 +13,8 @@ use crate::units::{Limit, Unit};
 /// handler is refused, and the bound is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Wall-clock time, from the start of the process to its answer. Protects the machine's processors, and whoever waits for the
+    /// Wall-clock time, from the start of the process to its answer; where n are compiled at once, n times as much, because they share the
+    /// processors. Protects the machine's processors, and whoever waits for the
     /// start. Default: 60 s, many times what a component of some megabytes takes.
     pub timeout: Duration,
     /// Memory that the process may write to. Protects the machine's memory. Default: 2 GiB; Cranelift takes some hundred times a

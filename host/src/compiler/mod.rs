@@ -30,6 +30,7 @@ mod worker;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 pub use limits::CompileLimits;
 pub(crate) use limits::CompileTable;
@@ -37,6 +38,7 @@ pub use worker::{WORKER_COMMAND, worker_main};
 
 use self::job::{Answer, Job};
 pub(crate) use self::job::{Compiled, Description, Form};
+use self::queue::Turn;
 use crate::handler::engine::CodeClass;
 use crate::handler::load_error::LoadError;
 
@@ -122,9 +124,14 @@ impl Compiler {
         }
     }
 
-    /// Compiles a handler for an engine class. Blocks, for as long as `timeout` in a child.
-    pub(crate) fn compile(&self, class: CodeClass, handler: &[u8]) -> Result<Compiled, LoadError> {
-        match self.answer(Job::Compile(class), handler)? {
+    /// Compiles a handler for an engine class. Blocks, in a child until `timeout` has passed on the turn's clock.
+    pub(crate) fn compile(
+        &self,
+        class: CodeClass,
+        handler: &[u8],
+        turn: &Turn<'_>,
+    ) -> Result<Compiled, LoadError> {
+        match self.answer(Job::Compile(class), handler, &|| turn.elapsed())? {
             Answer::Compiled(compiled) => Ok(compiled),
             Answer::Described(_) => Err(of_another_question()),
         }
@@ -132,7 +139,8 @@ impl Compiler {
 
     /// Tells what a handler is, without compiling it. Blocks.
     pub(crate) fn describe(&self, handler: &[u8]) -> Result<Description, LoadError> {
-        match self.answer(Job::Describe, handler)? {
+        let began = Instant::now();
+        match self.answer(Job::Describe, handler, &|| began.elapsed())? {
             Answer::Described(description) => Ok(description),
             Answer::Compiled(_) => Err(of_another_question()),
         }
@@ -150,10 +158,10 @@ impl Compiler {
         }
     }
 
-    fn answer(&self, job: Job, handler: &[u8]) -> Result<Answer, LoadError> {
+    fn answer(&self, job: Job, handler: &[u8], elapsed: &dyn Fn() -> Duration) -> Result<Answer, LoadError> {
         match self {
             Self::InProcess => job.run(handler),
-            Self::Child(child) => process::run(child, job, handler),
+            Self::Child(child) => process::run(child, job, handler, elapsed),
         }
     }
 }

@@ -28,17 +28,21 @@ const MAX_COMPLAINT_BYTES: usize = 8 << 10;
 /// How long a child that has closed its output may take to end by itself, so that it can be told how it did.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// Has a child do it.
+/// Has a child do it. `elapsed`: how much of its time has passed.
 ///
 /// # Errors
 /// The child's refusal, or ours of the child.
-pub(super) fn run(compiler: &ChildCompiler, job: Job, handler: &[u8]) -> Result<Answer, LoadError> {
+pub(super) fn run(
+    compiler: &ChildCompiler,
+    job: Job,
+    handler: &[u8],
+    elapsed: &dyn Fn() -> Duration,
+) -> Result<Answer, LoadError> {
     let limits = &compiler.limits;
     if handler.len() > limits.max_component_bytes {
         return Err(LoadError::ComponentTooLarge { limit: limits.max_component_bytes });
     }
-    // A time-out that the clock cannot express has no end.
-    let deadline = Instant::now().checked_add(limits.timeout);
+    let time = Time { limit: limits.timeout, elapsed };
     let mut running = Running::start(compiler)
         .map_err(|error| LoadError::CompilerUnavailable(format!("its process does not start: {error}")))?;
     let head = Request::head(job, limits.max_artefact_bytes, handler.len());
@@ -47,7 +51,7 @@ pub(super) fn run(compiler: &ChildCompiler, job: Job, handler: &[u8]) -> Result<
         incoming: Incoming::new(limits.max_artefact_bytes),
         complaint: Vec::new(),
     };
-    let ended = talk.run(&mut running.0, deadline);
+    let ended = talk.run(&mut running.0, &time);
     let complaint = printable(talk.complaint.trim_ascii_end());
     let said = ended.and_then(|()| talk.incoming.finish(limits).map_err(TalkEnd::Unsound));
     let why = match said {
@@ -154,6 +158,22 @@ impl Drop for Running {
     }
 }
 
+/// How long a child may take.
+struct Time<'a> {
+    limit: Duration,
+    elapsed: &'a dyn Fn() -> Duration,
+}
+
+impl Time<'_> {
+    /// At least so long it may still take; nothing when its time is over.
+    fn left(&self) -> Option<Duration> {
+        /// Of a clock that goes more slowly than the system's.
+        const AT_LEAST: Duration = Duration::from_millis(5);
+        let left = self.limit.saturating_sub((self.elapsed)());
+        (!left.is_zero()).then_some(left.max(AT_LEAST))
+    }
+}
+
 /// What goes over the three pipes.
 struct Talk<'a> {
     /// What is still to be sent: the request's head, and the handler.
@@ -177,7 +197,7 @@ impl From<io::Error> for TalkEnd {
 
 impl Talk<'_> {
     /// Until the child has closed its output, and with it what it complains of.
-    fn run(&mut self, child: &mut Child, deadline: Option<Instant>) -> Result<(), TalkEnd> {
+    fn run(&mut self, child: &mut Child, time: &Time<'_>) -> Result<(), TalkEnd> {
         let (mut input, mut output, mut errors) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let nonblocking = [
@@ -190,7 +210,7 @@ impl Talk<'_> {
         }
         let mut buffer = vec![0; 64 << 10];
         while output.is_some() || errors.is_some() {
-            let ready = wait(&input, &output, &errors, deadline)?;
+            let ready = wait(&input, &output, &errors, time)?;
             if ready.input && self.send(input.as_mut())? {
                 input = None;
             }
@@ -249,23 +269,15 @@ fn wait(
     input: &Option<impl std::os::fd::AsFd>,
     output: &Option<impl std::os::fd::AsFd>,
     errors: &Option<impl std::os::fd::AsFd>,
-    deadline: Option<Instant>,
+    time: &Time<'_>,
 ) -> Result<Ready, TalkEnd> {
     let mut pipes = Vec::with_capacity(3);
     pipes.extend(input.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
     pipes.extend(output.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     pipes.extend(errors.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     loop {
-        let left = match deadline {
-            None => None,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(TalkEnd::Late);
-                }
-                Timespec::try_from(left).ok()
-            }
-        };
+        // A time-out that the system cannot express has no end.
+        let left = Timespec::try_from(time.left().ok_or(TalkEnd::Late)?).ok();
         match poll(&mut pipes, left.as_ref()) {
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => break,
@@ -310,6 +322,11 @@ mod tests {
             limits,
             require_confinement: false,
         }
+    }
+
+    fn run(compiler: &ChildCompiler, job: Job, handler: &[u8]) -> Result<Answer, LoadError> {
+        let began = Instant::now();
+        super::run(compiler, job, handler, &|| began.elapsed())
     }
 
     fn said_of(script: &str, limits: CompileLimits) -> LoadError {
@@ -383,6 +400,21 @@ mod tests {
         assert!(matches!(error, LoadError::CompileTimeout { .. }), "{error}");
         assert!(error.to_string().contains("longer than 300ms") && error.to_string().contains("`timeout`"));
         note.gone("late");
+    }
+
+    #[test]
+    fn only_time_that_counts_ends_a_child() {
+        let limits = CompileLimits { timeout: Duration::from_millis(100), ..CompileLimits::default() };
+        let patient = shell("exec sleep 1000", limits);
+        let asked = std::cell::Cell::new(0_u32);
+        // It stands still, until it has been looked at a few times.
+        let clock = || {
+            asked.set(asked.get() + 1);
+            if asked.get() < 4 { Duration::from_millis(90) } else { Duration::from_millis(100) }
+        };
+        let error = super::run(&patient, Job::Describe, b"handler", &clock).expect_err("no answer");
+        assert!(matches!(error, LoadError::CompileTimeout { .. }), "{error}");
+        assert_eq!(asked.get(), 4);
     }
 
     #[test]

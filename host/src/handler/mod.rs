@@ -186,7 +186,7 @@ impl Runtime {
             }
         }
         let turn = self.queue.wait();
-        let compiled = self.compiler.compile(class.code, handler)?;
+        let compiled = self.compiler.compile(class.code, handler, &turn)?;
         drop(turn);
         let component =
             deserialize(class, &compiled).map_err(|error| LoadError::Compile(one_line(&error)))?;
