@@ -85,7 +85,9 @@ impl CodeClass {
             .cranelift_opt_level(OptLevel::Speed)
             .memory_reservation(self.memory.max_memory_bytes() as u64)
             .max_wasm_stack(MAX_WASM_STACK)
-            .async_stack_size(FIBER_STACK);
+            .async_stack_size(FIBER_STACK)
+            // What a guest's recursion has touched is not the process's for ever, nor the next tenant's to look at.
+            .async_stack_zeroing(true);
         config
     }
 
@@ -98,6 +100,7 @@ impl CodeClass {
             .total_memories(slots)
             .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
             .total_stacks(slots)
+            .async_stack_keep_resident(STACK_KEPT)
             .table_elements(table_elements as usize)
             .max_memory_size(self.memory.max_memory_bytes());
         Engine::new(self.code_config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
@@ -118,6 +121,8 @@ const MIN_TABLE_ELEMENTS: u32 = 20_000;
 /// Address space of one fiber stack, of which the guest may use `MAX_WASM_STACK`; the rest is for the host's imports.
 const FIBER_STACK: usize = 1 << 20;
 const MAX_WASM_STACK: usize = 512 << 10;
+/// What of a stack that is given back is overwritten instead, because the next call touches it anyway. The rest the system takes back.
+const STACK_KEPT: usize = 16 << 10;
 /// Slots of each class beside those that connections can get: for instances that take another one's place, while both are there, ...
 const MOVING_SLOTS: u32 = 24;
 /// ... and for those that are only tried, so that no deployment waits for another tenant's.
@@ -275,6 +280,28 @@ mod tests {
         let (engines, _) = Engines::new([&Limits::default()], 4).expect("address space");
         let metered = Limits { fuel_per_event: FuelLimit::AtMost(1), ..Limits::default() };
         assert!(engines.class(&metered).is_none(), "code that does not count cannot be stopped by a count");
+    }
+
+    #[tokio::test]
+    async fn what_a_guests_recursion_has_touched_of_its_stack_is_given_back_with_its_instance() {
+        use wasmtime::{Instance, Module, Store, Trap};
+        let class = CodeClass { memory: MemoryClass::Small, metered: false };
+        let engine = class.pooling_engine(2, 1).expect("address space");
+        let text = "(module (func $f (export \"f\") (result i32) (i32.add (call $f) (i32.const 1))))";
+        let module = Module::new(&engine, wat::parse_str(text).expect("text")).expect("a module");
+        let mut stores = Vec::new();
+        for _ in 0..2 {
+            let mut store = Store::new(&engine, ());
+            store.set_epoch_deadline(u64::MAX / 2);
+            let instance = Instance::new_async(&mut store, &module, &[]).await.expect("room");
+            let recurse = instance.get_typed_func::<(), i32>(&mut store, "f").expect("exported");
+            let error = recurse.call_async(&mut store, ()).await.expect_err("it never returns");
+            assert_eq!(error.downcast_ref(), Some(&Trap::StackOverflow));
+            stores.push(store);
+        }
+        drop(stores);
+        let metrics = engine.pooling_allocator_metrics().expect("a pool");
+        assert_eq!(metrics.unused_stack_bytes_resident(), Some(2 * STACK_KEPT));
     }
 
     #[test]
