@@ -2,6 +2,7 @@
 //!
 //! The bytes themselves are the business of the crate `tungstenite-deflate`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderValue;
@@ -15,6 +16,8 @@ use tungstenite_deflate::{
 pub use tungstenite_deflate::{Budget, Level, MemLevel, Settings, WindowBits};
 
 use crate::limits::Limits;
+use crate::limits::processors::work_aside;
+use crate::limits::tenants::Tenancy;
 
 /// What an operator says about the compression of a route's messages. Whether there is any is the handler's choice, too
 /// (`get-compression-options`).
@@ -152,28 +155,28 @@ pub(crate) struct Published {
 }
 
 /// What is compressed within the publisher's own call, all windows together: a few milliseconds at the worst, in which its thread
-/// serves nobody else. More is compressed on a thread of its own.
+/// serves nobody else. More is compressed on a thread of its own, on the tenant's account.
 const INLINE_BYTES: usize = 64 << 10;
-/// Messages that are compressed on threads of their own at once. There is no waiting for one's turn: what finds none free is sent plain, and
-/// each connection compresses it for itself.
+/// Messages that are compressed on threads of their own at once, one of a tenant's. What finds no place is sent plain, and each connection
+/// compresses it for itself.
 static COMPRESSING: Semaphore = Semaphore::const_new(2);
 
 impl Published {
-    /// `windows` are those of the subscribers that have a [`ReadyMade`].
+    /// `windows` are those of the subscribers that have a [`ReadyMade`]; `publisher` is who pays.
     ///
     /// Cancel safety: what has begun on another thread ends there.
-    pub(crate) async fn new(plain: Message, windows: Vec<WindowBits>) -> Self {
+    pub(crate) async fn new(plain: Message, windows: Vec<WindowBits>, publisher: &Arc<Tenancy>) -> Self {
         let bytes = plain.len();
         if bytes.saturating_mul(windows.len()) <= INLINE_BYTES {
             return Self::compress(plain, windows);
         }
         let uncompressed = Self::plain(plain.clone());
-        let Ok(permit) = COMPRESSING.try_acquire() else { return uncompressed };
-        let compressing = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+        let Some(of_tenant) = publisher.try_compressing() else { return uncompressed };
+        let Ok(of_process) = COMPRESSING.try_acquire() else { return uncompressed };
+        let compressing = work_aside(publisher.clone(), move || {
+            let _permits = (of_tenant, of_process);
             Self::compress(plain, windows)
         });
-        // Fails only when the process ends.
         compressing.await.unwrap_or(uncompressed)
     }
 
@@ -190,6 +193,12 @@ impl Published {
     /// As it was published.
     pub(crate) fn plain(plain: Message) -> Self {
         Self { plain, compressed: Vec::new() }
+    }
+
+    /// Whether there is no form of it but the plain one.
+    #[cfg(test)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.compressed.is_empty()
     }
 
     /// Bytes before compression.

@@ -110,6 +110,11 @@ mod tests {
     };
     use crate::limits::Limits;
     use crate::limits::SlowConsumer;
+    use crate::limits::tenants::{Tenancy, Tenant};
+
+    fn publisher() -> Arc<Tenancy> {
+        Tenancy::new(&Tenant::default(), &Budget::unlimited(), &Arc::default())
+    }
 
     fn link() -> Arc<Link> {
         let limits = Limits { max_topics: 2, max_topic_bytes: 8, ..Limits::default() };
@@ -122,7 +127,7 @@ mod tests {
         let (subscriber, stranger) = (link(), link());
         topics.subscribe(&subscriber, "news").expect("subscribed");
         topics.subscribe(&subscriber, "news").expect("subscribed again");
-        let message = Published::new(Message::text("abc"), topics.windows("news")).await;
+        let message = Published::new(Message::text("abc"), topics.windows("news"), &publisher()).await;
         topics.publish("news", &message);
         topics.publish("other", &message);
         assert_eq!((subscriber.buffered_amount(), stranger.buffered_amount()), (3, 0));
@@ -160,7 +165,7 @@ mod tests {
         assert_eq!(windows, [WindowBits::MIN, WindowBits::MAX]);
         for size in [1_000, 200_000] {
             let text = Message::text("the news, ".repeat(size / 10));
-            topics.publish("news", &Published::new(text.clone(), topics.windows("news")).await);
+            topics.publish("news", &Published::new(text.clone(), topics.windows("news"), &publisher()).await);
             let frames = [&one, &two, &smaller].map(|link| match queued(link) {
                 Message::Frame(frame) => frame.into_payload(),
                 other => panic!("not compressed: {other:?}"),
@@ -172,7 +177,7 @@ mod tests {
         }
         // What is under the threshold, or was compressed for others, goes plain.
         for message in [
-            Published::new(Message::text("x"), topics.windows("news")).await,
+            Published::new(Message::text("x"), topics.windows("news"), &publisher()).await,
             Published::plain(Message::text("y")),
         ] {
             topics.publish("news", &message);
@@ -180,6 +185,20 @@ mod tests {
         }
         topics.unsubscribe(&smaller, "news");
         assert_eq!(topics.windows("news"), [WindowBits::MAX]);
+    }
+
+    #[tokio::test]
+    async fn of_large_messages_a_tenant_has_one_compressed_at_a_time_and_others_have_theirs() {
+        let (busy, other) = (publisher(), publisher());
+        let large = || Message::text("the news, ".repeat(20_000));
+        let compressed =
+            async |publisher| !Published::new(large(), vec![WindowBits::MAX], publisher).await.is_plain();
+        let running = busy.try_compressing().expect("the first");
+        assert!(!compressed(&busy).await, "each connection compresses it for itself");
+        assert!(compressed(&other).await);
+        drop(running);
+        assert!(compressed(&busy).await);
+        assert!(busy.try_compressing().is_some(), "it is over");
     }
 
     #[test]

@@ -4,19 +4,23 @@
 //! charged to the tenant's [`Account`], the host's own work for him included. An account is filled by the clock at the rate of its
 //! share; with something in it, a task is polled at once. An overdrawn tenant's tasks take turns on what the others leave: all
 //! processors but one, so that who is within his share never finds every processor busy with somebody who is not. A guest's turn is
-//! over after a tick (see `meter`), so nobody waits longer for one. Of the overdrawn, who has overdrawn least comes first.
+//! over after a tick (see `meter`), so nobody waits longer for one. Of the overdrawn, who has overdrawn least comes first. What an event
+//! waits in the line is told to whoever is polled next ([`take_time_in_line`]), so that it is not held against the event.
 //!
 //! Only one tenant: nobody else is there to be protected, and nobody waits.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::clock::now;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::clock::{now, processor_time};
 use crate::limits::overruns::Overruns;
 use crate::limits::tenants::Tenancy;
 
@@ -24,6 +28,16 @@ use crate::limits::tenants::Tenancy;
 const BURST_NS: u64 = Duration::from_millis(100).as_nanos() as u64;
 /// How far an account is overdrawn at most: so soon after he has stopped a tenant is within his share again.
 const MAX_DEBT_NS: u64 = Duration::from_millis(100).as_nanos() as u64;
+
+thread_local! {
+    /// Of the task that is being polled.
+    static TIME_IN_LINE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How long the task that is being polled has waited in the line for this poll: told once.
+pub(crate) fn take_time_in_line() -> Duration {
+    TIME_IN_LINE.take()
+}
 
 /// The processors of one server.
 #[derive(Debug, Default)]
@@ -230,6 +244,8 @@ pin_project_lite::pin_project! {
 #[derive(Default)]
 struct Place {
     ticket: Option<Arc<Ticket>>,
+    /// Since when, if it does.
+    since_ns: u64,
     processors: Option<Arc<Processors>>,
 }
 
@@ -260,20 +276,64 @@ impl<F: Future> Future for Turns<F> {
         let is_due = account.is_alone() || account.is_within_share(began);
         // Long polls, for which there are threads beside the runtime's own, are charged only when they are over.
         let is_one_of_few = account.overruns.aside(began).is_none_or(|aside| aside < processors.threads());
-        let _turn = if this.place.ticket.is_none() && is_due && is_one_of_few {
+        let turn = if this.place.ticket.is_none() && is_due && is_one_of_few {
             None
         } else {
             this.place.processors.get_or_insert_with(|| processors.clone());
+            if this.place.ticket.is_none() {
+                this.place.since_ns = began;
+            }
             let Poll::Ready(turn) = processors.poll_turn(this.tenancy, &mut this.place.ticket, cx) else {
                 return Poll::Pending;
             };
             began = now();
             Some(turn)
         };
+        let in_line = if turn.is_some() { began.saturating_sub(this.place.since_ns) } else { 0 };
+        TIME_IN_LINE.set(Duration::from_nanos(in_line));
         let (polled, ended) = account.overruns.watch(began, || this.work.poll(cx));
         account.charge(ended.saturating_sub(began));
+        drop(turn);
         polled
     }
+}
+
+/// Work for a tenant that nothing interrupts, beside his tasks: it begins when it is his turn, on a thread of its own, and is charged to him. None
+/// when the process ends.
+///
+/// Cancel safety: what has begun goes on to its end, what has not does not begin.
+pub(crate) async fn work_aside<T: Send + 'static>(
+    tenancy: Arc<Tenancy>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    // A task of its own: who waits for it may need a turn himself to be told.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let turn = wait_for_turn(&tenancy).await;
+        let done = spawn_blocking(move || {
+            let before = processor_time();
+            let done = work();
+            tenancy.account.charge(processor_time().saturating_sub(before));
+            drop(turn);
+            done
+        });
+        done.await.ok()
+    });
+    tasks.join_next().await?.ok()?
+}
+
+/// None if the tenant need not wait for one.
+async fn wait_for_turn(tenancy: &Arc<Tenancy>) -> Option<Turn> {
+    let account = &tenancy.account;
+    let mut place = Place::default();
+    poll_fn(|cx| {
+        if place.ticket.is_none() && (account.is_alone() || account.is_within_share(now())) {
+            return Poll::Ready(None);
+        }
+        place.processors.get_or_insert_with(|| account.processors.clone());
+        account.processors.poll_turn(tenancy, &mut place.ticket, cx).map(Some)
+    })
+    .await
 }
 
 #[cfg(test)]
@@ -398,6 +458,48 @@ mod tests {
         assert!(poll(1));
         assert!(!poll(2));
         assert!(Task::of(&victim).poll());
+    }
+
+    #[tokio::test]
+    async fn work_aside_is_charged_and_waits_for_a_turn_where_its_tenant_has_overdrawn() {
+        let processors = processors(2);
+        let (burns, _victim) = (tenancy("burns", 100, &processors), tenancy("victim", 100, &processors));
+        let work =
+            || async { work_aside(burns.clone(), || advance(7 * TICK)).await.expect("the process goes on") };
+        work().await;
+        assert_eq!(burns.account.used(), 7 * TICK, "charged, and within his share at once");
+        overdraw(&burns);
+        let before = burns.account.used();
+        let turn = take_turn(&processors, &burns);
+        let mut waiting = Box::pin(work());
+        for _ in 0..100 {
+            assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await.is_pending());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(burns.account.used(), before, "somebody has the only turn");
+        drop(turn);
+        waiting.await;
+        assert_eq!(burns.account.used(), before + 7 * TICK);
+        drop(take_turn(&processors, &burns));
+    }
+
+    #[tokio::test]
+    async fn work_aside_that_nobody_waits_for_any_more_gives_its_place_in_the_line_back() {
+        let processors = processors(2);
+        let (burns, _victim) = (tenancy("burns", 100, &processors), tenancy("victim", 100, &processors));
+        overdraw(&burns);
+        let turn = take_turn(&processors, &burns);
+        let mut waiting = Box::pin(work_aside(burns.clone(), || panic!("it must not begin")));
+        while processors.lock().waiting.is_empty() {
+            assert!(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await.is_pending());
+            tokio::task::yield_now().await;
+        }
+        drop(waiting);
+        drop(turn);
+        while processors.lock().taken > 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(take_turn(&processors, &burns));
     }
 
     #[tokio::test]

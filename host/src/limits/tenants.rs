@@ -42,6 +42,8 @@ pub(crate) struct Tenancy {
     instances: Arc<Semaphore>,
     /// Instances that go over to another version at once.
     moving: Arc<Semaphore>,
+    /// Of what it publishes, what is compressed beside its tasks: one message at a time.
+    compressing: Arc<Semaphore>,
     pub(crate) memory: Budget,
     max_memory_bytes: usize,
     pub(crate) account: Account,
@@ -60,6 +62,7 @@ impl Tenancy {
             connections: Arc::new(Semaphore::new(total.max_connections as usize)),
             instances: Arc::new(Semaphore::new(total.max_instances as usize)),
             moving: Arc::new(Semaphore::new(MOVING_AT_ONCE)),
+            compressing: Arc::new(Semaphore::new(1)),
             memory: memory.part(total.max_memory_bytes),
             max_memory_bytes: total.max_memory_bytes,
             account: processors.open_account(total.cpu_share),
@@ -85,6 +88,11 @@ impl Tenancy {
         self.moving.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
+    /// The right to have a published message compressed beside the tenant's tasks, if none is.
+    pub(crate) fn try_compressing(&self) -> Option<OwnedSemaphorePermit> {
+        self.compressing.clone().try_acquire_owned().ok()
+    }
+
     /// Whether so many bytes more of what guests print may be logged.
     pub(crate) fn may_log(&self, bytes: usize) -> bool {
         self.log.take(bytes)
@@ -98,10 +106,18 @@ impl Tenancy {
 
     /// So much of the tenant's memory, and of the server's; or which of them has none.
     pub(crate) fn try_memory(&self, bytes: usize) -> Result<Reservation, Reached> {
-        self.memory.reserve(bytes).ok_or_else(|| {
-            let has_some = self.memory.used().saturating_add(bytes) <= self.max_memory_bytes;
-            Reached { scope: if has_some { Scope::Server } else { Scope::Tenant }, limit: "max-memory-bytes" }
-        })
+        self.memory.reserve(bytes).ok_or_else(|| self.lacks_memory(bytes))
+    }
+
+    /// Whose bound it is that so much more memory was refused.
+    pub(crate) fn lacks_memory(&self, more: usize) -> Reached {
+        let has_some = self.memory.used().saturating_add(more) <= self.max_memory_bytes;
+        Reached { scope: if has_some { Scope::Server } else { Scope::Tenant }, limit: "max-memory-bytes" }
+    }
+
+    /// Whether so much is more than half of the tenant's memory: who has it is himself what others lack.
+    pub(crate) fn is_most_of_memory(&self, bytes: usize) -> bool {
+        bytes > self.max_memory_bytes / 2
     }
 }
 
