@@ -80,6 +80,8 @@ struct State {
     bounds: Bounds,
     /// Of the tenant's memory: [`CONNECTION_BYTES`] at first, and more while more is queued.
     memory: Reservation,
+    /// What the tenant had no memory for when it was last asked for some.
+    lacked_memory: Option<usize>,
     /// The tenant had no memory for a write: until then `on-writable` would only be refused again.
     out_of_memory_until: Option<Instant>,
 }
@@ -210,6 +212,7 @@ impl Link {
             stalled_at: None,
             bounds,
             memory,
+            lacked_memory: None,
             out_of_memory_until: None,
         };
         Self {
@@ -286,6 +289,11 @@ impl Link {
             waker.wake();
         }
         Ok(result)
+    }
+
+    /// What the tenant had no memory for when the queue, a topic or a timer last needed some.
+    pub(crate) fn lacked_memory(&self) -> Option<usize> {
+        self.lock().as_ref()?.lacked_memory
     }
 
     // What guests do.
@@ -635,7 +643,9 @@ impl State {
 
     fn take_memory(&mut self, more: usize) -> bool {
         let bytes = self.memory_bytes(more);
-        bytes <= self.memory.bytes() || self.memory.resize(bytes)
+        let taken = bytes <= self.memory.bytes() || self.memory.resize(bytes);
+        self.lacked_memory = (!taken).then(|| bytes - self.memory.bytes());
+        taken
     }
 
     /// What comes and goes is kept.

@@ -27,6 +27,8 @@ pub(crate) struct InstanceLimiter {
     own_bytes: usize,
     /// Of the tenant's memory; at first what the component may begin with.
     reserved: Reservation,
+    /// What it would have had with what the tenant had no memory for, in this event.
+    refused_bytes: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +55,18 @@ impl InstanceLimiter {
             memory: Allowance { used: 0, limit: limits.max_memory_bytes },
             table: Allowance { used: 0, limit: limits.max_table_elements as usize },
             reserved,
+            refused_bytes: None,
         }
+    }
+
+    /// Another event begins.
+    pub(super) fn start_event(&mut self) {
+        self.refused_bytes = None;
+    }
+
+    /// What the tenant had no memory for in this event: what it would have come to, and how much more that was.
+    pub(super) fn refused(&self) -> Option<(usize, usize)> {
+        self.refused_bytes.map(|bytes| (bytes, bytes.saturating_sub(self.reserved.bytes())))
     }
 
     /// The instance has begun: what it did not need is given back.
@@ -67,6 +80,8 @@ impl InstanceLimiter {
         let reserved = bytes <= self.reserved.bytes() || self.reserved.resize(bytes);
         if reserved {
             (self.memory, self.table) = (memory, table);
+        } else {
+            self.refused_bytes = Some(bytes);
         }
         reserved
     }

@@ -22,8 +22,8 @@ use crate::handler::endpoint::Endpoint;
 use crate::instance::fuel::FuelGauge;
 use crate::instance::meter::Meter;
 use crate::instance::party::Party;
-use crate::limits::WAIT_MARGIN;
 use crate::limits::tenants::Tenancy;
+use crate::limits::{Reached, WAIT_MARGIN};
 use crate::server::routes::{InstancePolicy, Route};
 
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -90,6 +90,7 @@ impl GuestState {
 
     /// The next event is this connection's.
     pub(crate) fn start_event(&mut self, party: &Party) {
+        self.limiter.start_event();
         if !self.serving.as_ref().is_some_and(|serving| Arc::ptr_eq(&serving.link, &party.link)) {
             self.speaker.speaks_for(&party.link);
             self.serving = Some(party.clone());
@@ -120,8 +121,22 @@ impl GuestState {
 
     /// The next event is no connection's: imports that act or wait are refused.
     pub(crate) fn start_event_of_nobody(&mut self) {
+        self.limiter.start_event();
         self.serving = None;
         self.muted = true;
+    }
+
+    /// What this event was refused although it was within the bounds of its own instance: the tenant's memory, or the server's, that others have. None
+    /// too if the instance wanted most of it for itself.
+    pub(crate) fn shortage(&self) -> Option<Reached> {
+        match self.limiter.refused() {
+            Some((bytes, _)) if self.tenancy.is_most_of_memory(bytes) => None,
+            Some((_, more)) => Some(self.tenancy.lacks_memory(more)),
+            None => {
+                let more = self.serving.as_ref()?.link.lacked_memory()?;
+                Some(self.tenancy.lacks_memory(more))
+            }
+        }
     }
 
     /// Whether imports that act or wait are refused from now on.

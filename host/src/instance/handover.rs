@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::ResourceAny;
 
 use super::{CallFailure, Instance, begin_event, cause, report, shown, trap_cause, whereabouts};
@@ -28,8 +27,8 @@ pub(crate) struct Snapshot {
 /// Why an instance cannot serve anybody.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unfit {
-    /// The pool has no room: the host's fault.
-    NoRoom,
+    /// What it shares with others is used up: the limit.
+    NoRoom(&'static str),
     /// In words.
     Failed(String),
 }
@@ -37,7 +36,7 @@ pub(crate) enum Unfit {
 impl From<Unfit> for Stays {
     fn from(unfit: Unfit) -> Self {
         match unfit {
-            Unfit::NoRoom => Self::NoRoom("max-instances"),
+            Unfit::NoRoom(limit) => Self::NoRoom(limit),
             Unfit::Failed(why) => Self::Failed(why),
         }
     }
@@ -52,11 +51,13 @@ impl Instance {
     ) -> Result<Self, Unfit> {
         match Self::make(endpoint, version, memory, None).await {
             Ok(instance) => Ok(instance),
-            Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Unfit::NoRoom),
-            Err(error) => {
-                version.start_pause.failed();
-                Err(Unfit::Failed(told("it cannot be instantiated", &error)))
-            }
+            Err(error) => Err(match CallFailure::of(&error).reached() {
+                Some(reached) => Unfit::NoRoom(reached.limit),
+                None => {
+                    version.start_pause.failed();
+                    Unfit::Failed(told("it cannot be instantiated", &error))
+                }
+            }),
         }
     }
 
@@ -93,7 +94,7 @@ impl Instance {
             let exports = self.app.waterspout_websocket_handler().handler();
             let asked = exports.call_suspend(&mut *self.store, handler);
             let answer = Metered::new(asked, &self.meter).await;
-            match self.store.end_event(answer) {
+            match self.store.end_call(answer) {
                 Err(error) => return Err(self.suspend_failed(&error, Some(party))),
                 Ok(None) => return Ok(Err(Stays::Unsupported)),
                 Ok(Some(state)) => match left.checked_sub(state.len()) {
@@ -112,7 +113,7 @@ impl Instance {
         begin_event(&mut self.store, None);
         let asked = stateful.waterspout_websocket_shared_state().call_suspend(&mut *self.store);
         let answer = Metered::new(asked, &self.meter).await;
-        match self.store.end_event(answer) {
+        match self.store.end_call(answer) {
             Err(error) => Err(self.suspend_failed(&error, None)),
             Ok(None) => Ok(Err(Stays::Unsupported)),
             Ok(Some(state)) if state.len() > left => Ok(Err(Stays::NoRoom("max-state-bytes"))),
@@ -123,6 +124,9 @@ impl Instance {
     fn suspend_failed(&self, error: &wasmtime::Error, party: Option<&Party>) -> CallFailure {
         self.endpoint.metrics.count_trap(trap_cause(error));
         let failure = CallFailure::of(error);
+        if let Some(reached) = failure.reached() {
+            self.endpoint.metrics.count_refusal(reached);
+        }
         // What it fails at is not a peer's message: nobody has to wait for it.
         report(error, failure, &self.endpoint, &self.version, party, "suspend", None);
         failure
@@ -143,12 +147,15 @@ impl Instance {
             begin_event(&mut self.store, None);
             let asked = stateful.waterspout_websocket_shared_state().call_resume(&mut *self.store, &common);
             let answer = Metered::new(asked, &self.meter).await;
-            match self.store.end_event(answer) {
+            match self.store.end_call(answer) {
                 Ok(Ok(())) => {}
                 Ok(Err(why)) => return Err(refused("shared-state.resume", &why)),
                 Err(error) => {
-                    self.version.start_pause.failed();
-                    return Err(self.resume_failed("shared-state.resume", &error));
+                    let unfit = self.resume_failed("shared-state.resume", &error);
+                    if let Unfit::Failed(_) = unfit {
+                        self.version.start_pause.failed();
+                    }
+                    return Err(unfit);
                 }
             }
         }
@@ -166,7 +173,7 @@ impl Instance {
             let exports = self.app.waterspout_websocket_handler().handler();
             let asked = exports.call_resume(&mut *self.store, request, connection, state);
             let answer = Metered::new(asked, &self.meter).await;
-            match self.store.end_event(answer) {
+            match self.store.end_call(answer) {
                 Ok(Ok(handler)) => resumed.push(handler),
                 Ok(Err(why)) => return Err(refused("resume", &why)),
                 Err(error) => return Err(self.resume_failed("resume", &error)),
@@ -179,7 +186,10 @@ impl Instance {
 
     fn resume_failed(&self, call: &str, error: &wasmtime::Error) -> Unfit {
         self.endpoint.metrics.count_trap(trap_cause(error));
-        Unfit::Failed(told(&format!("`{call}` failed"), error))
+        match CallFailure::of(error).reached() {
+            Some(reached) => Unfit::NoRoom(reached.limit),
+            None => Unfit::Failed(told(&format!("`{call}` failed"), error)),
+        }
     }
 
     /// From now on it stands where `predecessor` stood, which is gone, without a word to its handlers: they go on elsewhere. False,

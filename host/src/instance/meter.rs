@@ -3,7 +3,7 @@
 //! Processor time is the time that the call's future was polled, not the epochs that passed: an engine's epoch goes on while
 //! a fiber waits or has yielded. Every tick (1 ms) a running guest is interrupted by its epoch deadline; over its budget it is
 //! stopped, else it yields to other tasks for a moment. Wall-clock time runs from the call to its return, whatever it
-//! waits for.
+//! waits for, but for its turn: where a tenant has used up his part of the processors his events take longer, and none fails for it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use wasmtime::{Engine, EngineWeak, UpdateDeadline};
 
 use crate::clock::{advance_tick, now};
+use crate::limits::processors;
 
 /// How often a running guest is interrupted.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
@@ -47,6 +48,10 @@ pub(crate) struct Meter {
     spent_ns: AtomicU64,
     /// The guest waits for something that may take as long as it takes.
     waits_freely: AtomicBool,
+    /// The guest was interrupted by its tick: what it waits for is nothing but another turn.
+    yielded: AtomicBool,
+    /// Microseconds from `made` to when the last poll ended, where the guest yielded.
+    yielded_at_us: AtomicU64,
     /// When the current poll was first seen, or 0. An event that returns within its first tick never reads a clock.
     polled_since_ns: AtomicU64,
 }
@@ -65,6 +70,8 @@ impl Meter {
             waits_since_us: AtomicU64::new(0),
             spent_ns: AtomicU64::new(0),
             waits_freely: AtomicBool::new(false),
+            yielded: AtomicBool::new(false),
+            yielded_at_us: AtomicU64::new(0),
             polled_since_ns: AtomicU64::new(0),
         }
     }
@@ -86,7 +93,7 @@ impl Meter {
     pub(crate) fn wall_deadline(&self) -> tokio::time::Instant {
         let mut since = self.waits_since_us.load(Ordering::Relaxed);
         if since == 0 {
-            since = (self.made.elapsed().as_micros() as u64).max(1);
+            since = self.elapsed_us().max(1);
             self.waits_since_us.store(since, Ordering::Relaxed);
         }
         self.made + Duration::from_micros(since) + self.wall
@@ -94,6 +101,7 @@ impl Meter {
 
     fn start_event(&self) {
         self.waits_freely.store(false, Ordering::Relaxed);
+        self.yielded.store(false, Ordering::Relaxed);
         self.waits_since_us.store(0, Ordering::Relaxed);
         self.spent_ns.store(0, Ordering::Relaxed);
         self.polled_since_ns.store(0, Ordering::Relaxed);
@@ -111,10 +119,19 @@ impl Meter {
         if self.spent_ns.load(Ordering::Relaxed) + now.saturating_sub(since) > self.budget_ns {
             return Err(CpuExceeded(Duration::from_nanos(self.budget_ns)).into());
         }
+        self.yielded.store(true, Ordering::Relaxed);
         Ok(UpdateDeadline::Yield(1))
     }
 
     fn start_poll(&self, first: bool) {
+        let in_line = processors::take_time_in_line();
+        if !first {
+            self.forgive(if self.yielded.swap(false, Ordering::Relaxed) {
+                self.elapsed_us().saturating_sub(self.yielded_at_us.load(Ordering::Relaxed))
+            } else {
+                in_line.as_micros() as u64
+            });
+        }
         self.polled_since_ns.store(if first { 0 } else { now() }, Ordering::Relaxed);
     }
 
@@ -122,6 +139,20 @@ impl Meter {
         let since = self.polled_since_ns.swap(0, Ordering::Relaxed);
         let spent = if since == 0 { 0 } else { now().saturating_sub(since) };
         self.spent_ns.fetch_add(spent, Ordering::Relaxed);
+        if self.yielded.load(Ordering::Relaxed) {
+            self.yielded_at_us.store(self.elapsed_us(), Ordering::Relaxed);
+        }
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        self.made.elapsed().as_micros() as u64
+    }
+
+    /// The event has waited for so long for nothing but its tenant's turn: that is no wall-clock time of its own.
+    fn forgive(&self, waited_us: u64) {
+        if self.waits_since_us.load(Ordering::Relaxed) != 0 {
+            self.waits_since_us.fetch_add(waited_us, Ordering::Relaxed);
+        }
     }
 }
 
@@ -247,6 +278,36 @@ mod tests {
         let error = Metered::new(call, &meter).await.expect_err("never returns");
         assert!(error.is::<WallExceeded>());
         assert_eq!(started.elapsed().as_secs(), 3 * 64 + 5);
+    }
+
+    /// Computes for `ticks`, between which it waits for `apart` until it is polled again.
+    async fn computes(meter: &Meter, ticks: u32, apart: Duration) -> wasmtime::Result<()> {
+        for _ in 0..ticks {
+            advance(TICK);
+            assert!(meter.on_tick().is_ok());
+            tokio::time::sleep(apart).await;
+        }
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_waits_for_nothing_but_its_turn_is_not_stopped_however_long_that_takes() {
+        let meter = Meter::new(Duration::from_secs(1), Duration::from_secs(5));
+        let starved = computes(&meter, 100, Duration::from_secs(1));
+        Metered::new(starved, &meter).await.expect("it would have returned at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_in_an_import_counts_beside_waits_for_turns() {
+        let meter = Meter::new(Duration::from_secs(1), Duration::from_secs(5));
+        let call = async {
+            computes(&meter, 60, Duration::from_secs(1)).await?;
+            std::future::pending::<wasmtime::Result<()>>().await
+        };
+        let started = tokio::time::Instant::now();
+        let error = Metered::new(call, &meter).await.expect_err("never returns");
+        assert!(error.is::<WallExceeded>());
+        assert_eq!(started.elapsed().as_secs(), 60 + 5);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod instances;
 pub(crate) mod meter;
 pub(crate) mod party;
 pub(crate) mod seat;
+mod shortage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::instance::fuel::{FuelExceeded, FueledStore};
 use crate::instance::meter::{CpuExceeded, Meter, Metered, WallExceeded};
 use crate::instance::party::Party;
+use crate::instance::shortage::{NO_ROOM_IN_POOL, Shortage};
+use crate::limits::Reached;
 use crate::metrics::{CallKind, TrapCause};
 use crate::swap::Version;
 use crate::units::printable;
@@ -107,21 +110,31 @@ pub(crate) enum CallFailure {
     Deadline,
     #[error("the handler ran out of fuel")]
     OutOfFuel,
-    /// The pool had no room although its permit was there: our fault, not the handler's.
-    #[error("the pool of instances is exhausted")]
-    Exhausted,
+    /// What the handler shares with others is used up: neither its own fault nor its peer's.
+    #[error("the handler could not go on: {0} is used up")]
+    Exhausted(Reached),
 }
 
 impl CallFailure {
     fn of(error: &wasmtime::Error) -> Self {
-        if error.is::<CpuExceeded>() || error.is::<WallExceeded>() {
+        if let Some(Shortage(reached)) = error.downcast_ref() {
+            Self::Exhausted(*reached)
+        } else if error.is::<PoolConcurrencyLimitError>() {
+            Self::Exhausted(NO_ROOM_IN_POOL)
+        } else if error.is::<CpuExceeded>() || error.is::<WallExceeded>() {
             Self::Deadline
         } else if error.is::<FuelExceeded>() {
             Self::OutOfFuel
-        } else if error.is::<PoolConcurrencyLimitError>() {
-            Self::Exhausted
         } else {
             Self::Trapped
+        }
+    }
+
+    /// What was used up, if that is why: then nobody has to wait for it, and no version is judged by it.
+    pub(crate) fn reached(self) -> Option<Reached> {
+        match self {
+            Self::Exhausted(reached) => Some(reached),
+            Self::Trapped | Self::Deadline | Self::OutOfFuel => None,
         }
     }
 }
@@ -132,7 +145,7 @@ impl From<CallFailure> for CloseCause {
             CallFailure::Trapped => Self::Trapped,
             CallFailure::Deadline => Self::DeadlineExceeded,
             CallFailure::OutOfFuel => Self::OutOfFuel,
-            CallFailure::Exhausted => Self::Overloaded,
+            CallFailure::Exhausted(_) => Self::Overloaded,
         }
     }
 }
@@ -166,9 +179,11 @@ impl Instance {
             }
             Err(error) => {
                 let failure = CallFailure::of(&error);
-                // Nothing of the peer's has been seen: it is the handler's own failure.
-                let pause = (failure != CallFailure::Exhausted).then(|| version.start_pause.failed());
-                endpoint.versions.note_failed(version.number, party.peer);
+                let pause = failure.reached().is_none().then(|| {
+                    endpoint.versions.note_failed(version.number, party.peer);
+                    // Nothing of the peer's has been seen: it is the handler's own failure.
+                    version.start_pause.failed()
+                });
                 report(&error, failure, endpoint, &version, Some(party), "instantiate", pause);
                 Err(failure)
             }
@@ -207,7 +222,7 @@ impl Instance {
             metrics.calls.end(timed);
         }
         let instance =
-            store.end_event(instantiated).inspect_err(|error| metrics.count_trap(trap_cause(error)))?;
+            store.end_call(instantiated).inspect_err(|error| metrics.count_trap(trap_cause(error)))?;
         let app = code.app.load(&mut *store, &instance)?;
         let stateful = match &code.stateful {
             Some(indices) => Some(indices.load(&mut *store, &instance)?),
@@ -233,7 +248,8 @@ impl Instance {
     pub(crate) async fn call(&mut self, party: &Party, call: Call) -> Result<Answer, CallFailure> {
         begin_event(&mut self.store, Some(party));
         let metrics = &self.endpoint.metrics;
-        let (name, timed) = (call.name(), metrics.calls.begin(call.kind()));
+        let (name, kind) = (call.name(), call.kind());
+        let timed = metrics.calls.begin(kind);
         let asked = ask(&mut self.store, &self.app, party, call);
         let answer = Metered::new(asked, &self.meter).await;
         let answer = answer.and_then(|answer| {
@@ -243,12 +259,22 @@ impl Instance {
         if let Some(timed) = timed {
             metrics.calls.end(timed);
         }
-        self.store.end_event(answer).map_err(|error| {
+        self.store.end_call(answer).map_err(|error| {
             metrics.count_trap(trap_cause(&error));
             let failure = CallFailure::of(&error);
-            // It may be the peer's doing, and must not be everybody's loss.
-            let pause = self.endpoint.address_pauses.failed(party.peer);
-            self.endpoint.versions.note_failed(self.version.number, party.peer);
+            let pause = match failure.reached() {
+                // It may be the peer's doing, and must not be everybody's loss.
+                None => {
+                    self.endpoint.versions.note_failed(self.version.number, party.peer);
+                    self.endpoint.address_pauses.failed(party.peer)
+                }
+                // The answer to a handshake is counted as such.
+                Some(_) if kind == CallKind::Handshake => None,
+                Some(reached) => {
+                    metrics.count_refusal(reached);
+                    None
+                }
+            };
             report(&error, failure, &self.endpoint, &self.version, Some(party), name, pause);
             failure
         })
@@ -330,6 +356,9 @@ async fn ask(
 
 /// Under which cause a failed call is counted.
 fn trap_cause(error: &wasmtime::Error) -> TrapCause {
+    if error.is::<PoolConcurrencyLimitError>() || error.is::<Shortage>() {
+        return TrapCause::Exhausted;
+    }
     if error.is::<CpuExceeded>() {
         return TrapCause::Cpu;
     }
@@ -338,9 +367,6 @@ fn trap_cause(error: &wasmtime::Error) -> TrapCause {
     }
     if error.is::<FuelExceeded>() {
         return TrapCause::Fuel;
-    }
-    if error.is::<PoolConcurrencyLimitError>() {
-        return TrapCause::Exhausted;
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::UnreachableCodeReached) => TrapCause::Unreachable,
@@ -360,6 +386,14 @@ fn report(
     call: &'static str,
     pause: Option<Duration>,
 ) {
+    let untold = match failure {
+        // Where much is used up, many fail for it.
+        CallFailure::Exhausted(_) => match endpoint.metrics.told.exhausted.tell() {
+            None => return,
+            untold => untold.filter(|untold| *untold > 0),
+        },
+        _ => None,
+    };
     tracing::warn!(
         tenant = endpoint.tenancy.name,
         route = %endpoint.route.name,
@@ -369,11 +403,15 @@ fn report(
         cause = cause(error),
         at = whereabouts(error),
         pause = pause.map(tracing::field::debug),
+        untold,
         "{failure}"
     );
 }
 
 fn cause(error: &wasmtime::Error) -> String {
+    if let Some(shortage) = error.downcast_ref::<Shortage>() {
+        return shortage.to_string();
+    }
     if let Some(exceeded) = error.downcast_ref::<FuelExceeded>() {
         // Around wasmtime's own error, which does not name the limit.
         return exceeded.to_string();

@@ -151,8 +151,8 @@ limits! {
     /// fills, none for what the host does. Protects who accounts for computing: the same event is stopped at the same instruction on every
     /// machine. Past it the instance ends: 1011, or 503 before the upgrade. `"off"` counts nothing and costs nothing; `"unlimited"` only counts.
     fuel_per_event: FuelLimit = FuelLimit::Off;
-    /// Wall-clock time of one event, waiting in imports included. Protects the queue behind it. Past it the instance ends:
-    /// 1011, or 503 before the upgrade; imports that wait give up (`timeout`) 100 ms earlier.
+    /// Wall-clock time of one event, waiting in imports included, but not waiting for its tenant's turn at the processors. Protects the queue
+    /// behind it. Past it the instance ends: 1011, or 503 before the upgrade; imports that wait give up (`timeout`) 100 ms earlier.
     wall_per_event: Duration = Duration::from_secs(5);
     /// How long one import may wait in a shared instance, where all its connections wait with it. Protects them. Then it gives up
     /// (`timeout`); a flush to a peer that has taken no message since one that gave up does so at once.
@@ -220,7 +220,8 @@ limits! {
     /// Memory of the tenant: the linear memories and tables of its instances, whether they have touched them or not, their handles, its compressors,
     /// and for each connection what is queued, read or kept, topics and timers included. Protects the machine and the other tenants' part of the
     /// server's `max-memory-bytes`. A guest's growth past it fails inside the guest, a handshake is refused (503), a write is refused
-    /// (`buffer-full`), so are a topic and a timer (`limit`), a handle traps (1011), a peer's message closes its connection (1013).
+    /// (`buffer-full`), so are a topic and a timer (`limit`), a peer's message closes its connection (1013). An instance that fails for want of it, or
+    /// makes a handle, ends: 1013, or 503 before the upgrade, and no pause; with 1011, as for any trap, if it wanted more than half of it itself.
     max_memory_bytes: usize = 2 << 30;
     /// The tenant's part of the processors: its share divided by the sum of all tenants' shares. Protects the other tenants' latency. Past its part
     /// the tenant's events wait for processors that nobody else wants.

@@ -54,6 +54,8 @@ pub(crate) struct Told {
     pub(crate) overloaded: Repeats,
     /// `no room for another instance or connection`.
     pub(crate) no_room: Repeats,
+    /// `the handler could not go on`.
+    pub(crate) exhausted: Repeats,
 }
 
 /// How handshakes are answered. A handler may reject with any status: what the host itself does not answer counts by its first digit.
@@ -79,7 +81,7 @@ pub(crate) enum TrapCause {
     Memory,
     /// Any other trap, or a value that may not be answered.
     Other,
-    /// The pool had no room: the host's fault.
+    /// What the handler shares with others was used up: its tenant's memory, or the pool.
     Exhausted,
 }
 
@@ -178,7 +180,7 @@ fn read((label, count): (&'static str, &AtomicU64)) -> (&'static str, u64) {
     (label, count.load(Ordering::Relaxed))
 }
 
-/// Handshakes that were refused at a bound. Those of every deployment are there from the start, so that their first increase is seen as
+/// Handshakes that were refused at a bound, and calls that failed for one. Those of every deployment are there from the start, so that their first increase is seen as
 /// one; others when they are first reached.
 #[derive(Debug)]
 struct Refusals(Mutex<Vec<(Reached, u64)>>);

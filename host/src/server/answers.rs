@@ -141,7 +141,7 @@ pub(crate) fn failed(failure: CallFailure) -> Refusal {
         CallFailure::Trapped => internal_error(),
         CallFailure::Deadline => unavailable("The handler took too long."),
         CallFailure::OutOfFuel => unavailable("The handler ran out of fuel."),
-        CallFailure::Exhausted => unavailable("The server is full."),
+        CallFailure::Exhausted(reached) => full(reached),
     }
 }
 

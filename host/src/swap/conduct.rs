@@ -283,7 +283,7 @@ async fn try_out(instances: &Arc<Instances>, version: &Arc<Version>) -> Result<(
         Err(reached) => Err(SwapError::NoRoom(reached.limit)),
         Ok(memory) => match Instance::stand_in(endpoint, version, memory).await {
             Ok(_) => Ok(()),
-            Err(Unfit::NoRoom) => Err(SwapError::NoRoom("max-instances")),
+            Err(Unfit::NoRoom(limit)) => Err(SwapError::NoRoom(limit)),
             Err(Unfit::Failed(why)) => Err(SwapError::Unfit(why)),
         },
     };

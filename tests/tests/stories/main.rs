@@ -22,6 +22,7 @@ mod protocol;
 mod proxies;
 mod reading;
 mod servers;
+mod shortage;
 mod swapping;
 mod tenants;
 mod time;

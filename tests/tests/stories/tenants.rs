@@ -1,5 +1,7 @@
 //! Tenants who do not trust each other: what one uses up is his own. And handlers and peers that fail again and again.
 
+use std::time::Duration;
+
 use waterspout::server::proxies::TrustedProxies;
 use waterspout::{Tenant, TenantLimits};
 use waterspout_tests::host::Builder;
@@ -249,7 +251,14 @@ async fn a_tenants_instances_together_print_no_more_than_he_may() {
 
 #[tokio::test]
 async fn a_neighbour_is_answered_while_a_tenant_computes() {
-    let host = acme_and_neighbour(|_| {}).start().await;
+    let host = probe()
+        .path("/acme")
+        .route(|route| route.tenant = tenant("acme", |_| {}))
+        .limits(|limits| limits.cpu_per_event = Duration::from_millis(600))
+        .and_route(Guest::named("probe"), "/neighbour")
+        .route(|route| route.tenant = tenant("neighbour", |_| {}))
+        .start()
+        .await;
     let mut computing = Vec::new();
     for _ in 0..8 {
         let mut client = host.connect("/acme").await;
@@ -260,7 +269,7 @@ async fn a_neighbour_is_answered_while_a_tenant_computes() {
     for number in 1..=200 {
         assert_eq!(neighbour.say("count").await, number.to_string());
     }
-    // Each event may take two seconds of a processor: none is over yet.
+    // Together they may take five seconds of a processor: none is over yet.
     assert!(host.logs().iter().all(|record| record.message != "closed"), "{:?}", host.logs());
     for mut client in computing {
         assert_eq!(client.recv_close().await.0, 1011);
