@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use waterspout_tests::frames::{CLOSE, TEXT};
 use waterspout_tests::{Frame, Identity};
 
-use crate::attack::{Running, Tally};
-use crate::program::ATTACKER;
+use crate::attack::{Running, Setting, Tally, server};
+use crate::program::{ATTACKER, Program, Workshop};
+
+/// The admin listener, for attacks that need one.
+pub(crate) const ADMIN: Setting = server("admin.listen", "\"unix:{folder}/admin\"");
 
 /// See the module.
 pub(crate) struct Field {
@@ -24,6 +28,10 @@ pub(crate) struct Field {
     /// A server that harms whoever connects to it.
     pub(crate) hostile: SocketAddr,
     pub(crate) identity: Arc<Identity>,
+    /// Where the host's files are, the admin listener's socket among them if there is one.
+    folder: PathBuf,
+    /// The guest `attacker`.
+    handler: PathBuf,
     tally: Mutex<Tally>,
 }
 
@@ -42,12 +50,45 @@ pub(crate) enum Arrival {
 }
 
 impl Field {
-    pub(crate) fn new(
-        [plain, proxied, tls]: [SocketAddr; 3],
-        hostile: SocketAddr,
-        identity: Arc<Identity>,
-    ) -> Self {
-        Self { plain, proxied, tls, hostile, identity, tally: Mutex::new(BTreeMap::new()) }
+    pub(crate) fn new(program: &Program, workshop: &Workshop) -> Self {
+        let [plain, proxied, tls] = program.addresses;
+        let (hostile, identity) = (workshop.hostile, workshop.identity.clone());
+        let handler = workshop.guests.join("attacker.wasm");
+        let tally = Mutex::new(BTreeMap::new());
+        Self { plain, proxied, tls, hostile, identity, folder: program.folder.clone(), handler, tally }
+    }
+
+    /// Deploys the attacker's handler anew, as its operator does for him: `variant` makes it another file. Needs [`ADMIN`].
+    pub(crate) async fn deploy(&self, variant: u8) -> io::Result<()> {
+        let mut handler = std::fs::read(&self.handler)?;
+        // A custom section of one byte, behind its name's length.
+        handler.extend([0, 2, 0, variant]);
+        let answer = self.ask_admin("PUT /routes/attack/handler", &handler).await?;
+        self.note(format!("deployed: {}", answer.split(' ').nth(1).unwrap_or("no answer")));
+        Ok(())
+    }
+
+    /// Processor seconds of the host's process, and those that tenants were charged. Needs [`ADMIN`].
+    pub(crate) async fn processor_seconds(&self) -> io::Result<(f64, f64)> {
+        let answer = self.ask_admin("GET /metrics", b"").await?;
+        let sum = |name: &str| -> f64 {
+            let samples = answer.lines().filter(|line| line.starts_with(name));
+            samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        Ok((sum("process_cpu_seconds_total"), sum("waterspout_cpu_seconds_total")))
+    }
+
+    async fn ask_admin(&self, what: &str, body: &[u8]) -> io::Result<String> {
+        let head = format!(
+            "{what} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut socket = UnixStream::connect(self.folder.join("admin")).await?;
+        socket.write_all(head.as_bytes()).await?;
+        socket.write_all(body).await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// Counts something that a client has seen.
@@ -169,6 +210,13 @@ impl Field {
         self.watch_until(peer, true).await;
     }
 
+    /// How it ended, by the payload of its close frame.
+    pub(crate) fn note_close(&self, payload: &[u8]) {
+        let code = payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code));
+        let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
+        self.note(format!("close {code} {reason}"));
+    }
+
     async fn watch_until(&self, peer: &mut Peer, leaves_at_text: bool) {
         loop {
             match peer.next().await {
@@ -178,12 +226,7 @@ impl Field {
                         return;
                     }
                 }
-                Arrival::Frame(CLOSE, payload) => {
-                    let code = payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code));
-                    let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
-                    self.note(format!("close {code} {reason}"));
-                    return;
-                }
+                Arrival::Frame(CLOSE, payload) => return self.note_close(&payload),
                 Arrival::Frame(..) => {}
                 Arrival::Gone => return self.note("dropped"),
             }

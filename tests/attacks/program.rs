@@ -28,6 +28,8 @@ pub(crate) const NEIGHBOUR: &str = "neighbour.test";
 /// A host that runs. Dropped, it is killed.
 pub(crate) struct Program {
     child: Child,
+    /// Where its files are.
+    pub(crate) folder: PathBuf,
     log: PathBuf,
     /// Plain, behind the PROXY protocol, with TLS.
     pub(crate) addresses: [SocketAddr; 3],
@@ -109,6 +111,9 @@ impl Workshop {
         while addresses.len() < 3 {
             let mut line = String::new();
             said.read_line(&mut line)?;
+            if line.starts_with("admin on") {
+                continue;
+            }
             let Some(address) = line.split_once("://").and_then(|(_, rest)| rest.split('/').next()) else {
                 let status = child.wait()?.to_string();
                 let message = fs::read_to_string(&log).unwrap_or_default();
@@ -135,7 +140,8 @@ impl Workshop {
         // Whatever else it says must not fill the pipe.
         thread::spawn(move || said.read_to_end(&mut Vec::new()));
         let addresses = [addresses[0], addresses[1], addresses[2]];
-        Ok(Ok(Program { child, log, addresses, watch, watcher: Some(watcher) }))
+        let folder = self.folder.clone();
+        Ok(Ok(Program { child, folder, log, addresses, watch, watcher: Some(watcher) }))
     }
 
     fn config(&self, attack: &Attack, changes: &[Setting]) -> Result<String> {
@@ -146,11 +152,10 @@ impl Workshop {
         }
         let of = |place: Place| -> String {
             let chosen = settings.iter().filter(|setting| setting.place == place);
-            // The only value that is not known beforehand.
-            let port = self.hostile.port().to_string();
-            chosen
-                .map(|setting| format!("{} = {}\n", setting.key, setting.value.replace("{hostile}", &port)))
-                .collect()
+            // The only values that are not known beforehand.
+            let (port, folder) = (self.hostile.port().to_string(), self.folder.to_string_lossy());
+            let known = |value: &str| value.replace("{hostile}", &port).replace("{folder}", &folder);
+            chosen.map(|setting| format!("{} = {}\n", setting.key, known(setting.value))).collect()
         };
         // Small pools start fast.
         let instances = match settings

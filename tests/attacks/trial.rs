@@ -124,7 +124,7 @@ fn withstand(attack: &Attack, workshop: &Workshop, form: &Form, row: &mut Row) -
     row.before = program.usage();
     program.take_peak();
     let attacked = Instant::now();
-    let field = Arc::new(Field::new(program.addresses, workshop.hostile, workshop.identity.clone()));
+    let field = Arc::new(Field::new(&program, workshop));
     let tally = assault(attack, &field, form.attack, PATIENCE, || {
         unseen(attack.seen, &field.tally(), &program).is_empty()
     });
@@ -206,7 +206,7 @@ fn suffer(
     let log_before = program.log_bytes();
     program.take_peak();
     let began = Instant::now();
-    let field = Arc::new(Field::new(program.addresses, workshop.hostile, workshop.identity.clone()));
+    let field = Arc::new(Field::new(&program, workshop));
     let mut peak = (0, 0);
     // What has to be waited for, because it is that nothing happens.
     let least = match harm {

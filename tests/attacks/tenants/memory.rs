@@ -1,12 +1,18 @@
 //! Handlers that want all the memory there is, their own and the host's.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use waterspout_tests::Frame;
+
 use super::{ATTACKER, say_to_probe};
 use crate::attack::Handler::{Guest, Made};
 use crate::attack::Harm::{Memory, Noted as Gets};
 use crate::attack::Sign::{NotNoted, Noted};
 use crate::attack::Without::{Limit, Rule};
 use crate::attack::{Attack, SANDBOX, TEN_SECONDS_OF_CPU, tenant, unlimited};
-use crate::field::poke;
+use crate::field::{clients, pause, poke};
 use crate::handlers;
 
 /// Asks for more and more of something; what the guest is told with the limit, and without it.
@@ -34,6 +40,34 @@ pub(super) const ATTACKS: &[Attack] = &[
             &[unlimited("limits.max-memory-bytes"), unlimited("total.max-memory-bytes")],
             Memory(400),
         ),
+    },
+    Attack {
+        name: "want more memory than the tenant has, from one address",
+        handler: Guest("probe"),
+        settings: &[TEN_SECONDS_OF_CPU, tenant("total.max-memory-bytes", "\"48MiB\"")],
+        assault: |field| {
+            clients(field, 8, |field, _| async move {
+                let from = Some(Ipv4Addr::new(203, 0, 113, 9));
+                if let Some(mut peer) = field.open_from(from, "", None).await {
+                    // What it got for this it keeps.
+                    peer.say(Frame::text("publish-large news 9MiB")).await;
+                    field.watch_until_answer(&mut peer).await;
+                    sleep(Duration::from_millis(50)).await;
+                }
+                pause().await;
+            })
+        },
+        // The address is not at fault: it may come again.
+        seen: &[Noted("close 1013 try again later"), NotNoted("HTTP 429"), NotNoted("HTTP 500")],
+        without: Limit(&[unlimited("total.max-memory-bytes")], Memory(60)),
+    },
+    Attack {
+        name: "ask for a gigabyte of random bytes",
+        handler: Guest("probe"),
+        settings: &[TEN_SECONDS_OF_CPU],
+        assault: |field| say_to_probe(field, "random 1000000000"),
+        seen: &[Noted("close 1011 handler failed")],
+        without: Rule("a guest gets 64 KiB of them at once"),
     },
     Attack {
         name: "grow tables to the limit",

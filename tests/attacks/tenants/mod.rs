@@ -2,6 +2,8 @@
 
 mod answers;
 mod boundaries;
+mod deploys;
+mod exports;
 mod loading;
 mod memory;
 mod output;
@@ -21,6 +23,8 @@ pub(crate) const ATTACKS: &[&[Attack]] = &[
     processor::ATTACKS,
     memory::ATTACKS,
     traps::ATTACKS,
+    exports::ATTACKS,
+    deploys::ATTACKS,
     output::ATTACKS,
     boundaries::ATTACKS,
     answers::ATTACKS,

@@ -8,11 +8,11 @@ use waterspout_tests::Frame;
 
 use super::{ATTACKER, say_to_probe};
 use crate::attack::Handler::Guest;
-use crate::attack::Harm::{Log, Memory};
-use crate::attack::Sign::{Logged, NotLogged, Noted};
+use crate::attack::Harm::{Log, Memory, Unstopped};
+use crate::attack::Sign::{Logged, NotLogged, NotNoted, Noted};
 use crate::attack::Without::{Limit, Rule};
 use crate::attack::{Attack, Running, SPINS, TEN_SECONDS_OF_CPU, route, tenant, unlimited};
-use crate::field::{Field, clients, poke};
+use crate::field::{ADMIN, Field, clients, poke};
 
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
@@ -69,6 +69,27 @@ pub(super) const ATTACKS: &[Attack] = &[
         without: Limit(&[unlimited("limits.cpu-per-event")], SPINS),
     },
     Attack {
+        name: "publish in a loop what has to be compressed",
+        handler: ATTACKER,
+        settings: &[
+            ADMIN,
+            route("compression", "{ context-takeover = false }"),
+            tenant("limits.max-queue-bytes", "\"1MiB\""),
+            tenant("limits.cpu-per-event", "\"200ms\""),
+        ],
+        assault: publish_to_compressing,
+        seen: &[
+            Noted("compressed"),
+            Noted("close 1011 handler took too long"),
+            NotNoted("processor time that nobody is charged for"),
+        ],
+        without: Limit(
+            &[unlimited("limits.cpu-per-event"), unlimited("limits.wall-per-event")],
+            // Much of it is copying, in which it yields.
+            Unstopped { processor_percent: 10 },
+        ),
+    },
+    Attack {
         name: "publish in a loop to many connections",
         handler: ATTACKER,
         settings: &[
@@ -116,5 +137,37 @@ fn publish_to_many(field: Arc<Field>) -> Running {
                 field.watch(&mut peer).await;
             }
         }
+    })
+}
+
+/// Three that make the handler publish for ever, and two subscribers that want it compressed and do not read; and somebody who looks at the
+/// accounts.
+fn publish_to_compressing(field: Arc<Field>) -> Running {
+    Box::pin(async move {
+        let mut subscribers = Vec::new();
+        for _ in 0..2 {
+            let head = Field::head(&Field::query("open", "subscribe own"))
+                + "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
+            let Ok(peer) = field.socket(None, Some(4096)).await else { continue };
+            if let Ok((101, answer, peer)) = field.ask(peer, &head).await {
+                if answer.contains("permessage-deflate") {
+                    field.note("compressed");
+                }
+                subscribers.push(peer);
+            }
+        }
+        let before = field.processor_seconds().await;
+        let looking = async {
+            loop {
+                sleep(Duration::from_millis(800)).await;
+                let (Ok(before), Ok(now)) = (&before, field.processor_seconds().await) else { continue };
+                let (used, charged) = (now.0 - before.0, now.1 - before.1);
+                // What the host does for nobody in particular is a tenth at the most.
+                if charged < 0.88 * used {
+                    field.note("processor time that nobody is charged for");
+                }
+            }
+        };
+        tokio::join!(poke(field.clone(), 3, "on-message", "publish-digits 8000000"), looking);
     })
 }

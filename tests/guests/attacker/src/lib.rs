@@ -2,7 +2,9 @@
 //! message comes; everywhere else it behaves.
 //!
 //! `at` is a function as the WIT names it (`constructor`, `prepare`, `check-origin`, `select-subprotocol`,
-//! `get-compression-options`, `open`, `on-message`, `on-ping`, `on-pong`, `on-writable`, `on-close`). It may stand several times.
+//! `get-compression-options`, `open`, `on-message`, `on-ping`, `on-pong`, `on-writable`, `on-timer`, `on-client-event`, `on-close`, `suspend`,
+//! `resume`), `destructor`, or `shared-state.suspend` and `shared-state.resume`. It may stand several times. For `on-timer` it sets one when it
+//! opens, for `on-writable` it writes until its queue is full, for `on-client-event` it connects to where nobody listens.
 //!
 //! | `do` | what |
 //! |---|---|
@@ -13,7 +15,7 @@
 //! | `topic N` | subscribes to a topic whose name has N bytes |
 //! | `write N SIZE`, `write-all N SIZE` | N messages of SIZE bytes to its own connection, to each of its instance, until none is taken |
 //! | `pour SIZE` | writes and flushes for ever, whatever is answered |
-//! | `publish SIZE` | publishes to a topic of its own for ever |
+//! | `publish SIZE`, `publish-digits SIZE` | publishes to a topic of its own for ever; digits in no order, which take a compressor long |
 //! | `print SIZE` | prints lines for ever, on both outputs, with control characters in them |
 //! | `subscribe TOPIC`, `tell TOPIC` | a topic; publishes one message to it |
 //! | `dial URL`, `headers N URL` | opens a connection; with N headers |
@@ -29,7 +31,10 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use waterspout_guest::client::{self, ClientConnection, ConnectRequest, websocket_connect, websocket_start};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use waterspout_guest::client::{
+    self, ClientConnection, ClientEvent, ConnectRequest, websocket_connect, websocket_start,
+};
 use waterspout_guest::{
     CloseFrame, CompressionOptions, Connection, Error, Handler, Message, Rejection, Request, Shared, publish,
 };
@@ -37,26 +42,69 @@ use waterspout_guest::{
 /// What it keeps so that it is not given back.
 #[derive(Default)]
 struct Hoard {
-    memory: Vec<Vec<u8>>,
     clients: Vec<ClientConnection>,
     connections: Vec<Connection>,
+    /// What to do in functions that no handler has.
+    orders: Orders,
 }
 
-#[derive(Default)]
-struct Attacker {
+/// What the query says.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Orders {
     at: Vec<String>,
     /// The words of `do`.
     what: Vec<String>,
 }
 
+impl Serialize for Hoard {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Attacker(self.orders.clone()).act("shared-state.suspend");
+        self.orders.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hoard {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let orders = Orders::deserialize(deserializer)?;
+        // What follows may want it.
+        let attacker = Attacker(orders.clone());
+        attacker.act("shared-state.resume");
+        Ok(Self { orders, ..Self::default() })
+    }
+}
+
+#[derive(Default)]
+struct Attacker(Orders);
+
+impl Serialize for Attacker {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.act("suspend");
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Attacker {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let attacker = Self(Orders::deserialize(deserializer)?);
+        attacker.act("resume");
+        Ok(attacker)
+    }
+}
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        self.act("destructor");
+    }
+}
+
 impl Attacker {
     /// Whether the query wants something of this function.
     fn is_at(&self, function: &str) -> bool {
-        self.at.iter().any(|at| at == function)
+        self.0.at.iter().any(|at| at == function)
     }
 
     fn word(&self, index: usize) -> &str {
-        self.what.get(index).map_or("", String::as_str)
+        self.0.what.get(index).map_or("", String::as_str)
     }
 
     fn number(&self, index: usize) -> usize {
@@ -65,8 +113,10 @@ impl Attacker {
 
     /// In a function that has no connection.
     fn act(&self, function: &str) {
-        if self.is_at(function) {
-            self.anywhere();
+        if self.is_at(function)
+            && let Some(answer) = self.anywhere()
+        {
+            println!("{function}: {} {answer}", self.word(0));
         }
     }
 
@@ -75,7 +125,7 @@ impl Attacker {
         if self.is_at(function) {
             let answer = self.anywhere().or_else(|| self.connected(conn)).unwrap_or_else(|| "unknown".into());
             let answer = format!("{} {answer}", self.word(0));
-            println!("{answer}");
+            println!("{function}: {answer}");
             let _ = conn.write_message(answer);
         }
     }
@@ -136,6 +186,13 @@ impl Attacker {
                     let _ = publish("own", message.as_str());
                 }
             }
+            "publish-digits" => {
+                let _ = conn.subscribe("own");
+                let digits = digits(count);
+                loop {
+                    let _ = publish("own", digits.as_str());
+                }
+            }
             "subscribe" => outcome(conn.subscribe(self.word(1))),
             "tell" => outcome(publish(self.word(1), "heard")),
             "dial" => match websocket_connect(self.word(1)) {
@@ -190,15 +247,32 @@ fn recurse(depth: u64) -> u64 {
 }
 
 fn grow(mebibytes: usize) -> String {
+    let mut hoard = Vec::new();
     for grown in 0..mebibytes {
         let mut memory = Vec::<u8>::new();
         if memory.try_reserve_exact(1 << 20).is_err() {
+            // So that there is some to tell it with.
+            hoard.pop();
+            std::mem::forget(hoard);
             return format!("{grown}: refused");
         }
         memory.resize(1 << 20, 7);
-        Hoard::shared().memory.push(memory);
+        hoard.push(memory);
     }
+    std::mem::forget(hoard);
     format!("{mebibytes}: ok")
+}
+
+/// Hexadecimal digits in no order.
+fn digits(count: usize) -> String {
+    let mut state = 1_u32;
+    let digit = |_| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        char::from(b"0123456789abcdef"[(state >> 28) as usize])
+    };
+    (0..count).map(digit).collect()
 }
 
 fn clients(count: usize, url: &str) -> String {
@@ -244,8 +318,12 @@ fn outcome(result: Result<(), Error>) -> String {
 impl Handler for Attacker {
     fn new(request: &Request) -> Self {
         let what = request.query_arg("do").unwrap_or_default();
-        let attacker =
-            Self { at: request.query_args("at"), what: what.split(' ').map(String::from).collect() };
+        let orders =
+            Orders { at: request.query_args("at"), what: what.split(' ').map(String::from).collect() };
+        if orders.at.iter().any(|at| at.starts_with("shared-state")) {
+            Hoard::shared().orders = orders.clone();
+        }
+        let attacker = Self(orders);
         attacker.act("constructor");
         attacker
     }
@@ -280,6 +358,16 @@ impl Handler for Attacker {
     fn open(&mut self, conn: &Connection) {
         Hoard::shared().connections.push(conn.clone());
         self.act_on("open", conn);
+        if self.is_at("on-timer") {
+            let _ = conn.set_timer(1, Duration::from_millis(1));
+        }
+        if self.is_at("on-writable") {
+            while conn.write_message("x".repeat(1000)).is_ok() {}
+        }
+        if self.is_at("on-client-event") {
+            // Where nobody listens.
+            let _ = websocket_start("ws://127.0.0.1:1/");
+        }
     }
 
     fn on_message(&mut self, conn: &Connection, message: Message) {
@@ -300,6 +388,14 @@ impl Handler for Attacker {
 
     fn on_writable(&mut self, conn: &Connection) {
         self.act_on("on-writable", conn);
+    }
+
+    fn on_timer(&mut self, conn: &Connection, _: u32) {
+        self.act_on("on-timer", conn);
+    }
+
+    fn on_client_event(&mut self, conn: &Connection, _: &str, _: ClientEvent) {
+        self.act_on("on-client-event", conn);
     }
 
     fn on_close(&mut self, conn: &Connection, _: Option<CloseFrame>) {
