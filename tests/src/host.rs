@@ -465,14 +465,19 @@ impl TestHost {
 
 impl Drop for TestHost {
     fn drop(&mut self) {
+        if let Some(served) = self.served.take() {
+            // Its connections go with it, while there are threads on which they can end.
+            served.abort();
+            let began = std::time::Instant::now();
+            while !served.is_finished() && began.elapsed() < crate::PATIENCE {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
         if let Some(threads) = self.threads.take() {
             threads.shutdown_background();
         }
         let panics =
             panics().lock().unwrap_or_else(PoisonError::into_inner).remove(&thread_name(self.number));
-        // What is polled beside the workers may look at the clock of a runtime that has just been taken down: for nobody any more.
-        let at_the_end = |panic: &String| panic.contains("it is being shutdown");
-        let panics = panics.filter(|panics| !panics.iter().all(at_the_end));
         if thread::panicking() {
             eprintln!("the host's log:\n{}", lines(&self.logs()));
         } else if let Some(panics) = panics {

@@ -11,7 +11,7 @@
 //! processor. It only makes suspect: the next polls are measured by the processor time that they used, and moved aside for a while
 //! if it was very long.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -49,7 +49,7 @@ impl Overruns {
     }
 
     /// Makes one poll, which begins at `began`, and remembers it if it was long; when it ended.
-    pub(crate) fn watch<T>(&self, began: u64, poll: impl FnOnce() -> T) -> (T, u64) {
+    pub(crate) fn watch<T>(&self, all: &Asides, began: u64, poll: impl FnOnce() -> T) -> (T, u64) {
         if began >= self.suspected_until_ns.load(Ordering::Relaxed) {
             let polled = poll();
             let ended = now();
@@ -63,11 +63,12 @@ impl Overruns {
             return (polled, ended);
         }
         let used = processor_time();
-        let polled = if self.are_expected(began) {
-            let _aside = Aside::new(&self.aside);
-            aside(poll)
-        } else {
-            poll()
+        let polled = match self.are_expected(began).then(|| all.begin()).flatten() {
+            Some(_one_of_all) => {
+                let _aside = Aside::new(&self.aside);
+                aside(poll)
+            }
+            None => poll(),
         };
         let used = processor_time().saturating_sub(used);
         let ended = now();
@@ -100,19 +101,49 @@ fn remember(until_ns: &AtomicU64, ended: u64, length: u64, times: u64) {
     until_ns.fetch_max(ended + length.saturating_mul(times).min(MOST_REMEMBERED_NS), Ordering::Relaxed);
 }
 
+/// All tenants' polls that are being made aside. Such a poll is on no thread for which a runtime waits when it is taken down: it would find
+/// the runtime's clock gone, and panic. So there are none any more when a server has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Asides {
+    count: AtomicUsize,
+    /// The server has ended, or is about to.
+    over: AtomicBool,
+}
+
+impl Asides {
+    /// How long those that are being made are waited for at the end: a guest yields after a tick, and few instructions take as long.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// None if polls are made where they are.
+    fn begin(&self) -> Option<Aside<'_>> {
+        let aside = Aside::new(&self.count);
+        // After it is counted: either this sees that it is over, or who ends it sees this one.
+        (!self.over.load(Ordering::SeqCst)).then_some(aside)
+    }
+
+    /// There are none from now on. Blocks until those that are being made have ended, at most for a second.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        let began = std::time::Instant::now();
+        while self.count.load(Ordering::SeqCst) > 0 && began.elapsed() < Self::PATIENCE {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
 /// While a poll is made aside.
 struct Aside<'a>(&'a AtomicUsize);
 
 impl<'a> Aside<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::SeqCst);
         Self(count)
     }
 }
 
 impl Drop for Aside<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -132,7 +163,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn watch(overruns: &Overruns, poll: impl FnOnce()) {
-        overruns.watch(now(), poll);
+        overruns.watch(&Asides::default(), now(), poll);
     }
 
     fn are_expected(overruns: &Overruns) -> bool {
@@ -205,8 +236,37 @@ mod tests {
                 tokio::spawn(async move { tell.send(()) });
                 told.recv_timeout(Duration::from_secs(10))
             };
-            overruns.watch(now(), poll).0
+            overruns.watch(&Asides::default(), now(), poll).0
         });
         assert_eq!(task.await.expect("no panic"), Ok(()), "the only thread was taken");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn at_the_end_of_a_server_polls_that_are_made_aside_are_waited_for_and_none_follow() {
+        let asides = std::sync::Arc::new(Asides::default());
+        let overruns = std::sync::Arc::new(Overruns::default());
+        overruns.pretend_expected();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let long = tokio::spawn({
+            let (asides, overruns) = (asides.clone(), overruns.clone());
+            let poll = move || {
+                begun.send(()).expect("the test waits");
+                std::thread::sleep(Duration::from_millis(50));
+                std::time::Instant::now()
+            };
+            async move { overruns.watch(&asides, now(), poll).0 }
+        });
+        let end = tokio::task::spawn_blocking({
+            let asides = asides.clone();
+            move || {
+                has_begun.recv().expect("it begins");
+                asides.end();
+                std::time::Instant::now()
+            }
+        });
+        let (long, end) = (long.await.expect("no panic"), end.await.expect("no panic"));
+        assert!(end >= long, "a poll goes on after the end");
+        assert!(asides.begin().is_none());
+        assert_eq!(asides.count.load(Ordering::SeqCst), 0);
     }
 }

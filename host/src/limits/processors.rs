@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::clock::{now, processor_time};
-use crate::limits::overruns::Overruns;
+use crate::limits::overruns::{Asides, Overruns};
 use crate::limits::tenants::Tenancy;
 
 /// What a tenant may use at once after he was silent.
@@ -47,6 +47,7 @@ pub(crate) struct Processors {
     shares: AtomicU64,
     /// The runtime's threads, when first needed.
     threads: OnceLock<usize>,
+    asides: Asides,
     line: Mutex<Line>,
 }
 
@@ -102,6 +103,12 @@ impl Processors {
             filled_at_ns: AtomicU64::new(0),
             overruns: Overruns::default(),
         }
+    }
+
+    /// The server that has them ends: what its guests still do is done on the runtime's own threads. Blocks for a moment where a long poll
+    /// is being made beside them.
+    pub(crate) fn retire(&self) {
+        self.asides.end();
     }
 
     fn threads(&self) -> usize {
@@ -291,7 +298,7 @@ impl<F: Future> Future for Turns<F> {
         };
         let in_line = if turn.is_some() { began.saturating_sub(this.place.since_ns) } else { 0 };
         TIME_IN_LINE.set(Duration::from_nanos(in_line));
-        let (polled, ended) = account.overruns.watch(began, || this.work.poll(cx));
+        let (polled, ended) = account.overruns.watch(&processors.asides, began, || this.work.poll(cx));
         account.charge(ended.saturating_sub(began));
         drop(turn);
         polled

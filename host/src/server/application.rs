@@ -48,6 +48,7 @@ struct Inner {
     services: Vec<Service>,
     page: Option<Page>,
     open: Arc<OpenConnections>,
+    processors: Arc<Processors>,
     /// Of handshakes that no route takes.
     unrouted: RouteMetrics,
     /// For those who accept by themselves.
@@ -159,6 +160,7 @@ impl Application {
                 services: services.collect(),
                 page,
                 open,
+                processors,
                 unrouted: RouteMetrics::default(),
                 admission: Arc::default(),
             }),
@@ -265,6 +267,10 @@ impl Application {
 
     pub(crate) fn open_connections(&self) -> &Arc<OpenConnections> {
         &self.inner.open
+    }
+
+    pub(crate) fn processors(&self) -> &Arc<Processors> {
+        &self.inner.processors
     }
 
     pub(crate) fn default_admission(&self) -> &Arc<Admission> {

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::connection::close::CloseCause;
 use crate::connection::link::Closing;
 use crate::connection::socket::{AnyTransport, Counted, Transport};
+use crate::limits::processors::Processors;
 use crate::limits::{Reached, Scope};
 use crate::metrics::RouteMetrics;
 use crate::server::addresses::Peer;
@@ -96,6 +97,7 @@ impl Server {
         replaced: impl Future<Output = ()>,
     ) -> usize {
         let Self { listeners, application, options } = self;
+        let _serving = Serving(application.processors().clone());
         let permits = Arc::new(Semaphore::new(options.max_connections as usize));
         let admission = Arc::new(Admission::new(&options, Some(permits.clone())));
         let mut watches = JoinSet::new();
@@ -147,6 +149,15 @@ impl Server {
         let dropped = open.drain();
         tasks.shutdown().await;
         dropped
+    }
+}
+
+/// While a server serves. Dropped, also with the future that serves, it leaves nothing behind for which a runtime would not wait.
+struct Serving(Arc<Processors>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.retire();
     }
 }
 
