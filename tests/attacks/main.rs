@@ -128,7 +128,6 @@ fn run() -> Result<bool> {
         }),
         // What the allocator keeps depends on where the peak was, and on how many threads: it is told in the table.
         kept_kibibytes: if arguments.long || arguments.strict { 48 << 10 } else { 128 << 10 },
-        is_short: !(arguments.long || arguments.strict),
     };
     let began = Instant::now();
     println!("\nrunning {} attacks", attacks.len());

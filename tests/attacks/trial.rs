@@ -19,8 +19,6 @@ pub(crate) struct Form {
     pub(crate) forgiven: Duration,
     /// What may stay: the allocator's arenas, buffers that a thread keeps, pages of code that are run for the first time.
     pub(crate) kept_kibibytes: u64,
-    /// Short, so that what is known to fail by chance is forgiven.
-    pub(crate) is_short: bool,
 }
 
 /// Beyond twice the quiet p99: the issue's own bound.
@@ -92,16 +90,6 @@ pub(crate) fn run(attack: &Attack, workshop: &Workshop, form: &Form) -> Result<R
     Ok(row)
 }
 
-/// Attacks after which more memory stays than after others, in MiB: half of the runs keep some 200 in the allocator's arena, whichever
-/// allocator it is, and it is not known why. The strict form does not forgive it.
-const KEEPS_MORE: &[(&str, u64)] = &[("publish in a loop to many connections", 320)];
-
-/// How much memory may stay.
-fn may_stay(attack: &Attack, form: &Form) -> u64 {
-    let known = KEEPS_MORE.iter().find(|(name, _)| *name == attack.name && form.is_short);
-    known.map_or(form.kept_kibibytes, |(_, mebibytes)| mebibytes << 10)
-}
-
 fn withstand(attack: &Attack, workshop: &Workshop, form: &Form, row: &mut Row) -> Result<()> {
     let started = Instant::now();
     let mut program = match workshop.start(attack, &[])? {
@@ -132,9 +120,8 @@ fn withstand(attack: &Attack, workshop: &Workshop, form: &Form, row: &mut Row) -
     let used = program.usage().processor.saturating_sub(row.before.processor);
     row.processor = used.as_secs_f64() / (over - attacked).as_secs_f64();
     row.peak_kibibytes = program.take_peak().0;
-    let kept_kibibytes = may_stay(attack, form);
     row.after = program.settle(
-        row.before.kibibytes + kept_kibibytes,
+        row.before.kibibytes + form.kept_kibibytes,
         row.before.descriptors + KEPT_DESCRIPTORS,
         SETTLING,
     );
@@ -166,7 +153,7 @@ fn withstand(attack: &Attack, workshop: &Workshop, form: &Form, row: &mut Row) -
     if row.attacked.p99 > bound {
         row.failures.push(format!("the victim's p99 is {:.1?}, over {bound:.1?}", row.attacked.p99));
     }
-    if row.after.kibibytes > row.before.kibibytes + kept_kibibytes {
+    if row.after.kibibytes > row.before.kibibytes + form.kept_kibibytes {
         row.failures.push(format!(
             "memory does not come back: {} MiB, and {} MiB before",
             row.after.kibibytes >> 10,

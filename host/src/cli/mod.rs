@@ -4,6 +4,11 @@ mod admin_client;
 mod check;
 mod connect;
 mod deploy;
+#[cfg(target_os = "linux")]
+mod huge_pages;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_huge_pages.rs"]
+mod huge_pages;
 mod pin;
 mod progress;
 mod reload;

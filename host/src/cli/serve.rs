@@ -21,6 +21,10 @@ use super::reload::{Configuration, Reload};
 use super::supervisor::Supervisor;
 use super::takeover::Takeover;
 
+/// Threads beside the runtime's own: for look-ups of names, files, and polls that are long. A poll that is to be made aside asks for one even
+/// where another has not begun yet, as happens on a busy machine; past this it waits for one of these, which is as soon.
+const MAX_THREADS_BESIDE: usize = 192;
+
 /// The arguments of `waterspout serve`.
 #[derive(Args, Default)]
 pub(super) struct Serve {
@@ -125,12 +129,14 @@ impl Serve {
             None => None,
         };
         let life = Life { predecessor, invocation, confined, supervisor };
+        super::huge_pages::disable();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             // A task that computes (a guest, a compressor) does so for a millisecond at a time: sockets are looked at between a few
             // of them, not after tokio's 61.
             .event_interval(8)
             // Threads that were needed beside the workers, for long polls and files, keep memory of their own.
             .thread_keep_alive(Duration::from_secs(1))
+            .max_blocking_threads(MAX_THREADS_BESIDE)
             .enable_all()
             .build()
             .context("the system gives no threads")?;
