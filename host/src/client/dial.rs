@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::ConnectError;
 use super::handshake::Target;
+use crate::limits::tenants::LOOK_UPS_AT_ONCE;
 
 /// How long an attempt has before the next address is tried beside it (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -20,7 +22,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const MAX_ADDRESSES: usize = 16;
 
 /// Look-ups of the system's at once; more wait. Far fewer than there are threads for what blocks.
-const MAX_LOOK_UPS: usize = 32;
+const MAX_LOOK_UPS: usize = 64;
 
 /// What a [`Resolver`] answers.
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
@@ -31,17 +33,35 @@ pub trait Resolver: Debug + Send + Sync {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a>;
 }
 
-/// Connects to one of `target`'s addresses that `permit` allows. What is checked is what is dialled: there is no second look-up.
+/// For whom somebody dials.
+#[derive(Debug)]
+pub(crate) struct Caller<P> {
+    /// Which addresses he may dial.
+    pub(crate) permit: P,
+    /// His look-ups at once: [`LOOK_UPS_AT_ONCE`].
+    pub(crate) look_ups: Arc<Semaphore>,
+}
+
+impl Caller<fn(SocketAddr) -> bool> {
+    /// Whoever runs this process: he may dial everything, and all that he does here is one caller's.
+    pub(crate) fn owner() -> Self {
+        static LOOK_UPS: LazyLock<Arc<Semaphore>> =
+            LazyLock::new(|| Arc::new(Semaphore::new(LOOK_UPS_AT_ONCE)));
+        Self { permit: |_| true, look_ups: LOOK_UPS.clone() }
+    }
+}
+
+/// Connects to one of `target`'s addresses that the caller may dial. What is checked is what is dialled: there is no second look-up.
 pub(super) async fn dial(
     target: &Target,
     resolver: Option<&dyn Resolver>,
-    permit: impl Fn(SocketAddr) -> bool,
+    caller: Caller<impl Fn(SocketAddr) -> bool>,
 ) -> Result<TcpStream, ConnectError> {
-    let mut addresses = resolve(target, resolver).await?;
+    let mut addresses = resolve(target, resolver, &caller.look_ups).await?;
     if addresses.is_empty() {
         return Err(unknown(&target.host, &io::Error::other("it has no address")));
     }
-    addresses.retain(|address| permit(*address));
+    addresses.retain(|address| (caller.permit)(*address));
     if addresses.is_empty() {
         return Err(ConnectError::Denied(target.host.clone()));
     }
@@ -53,27 +73,43 @@ pub(super) async fn dial(
     Ok(socket)
 }
 
-async fn resolve(target: &Target, resolver: Option<&dyn Resolver>) -> Result<Vec<SocketAddr>, ConnectError> {
+async fn resolve(
+    target: &Target,
+    resolver: Option<&dyn Resolver>,
+    of_caller: &Arc<Semaphore>,
+) -> Result<Vec<SocketAddr>, ConnectError> {
     let (host, port) = (target.host.as_str(), target.port);
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![(address, port).into()]);
     }
     let found = match resolver {
         Some(resolver) => resolver.resolve(host, port).await,
-        None => look_up(host.to_owned(), port).await,
+        None => look_up(host.to_owned(), port, of_caller).await,
     };
     found.map_err(|error| unknown(host, &error))
 }
 
-/// Asks the system. A look-up cannot be taken back: it has a thread until it ends, whoever has given up waiting for it.
-async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-    static AT_ONCE: Semaphore = Semaphore::const_new(MAX_LOOK_UPS);
-    let permit = AT_ONCE.acquire().await.map_err(io::Error::other)?;
-    let looking_up = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+/// Asks the system.
+async fn look_up(host: String, port: u16, of_caller: &Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
+    static OF_ALL: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_LOOK_UPS)));
+    let ask = move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+    in_turn(ask, of_caller, &OF_ALL).await
+}
+
+/// Asks on a thread for what blocks, when it is the caller's turn among his own and then among all: who has too many of them waits for his
+/// own first. A look-up cannot be taken back: it has its thread, and both permits, until it ends, whoever has given up waiting for it.
+async fn in_turn<R: Send + 'static>(
+    ask: impl FnOnce() -> io::Result<R> + Send + 'static,
+    of_caller: &Arc<Semaphore>,
+    of_all: &Arc<Semaphore>,
+) -> io::Result<R> {
+    let of_caller = of_caller.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let of_all = of_all.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let asking = tokio::task::spawn_blocking(move || {
+        let _permits = (of_caller, of_all);
+        ask()
     });
-    looking_up.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    asking.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 fn unknown(host: &str, error: &io::Error) -> ConnectError {
@@ -173,6 +209,12 @@ mod tests {
         (listener, address)
     }
 
+    /// Who may dial this address and no other.
+    fn only(permitted: SocketAddr) -> Caller<impl Fn(SocketAddr) -> bool> {
+        let look_ups = Caller::owner().look_ups;
+        Caller { permit: move |address| address == permitted, look_ups }
+    }
+
     /// Nobody listens there.
     async fn closed() -> SocketAddr {
         listener().await.1
@@ -232,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn where_nobody_listens_is_named() {
         let address = closed().await;
-        let refused = dial(&target("a.example", 1), Some(&Fixed(vec![address])), |_| true).await;
+        let refused = dial(&target("a.example", 1), Some(&Fixed(vec![address])), Caller::owner()).await;
         assert!(matches!(refused, Err(ConnectError::Refused(at)) if at == address), "{refused:?}");
     }
 
@@ -240,13 +282,13 @@ mod tests {
     async fn only_a_permitted_address_is_dialled() {
         let (one, first) = listener().await;
         let (_two, second) = listener().await;
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let resolver = Fixed(vec![first, second]);
-        let socket =
-            dial(&target("a.example", 1), Some(&resolver), |address| address == second).await.expect("one");
+        let socket = dial(&target("a.example", 1), Some(&resolver), only(second)).await.expect("one");
         assert_eq!(socket.peer_addr().expect("connected"), second);
-        let denied = dial(&target("a.example", 1), Some(&resolver), |_| false).await;
+        let denied = dial(&target("a.example", 1), Some(&resolver), only(nowhere)).await;
         assert!(matches!(&denied, Err(ConnectError::Denied(host)) if host == "a.example"), "{denied:?}");
-        let denied = dial(&target("127.0.0.1", first.port()), None, |_| false).await;
+        let denied = dial(&target("127.0.0.1", first.port()), None, only(nowhere)).await;
         assert!(matches!(denied, Err(ConnectError::Denied(_))), "{denied:?}");
         // Nobody has come.
         let come = tokio::time::timeout(Duration::from_millis(1), one.accept()).await;
@@ -257,18 +299,49 @@ mod tests {
     async fn an_address_is_not_looked_up() {
         let (_listener, address) = listener().await;
         let target = target("127.0.0.1", address.port());
-        let socket = dial(&target, Some(&Fixed(Vec::new())), |_| true).await.expect("a connection");
+        let socket = dial(&target, Some(&Fixed(Vec::new())), Caller::owner()).await.expect("a connection");
         assert_eq!(socket.peer_addr().expect("connected"), address);
     }
 
     #[tokio::test]
     async fn a_name_without_an_address_is_named() {
-        let unknown = dial(&target("a.example", 1), Some(&Fixed(Vec::new())), |_| true).await;
+        let unknown = dial(&target("a.example", 1), Some(&Fixed(Vec::new())), Caller::owner()).await;
         let error = unknown.expect_err("no address").to_string();
         assert!(error.contains("no address found for `a.example`"), "{error}");
         // RFC 6761 section 6.4: never a name.
-        let unknown = dial(&target("a.invalid", 1), None, |_| true).await;
+        let unknown = dial(&target("a.invalid", 1), None, Caller::owner()).await;
         let error = unknown.expect_err("no address").to_string();
         assert!(error.contains("no address found for `a.invalid`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn one_callers_slow_names_leave_threads_to_others_and_are_counted_until_they_are_answered() {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        let (slow, quick) = (semaphore(LOOK_UPS_AT_ONCE), semaphore(LOOK_UPS_AT_ONCE));
+        let all = semaphore(MAX_LOOK_UPS);
+        let (answer, answered) = std::sync::mpsc::channel::<()>();
+        let answered = Arc::new(std::sync::Mutex::new(answered));
+        let mut waiting = JoinSet::new();
+        for _ in 0..2 * MAX_LOOK_UPS {
+            let (slow, all, answered) = (slow.clone(), all.clone(), answered.clone());
+            waiting.spawn(async move {
+                // Until the test drops `answer`.
+                let ask = move || Ok(answered.lock().expect("no panic").recv().is_err());
+                in_turn(ask, &slow, &all).await
+            });
+        }
+        while slow.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let others = tokio::time::timeout(Duration::from_secs(10), in_turn(|| Ok(7), &quick, &all)).await;
+        assert_eq!(others.expect("there is a thread for it").expect("an answer"), 7);
+        // Nobody waits for them any more, and they still have their threads.
+        waiting.shutdown().await;
+        assert_eq!(slow.available_permits(), 0);
+        assert_eq!(all.available_permits(), MAX_LOOK_UPS - LOOK_UPS_AT_ONCE);
+        drop(answer);
+        let free = slow.acquire_many(LOOK_UPS_AT_ONCE as u32);
+        let free = tokio::time::timeout(Duration::from_secs(10), free).await;
+        assert!(free.expect("all are answered").is_ok());
     }
 }

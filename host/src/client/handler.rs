@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use http::Request as HttpRequest;
 
-use crate::client::{self, ClientTransport, ConnectError, ConnectOptions, Opened};
+use crate::client::{self, Caller, ClientTransport, ConnectError, ConnectOptions, Opened};
 use crate::connection::close::{CloseCause, CloseFrame};
 use crate::connection::compression::CompressionMemory;
 use crate::connection::event_loop::Connection;
@@ -117,7 +117,7 @@ async fn open(
     route: &Arc<Route>,
     handler: &Handler,
 ) -> Result<(ClientSide, Seat, Held), HandledError> {
-    let transport = client::in_time(&options, client::dial(request.uri(), &options, |_| true)).await?;
+    let transport = client::in_time(&options, client::dial(request.uri(), &options, Caller::owner())).await?;
     let endpoint = Endpoint::alone(route.clone(), handler.clone());
     let memory = CompressionMemory::new(endpoint.memory(), &route.limits);
     let seen = seen(&request, &transport, route)?;

@@ -35,6 +35,7 @@ use http::{Request, Uri};
 pub use tokio_tungstenite::tungstenite::Message;
 
 pub use self::connection::{ClientConnection, Event, Step};
+pub(crate) use self::dial::Caller;
 pub use self::dial::{Resolver, Resolving};
 pub use self::error::{ConnectError, WriteError};
 use self::handshake::Target;
@@ -56,7 +57,7 @@ pub async fn connect(
     options: ConnectOptions,
 ) -> Result<ClientConnection, ConnectError> {
     let link = Link::new(&options.limits(), SlowConsumer::default(), Reservation::default());
-    connect_for(request, options, Arc::new(link), |_| true).await
+    connect_for(request, options, Arc::new(link), Caller::owner()).await
 }
 
 /// Host (of an IPv6 address without its brackets) and port that a URL leads to.
@@ -64,16 +65,16 @@ pub(crate) fn target(url: &Uri) -> Result<(String, u16), ConnectError> {
     Target::new(url).map(|target| (target.host, target.port))
 }
 
-/// [`connect`] for a connection whose link there is already, and only to an address that `permit` allows. If it allows none:
+/// [`connect`] for a connection whose link there is already, and only to an address that the caller may dial. If there is none:
 /// [`ConnectError::Denied`].
 pub(crate) async fn connect_for(
     request: Request<()>,
     options: ConnectOptions,
     link: Arc<Link>,
-    permit: impl Fn(SocketAddr) -> bool,
+    caller: Caller<impl Fn(SocketAddr) -> bool>,
 ) -> Result<ClientConnection, ConnectError> {
     let opened = in_time(&options, async {
-        let transport = dial(request.uri(), &options, permit).await?;
+        let transport = dial(request.uri(), &options, caller).await?;
         shake_hands(transport, request, &options).await
     });
     Ok(ClientConnection::new(opened.await?, link, &options))

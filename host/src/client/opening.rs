@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tungstenite_deflate::DeflateStream;
 
+use super::dial::Caller;
 use super::error::ConnectError;
 use super::handshake::{self, Answered, Scheme, Target};
 use super::options::ConnectOptions;
@@ -48,10 +49,10 @@ pub(crate) async fn in_time<R>(
 pub(crate) async fn dial(
     url: &Uri,
     options: &ConnectOptions,
-    permit: impl Fn(SocketAddr) -> bool,
+    caller: Caller<impl Fn(SocketAddr) -> bool>,
 ) -> Result<ClientTransport, ConnectError> {
     let target = Target::new(url)?;
-    let socket = super::dial::dial(&target, options.resolver.as_deref(), permit).await?;
+    let socket = super::dial::dial(&target, options.resolver.as_deref(), caller).await?;
     Ok(match target.scheme {
         Scheme::Ws => ClientTransport::Plain(socket),
         Scheme::Wss => {

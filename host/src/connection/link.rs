@@ -390,6 +390,11 @@ impl Link {
         Poll::Pending
     }
 
+    /// Whether the peer will send nothing more, or the connection is gone.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().as_ref().is_none_or(|state| state.ended)
+    }
+
     /// A flush has been given up.
     pub(crate) fn note_stalled(&self) {
         if let Some(state) = self.lock().as_mut() {

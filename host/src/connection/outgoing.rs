@@ -14,14 +14,15 @@ use http::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
-use crate::client::{self, ConnectError, ConnectOptions, Resolver};
+use crate::client::{self, Caller, ConnectError, ConnectOptions, Resolver};
 use crate::connection::close::{CloseCause, CloseFrame};
-use crate::connection::compression::Budget;
+use crate::connection::compression::{Budget, Reservation};
 use crate::connection::inbox::{Arrival, Inbox};
 use crate::connection::link::{CONNECTION_BYTES, Closing, Link};
 use crate::handler::endpoint::Endpoint;
-use crate::limits::SlowConsumer;
 use crate::limits::processors::Turns;
+use crate::limits::rate::Rate;
+use crate::limits::{Reached, Scope, SlowConsumer};
 use crate::metrics::OpenClient;
 use crate::server::shutdown::{OpenConnections, OpenSocket};
 
@@ -95,6 +96,8 @@ pub(crate) struct Dialler {
     open: Arc<OpenConnections>,
     /// `max-route-client-connections`.
     permits: Arc<Semaphore>,
+    /// `max-route-connects-per-second`.
+    rate: Rate,
 }
 
 /// What a handler may put into a request: headers and subprotocols in number, and all their bytes.
@@ -109,8 +112,10 @@ impl Dialler {
         resolver: Option<Arc<dyn Resolver>>,
         open: Arc<OpenConnections>,
     ) -> Self {
-        let permits = Arc::new(Semaphore::new(endpoint.route.limits.max_route_client_connections as usize));
-        Self { endpoint, compression_memory, resolver, open, permits }
+        let limits = &endpoint.route.limits;
+        let permits = Arc::new(Semaphore::new(limits.max_route_client_connections as usize));
+        let rate = Rate::new(limits.max_route_connects_per_second.into());
+        Self { endpoint, compression_memory, resolver, open, permits, rate }
     }
 
     /// What to ask whom for, if the route allows it.
@@ -176,6 +181,8 @@ impl Dialler {
 pub(crate) struct Outgoings {
     dialler: Arc<Dialler>,
     permits: Arc<Semaphore>,
+    /// `max-connects-per-second`.
+    rate: Rate,
     /// There has been one: spares the loop the lock.
     used: AtomicBool,
     set: Mutex<Set>,
@@ -201,8 +208,10 @@ enum Life {
 
 impl Outgoings {
     pub(crate) fn new(dialler: Arc<Dialler>) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(dialler.endpoint.route.limits.max_client_connections as usize));
-        Arc::new(Self { dialler, permits, used: AtomicBool::new(false), set: Mutex::default() })
+        let limits = &dialler.endpoint.route.limits;
+        let permits = Arc::new(Semaphore::new(limits.max_client_connections as usize));
+        let rate = Rate::new(limits.max_connects_per_second.into());
+        Arc::new(Self { dialler, permits, rate, used: AtomicBool::new(false), set: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Set> {
@@ -225,13 +234,11 @@ impl Outgoings {
             Life::Open => {}
         }
         let (request, options) = self.dialler.prepare(dial)?;
-        let permit = self.permits.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| DialError::Limit("max-client-connections"))?;
-        let of_route = self.dialler.permits.clone().try_acquire_owned();
-        let of_route = of_route.map_err(|_| DialError::Limit("max-route-client-connections"))?;
+        let Room { permit, of_route, memory } = self.room().map_err(|reached| {
+            self.dialler.endpoint.metrics.count_refusal(reached);
+            DialError::Limit(reached.limit)
+        })?;
         let permit = Arc::new(permit);
-        let memory = self.dialler.endpoint.memory().reserve(CONNECTION_BYTES);
-        let memory = memory.ok_or(DialError::Limit("max-memory-bytes"))?;
         let link = Arc::new(Link::new(&options.limits(), SlowConsumer::Drop, memory));
         let outgoing = Arc::new(Outgoing {
             link,
@@ -270,6 +277,24 @@ impl Outgoings {
         set.connections.push(outgoing.clone());
         self.used.store(true, Ordering::Release);
         Ok(outgoing)
+    }
+
+    /// What one more takes, or the bound that is full. Rates come last, so that only what may be dialled uses them up; and the connection's
+    /// own before the route's, so that a handler that is refused takes nothing from others.
+    fn room(&self) -> Result<Room, Reached> {
+        let full = |scope, limit| Reached { scope, limit };
+        let permit = self.permits.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| full(Scope::Connection, "max-client-connections"))?;
+        let of_route = self.dialler.permits.clone().try_acquire_owned();
+        let of_route = of_route.map_err(|_| full(Scope::Route, "max-route-client-connections"))?;
+        let memory = self.dialler.endpoint.tenancy.try_memory(CONNECTION_BYTES)?;
+        if !self.rate.take(1.0) {
+            return Err(full(Scope::Connection, "max-connects-per-second"));
+        }
+        if !self.dialler.rate.take(1.0) {
+            return Err(full(Scope::Route, "max-route-connects-per-second"));
+        }
+        Ok(Room { permit, of_route, memory })
     }
 
     /// One of these by its id.
@@ -323,6 +348,13 @@ impl Outgoings {
             outgoing.abandon();
         }
     }
+}
+
+/// What one more connection takes.
+struct Room {
+    permit: OwnedSemaphorePermit,
+    of_route: OwnedSemaphorePermit,
+    memory: Reservation,
 }
 
 /// One outgoing connection, as its handler sees it.
@@ -599,11 +631,12 @@ impl Driving {
     async fn run(self, request: Request<()>, options: ConnectOptions) {
         let Self { outgoing, dialler, .. } = &self;
         let (route, link) = (&dialler.endpoint.route, &outgoing.link);
-        let permit = {
+        let caller = {
             let route = route.clone();
-            move |address| route.connect.allow_address(address)
+            let look_ups = dialler.endpoint.tenancy.look_ups.clone();
+            Caller { permit: move |address| route.connect.allow_address(address), look_ups }
         };
-        let mut connection = match client::connect_for(request, options, link.clone(), permit).await {
+        let mut connection = match client::connect_for(request, options, link.clone(), caller).await {
             Ok(connection) => connection,
             Err(error) => {
                 if let ConnectError::Denied(host) = &error {

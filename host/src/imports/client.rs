@@ -1,6 +1,7 @@
 //! `interface client`: connections that a handler opens itself.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -41,32 +42,78 @@ impl GuestState {
         if self.muted {
             return Ok(Err(DialError::Denied));
         }
-        Ok(self.serving()?.outgoings.dial(dial(url, options), style))
+        let serving = self.serving()?;
+        // Nobody is left for whom to connect, and a handler that goes on trying is to be stopped like any other.
+        if serving.link.has_ended() {
+            return Ok(Err(DialError::Closed));
+        }
+        Ok(serving.outgoings.dial(dial(url, options), style))
     }
 
     fn hand_out(&mut self, outgoing: Arc<Outgoing>) -> wasmtime::Result<Handle> {
+        self.note_making();
         Ok(self.table.push(ClientConnectionHandle(outgoing))?)
     }
 }
 
 impl GuestState {
-    /// Waits for what others do, at most until `until`. Alone in its instance a guest may wait as long as that takes; in a shared one
-    /// as long as an import may.
-    async fn wait<R>(&mut self, until: Option<Instant>, future: impl Future<Output = R>) -> Option<R> {
+    /// Waits for what others do, at most until `until`; what came and how long that took. Alone in its instance a guest may wait as long as
+    /// that takes; in a shared one as long as an import may.
+    async fn wait<R>(
+        &mut self,
+        until: Option<Instant>,
+        future: impl Future<Output = R>,
+    ) -> wasmtime::Result<(Option<R>, Waited)> {
+        self.count_handles()?;
         let shared = self.is_shared();
         let until = until.into_iter().chain(shared.then(|| self.wait_until())).min();
         let _free = (!shared).then(|| self.meter.wait_freely());
-        match until {
+        let began = Instant::now();
+        let mut pending = false;
+        let mut future = pin!(future);
+        let future = poll_fn(|cx| {
+            let polled = future.as_mut().poll(cx);
+            pending |= polled.is_pending();
+            polled
+        });
+        let came = match until {
             Some(until) => tokio::time::timeout_at(until, future).await.ok(),
             None => Some(future.await),
-        }
+        };
+        // What was there at once has only used the processor.
+        Ok((came, Waited(if pending { began.elapsed() } else { Duration::ZERO })))
     }
 
-    /// What the guest does from here on has the limits of an event of its own.
-    fn begin_again(&mut self) {
-        self.meter.begin_again();
-        self.has_begun_again = true;
+    /// The guest goes on after a wait. A message is what the other style has an event for, and comes no faster than its server sends: what the
+    /// guest does from here on has the limits of an event of its own. Everything else gives back no more than the time that went by, so that
+    /// no loop of calls that return at once has more than one event's time.
+    fn go_on(&mut self, came: Came, Waited(waited): Waited) {
+        if self.is_shared() {
+            return;
+        }
+        match came {
+            Came::Message => self.meter.begin_again(),
+            Came::Connection | Came::Silence | Came::Nothing => self.meter.give_back(waited),
+        }
+        // Fuel is no time, and depends on none: what came says whether the tank is full again.
+        self.has_begun_again |= came != Came::Nothing;
     }
+}
+
+/// How long a guest has really waited.
+#[derive(Clone, Copy)]
+struct Waited(Duration);
+
+/// What ended a wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Message,
+    /// An open connection: there is a rate for them.
+    Connection,
+    /// The time for which the guest was ready to wait is over: a timer's tick at least.
+    Silence,
+    /// There is nothing to wait for.
+    Nothing,
 }
 
 /// Links what may begin an event again once more, for code that is metered: fuel is the store's, which the bindings do not hand over.
@@ -189,21 +236,21 @@ impl client::HostClientConnection for GuestState {
         }
         let link = self.serving()?.link.clone();
         let asked_until = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms.into()));
-        let mut waited = false;
         let reading = poll_fn(|cx| {
             // First of all: a server that is always faster than its reader must not keep a handler whose peer has gone.
             if link.poll_ended(cx).is_ready() {
                 return Poll::Ready(Err(Error::Closed));
             }
-            let message = outgoing.poll_message(cx).map(Ok);
-            waited |= message.is_pending();
-            message
+            outgoing.poll_message(cx).map(Ok)
         });
-        let result = self.wait(asked_until, reading).await.unwrap_or(Err(Error::Timeout));
-        let shared = self.is_shared();
-        if !shared && (waited || matches!(result, Ok(Some(_)))) {
-            self.begin_again();
-        }
+        let (read, waited) = self.wait(asked_until, reading).await?;
+        let came = match &read {
+            Some(Ok(Some(_))) => Came::Message,
+            Some(_) => Came::Nothing,
+            None => Came::Silence,
+        };
+        self.go_on(came, waited);
+        let result = read.unwrap_or(Err(Error::Timeout));
         Ok(result.map(|message| {
             message.map(|message| match message {
                 Arrival::Text(text) => IncomingMessage::Text(text.as_str().to_owned()),
@@ -294,11 +341,10 @@ impl client::Host for GuestState {
             Poll::Pending => link.poll_ended(cx).map(|()| Err(DialError::Closed)),
         });
         // It has a time-out of its own.
-        let opened = self.wait(None, opening).await;
-        if !self.is_shared() {
-            self.begin_again();
-        }
-        match opened.unwrap_or(Err(DialError::Timeout)) {
+        let (opened, waited) = self.wait(None, opening).await?;
+        let opened = opened.unwrap_or(Err(DialError::Timeout));
+        self.go_on(if opened.is_ok() { Came::Connection } else { Came::Nothing }, waited);
+        match opened {
             Ok(()) => self.hand_out(outgoing).map(Ok),
             Err(error) => {
                 outgoing.abandon();

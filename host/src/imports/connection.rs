@@ -26,6 +26,7 @@ impl GuestState {
         if self.is_shared() && link.is_stalled() {
             return Ok(Err(Error::Timeout));
         }
+        self.count_handles()?;
         match tokio::time::timeout_at(self.wait_until(), link.flush()).await {
             Ok(result) => answer(result),
             Err(_) => {

@@ -57,8 +57,13 @@ pub(crate) struct GuestState {
     handles: usize,
     /// Calls since then.
     uncounted_calls: usize,
+    /// What may have made a handle since then.
+    uncounted_makings: usize,
     wasi: Wasi,
 }
+
+/// So many handles of an instance may be there that nobody has counted.
+const MAKINGS_UNCOUNTED: usize = 256;
 
 /// Handles that a call may cost the counting of.
 const HANDLES_PER_CALL: usize = 8;
@@ -84,6 +89,7 @@ impl GuestState {
             muted: false,
             handles: 0,
             uncounted_calls: 0,
+            uncounted_makings: 0,
             route,
         }
     }
@@ -109,14 +115,24 @@ impl GuestState {
         self.count_handles()
     }
 
-    /// Takes memory for the handles that there are: after calls, and each tick while one runs.
+    /// Takes memory for the handles that there are: after calls, before waits, and each tick while one runs.
     ///
     /// # Errors
     /// The tenant has none left for them. The call fails, as one does that makes more than `max-handles`.
     pub(crate) fn count_handles(&mut self) -> Result<(), NoMemoryForHandles> {
         let handles = self.table.iter_mut().count();
-        (self.handles, self.uncounted_calls) = (handles, 0);
+        (self.handles, self.uncounted_calls, self.uncounted_makings) = (handles, 0, 0);
         if self.limiter.hold_handles(handles) { Ok(()) } else { Err(NoMemoryForHandles(handles)) }
+    }
+
+    /// A handle may be made now. So many are counted while the guest runs, too: it may wait in one of WASI's functions next, which count
+    /// nothing, and not for a few only.
+    pub(super) fn note_making(&mut self) {
+        self.uncounted_makings += 1;
+        if self.uncounted_makings >= MAKINGS_UNCOUNTED {
+            // Without memory for them the guest fails at its next tick, at its next wait or when it returns, whichever comes first.
+            let _ = self.count_handles();
+        }
     }
 
     /// The next event is no connection's: imports that act or wait are refused.

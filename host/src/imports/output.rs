@@ -12,7 +12,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
 use crate::connection::link::Link;
 use crate::handler::endpoint::Endpoint;
-use crate::limits::tenants::{LogRate, Tenancy};
+use crate::limits::rate::Rate;
+use crate::limits::tenants::Tenancy;
 use crate::metrics::RouteMetrics;
 use crate::server::routes::Route;
 use crate::units::printable;
@@ -24,7 +25,7 @@ pub(super) struct Speaker {
     metrics: Arc<RouteMetrics>,
     link: Mutex<Option<Arc<Link>>>,
     /// `max-log-bytes-per-second`.
-    rate: LogRate,
+    rate: Rate,
     /// Lines that were dropped since one was logged.
     dropped: AtomicU64,
 }
@@ -39,7 +40,7 @@ impl Speaker {
             tenancy: endpoint.tenancy.clone(),
             metrics: endpoint.metrics.clone(),
             link: Mutex::new(None),
-            rate: LogRate::new(endpoint.route.limits.max_log_bytes_per_second),
+            rate: Rate::new(endpoint.route.limits.max_log_bytes_per_second as f64),
             dropped: AtomicU64::new(0),
         }
     }
@@ -52,7 +53,7 @@ impl Speaker {
     fn log(&self, stream: Stream, line: &[u8], cut: bool) {
         // First, so that a flood costs nothing else.
         let bytes = RECORD_BYTES + line.len();
-        if !self.rate.take(bytes) || !self.tenancy.may_log(bytes) {
+        if !self.rate.take(bytes as f64) || !self.tenancy.may_log(bytes) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             self.metrics.count_dropped_log_lines(1);
             return;

@@ -23,7 +23,12 @@ impl topics::Host for GuestState {
         if message.len() > limits.max_message_bytes {
             return answer(Err(LinkError::Limit("max-message-bytes".into())));
         }
-        let compressing = Published::new(message.clone(), self.tenancy.topics.windows(&topic), &self.tenancy);
+        let windows = self.tenancy.topics.windows(&topic);
+        if !windows.is_empty() {
+            // It may wait for that.
+            self.count_handles()?;
+        }
+        let compressing = Published::new(message.clone(), windows, &self.tenancy);
         let message = match tokio::time::timeout_at(self.wait_until(), compressing).await {
             Ok(message) => message,
             Err(_) => Published::plain(message),

@@ -64,12 +64,14 @@ impl Wasi {
 
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.note_making();
         WasiCtxView { ctx: &mut self.wasi.granted().ctx, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for GuestState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.note_making();
         let Granted { http, hooks, .. } = self.wasi.granted();
         WasiHttpCtxView { hooks, table: &mut self.table, ctx: http }
     }

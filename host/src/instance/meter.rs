@@ -89,6 +89,20 @@ impl Meter {
         self.polled_since_ns.store(now(), Ordering::Relaxed);
     }
 
+    /// The guest has waited freely for so long, and what came of it is no event of its own: it has as much more of both times as it could have
+    /// used meanwhile, but never more than an event's. Only while the guest's call is polled.
+    pub(crate) fn give_back(&self, waited: Duration) {
+        let spent = self.spent_ns.load(Ordering::Relaxed);
+        self.spent_ns.store(spent.saturating_sub(waited.as_nanos() as u64), Ordering::Relaxed);
+        let since = self.waits_since_us.load(Ordering::Relaxed);
+        if since != 0 {
+            // The wait itself is none of its time, and as much is given back.
+            let now = self.made.elapsed().as_micros() as u64;
+            let later = since.saturating_add(2 * waited.as_micros() as u64);
+            self.waits_since_us.store(later.min(now.max(since)), Ordering::Relaxed);
+        }
+    }
+
     /// When the current event, which is about to wait, must have returned.
     pub(crate) fn wall_deadline(&self) -> tokio::time::Instant {
         let mut since = self.waits_since_us.load(Ordering::Relaxed);
@@ -308,6 +322,54 @@ mod tests {
         let error = Metered::new(call, &meter).await.expect_err("never returns");
         assert!(error.is::<WallExceeded>());
         assert_eq!(started.elapsed().as_secs(), 60 + 5);
+    }
+
+    #[test]
+    fn who_waited_in_vain_has_as_much_processor_time_more_as_he_waited() {
+        let meter = Meter::new(Duration::from_millis(10), Duration::from_secs(5));
+        meter.start_event();
+        let spend = |time| {
+            meter.start_poll(false);
+            advance(time);
+            let stopped = meter.on_tick().is_err();
+            meter.end_poll();
+            stopped
+        };
+        for _ in 0..100 {
+            assert!(!spend(4 * TICK));
+            meter.give_back(4 * TICK);
+        }
+        // Who waits for less than he computes is stopped.
+        let turns = (0..100).take_while(|_| {
+            let stopped = spend(4 * TICK);
+            meter.give_back(TICK);
+            !stopped
+        });
+        assert_eq!(turns.count(), 3, "4 + 3 + 3 ms of 10, and then 4");
+        meter.start_event();
+        meter.give_back(Duration::from_secs(3600));
+        assert!(spend(11 * TICK), "what was waited is not saved up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_in_vain_gives_back_as_much_wall_clock_time_as_it_took_and_no_more_than_there_was() {
+        let meter = Meter::new(Duration::from_millis(50), Duration::from_secs(5));
+        let call = async {
+            for waited in [60, 3, 1].map(Duration::from_secs) {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                {
+                    let _free = meter.wait_freely();
+                    tokio::time::sleep(waited).await;
+                }
+                meter.give_back(waited);
+            }
+            std::future::pending::<wasmtime::Result<()>>().await
+        };
+        let started = tokio::time::Instant::now();
+        let error = Metered::new(call, &meter).await.expect_err("never returns");
+        assert!(error.is::<WallExceeded>());
+        // Of five seconds nothing is used after the first wait, one after the second, and four after the third.
+        assert_eq!(started.elapsed().as_secs(), (4 + 60) + (4 + 3) + (4 + 1) + 1);
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub(crate) struct Reached {
 /// Whose bound it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
+    Connection,
     Instance,
     Route,
     Tenant,
@@ -105,6 +106,7 @@ impl Scope {
     /// For logs and metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
+            Self::Connection => "connection",
             Self::Instance => "instance",
             Self::Route => "route",
             Self::Tenant => "tenant",
@@ -166,6 +168,12 @@ limits! {
     /// Connections that all handlers of the route together have opened themselves, until their sockets are closed. Protects the process's
     /// descriptors. More are refused (`limit`).
     max_route_client_connections: u32 = 1_000;
+    /// Connections that one connection's handler begins to open in a second, whatever becomes of them; as many may come at once after a silence.
+    /// Protects whom it connects to, and the route's other connections. More are refused (`limit`).
+    max_connects_per_second: u32 = 10;
+    /// Connections that all handlers of the route together begin to open in a second; as many may come at once after a silence. Protects the
+    /// process's ports, which stay taken for a minute, and whom the handlers connect to. More are refused (`limit`).
+    max_route_connects_per_second: u32 = 100;
     /// Bytes of the state that one instance hands to its successor when the handler is replaced, all its handlers together. Protects the host's
     /// memory. An instance with more stays with the old version.
     max_state_bytes: usize = 4 << 20;
@@ -332,6 +340,12 @@ impl Limits {
         if self.max_bytes_per_second < MIN_BYTES_PER_SECOND {
             return too_small("max-bytes-per-second", MIN_BYTES_PER_SECOND.show());
         }
+        if self.max_connects_per_second == 0 {
+            return too_small("max-connects-per-second", "1".into());
+        }
+        if self.max_route_connects_per_second == 0 {
+            return too_small("max-route-connects-per-second", "1".into());
+        }
         if self.max_instances == 0 {
             return too_small("max-instances", "1".into());
         }
@@ -442,6 +456,11 @@ mod tests {
             (Limits { max_fragments: 0, ..Limits::default() }, "max-fragments"),
             (Limits { max_messages_per_second: 0, ..Limits::default() }, "max-messages-per-second"),
             (Limits { max_bytes_per_second: 255, ..Limits::default() }, "max-bytes-per-second"),
+            (Limits { max_connects_per_second: 0, ..Limits::default() }, "max-connects-per-second"),
+            (
+                Limits { max_route_connects_per_second: 0, ..Limits::default() },
+                "max-route-connects-per-second",
+            ),
         ] {
             assert_eq!(limits.contradiction().map(|(key, _)| key), Some(key));
         }
@@ -449,6 +468,8 @@ mod tests {
             max_fragments: 1,
             max_messages_per_second: 1,
             max_bytes_per_second: 256,
+            max_connects_per_second: 1,
+            max_route_connects_per_second: 1,
             ..Limits::default()
         };
         assert_eq!(least.contradiction(), None);

@@ -1,5 +1,7 @@
 //! So much a second, and as much at once after a silence.
 
+use std::sync::{Mutex, PoisonError};
+
 use tokio::time::Instant;
 
 /// How much of a rate has been used. The rate itself is kept by who has many of these.
@@ -28,6 +30,25 @@ impl Used {
             self.amount += amount;
         }
         room
+    }
+}
+
+/// A rate that several use up together.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    per_second: f64,
+    used: Mutex<Used>,
+}
+
+impl Rate {
+    pub(crate) fn new(per_second: f64) -> Self {
+        Self { per_second, used: Mutex::new(Used::nothing(Instant::now())) }
+    }
+
+    /// Uses `amount` if there is any left; see [`Used::take`].
+    pub(crate) fn take(&self, amount: f64) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.take(amount, self.per_second, Instant::now())
     }
 }
 

@@ -1,14 +1,13 @@
 //! Whose routes they are. Tenants do not trust each other: what one uses up is its own, and what one does another does not notice.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
 use crate::connection::compression::{Budget, Reservation};
 use crate::connection::topics::Topics;
 use crate::limits::processors::{Account, Processors};
-use crate::limits::rate::Used;
+use crate::limits::rate::Rate;
 use crate::limits::{Reached, Scope, TenantLimits};
 
 /// A tenant, as an operator writes him down. Routes with the same name are the same tenant's; the first one's limits count.
@@ -34,6 +33,9 @@ impl Default for Tenant {
 /// some to others.
 const MOVING_AT_ONCE: usize = 8;
 
+/// Names that are looked up at once for one tenant: whoever has names that nobody answers for leaves threads to others.
+pub(crate) const LOOK_UPS_AT_ONCE: usize = 8;
+
 /// What a tenant uses of a running server. Each bound's permit lives inside what it counts.
 #[derive(Debug)]
 pub(crate) struct Tenancy {
@@ -44,11 +46,13 @@ pub(crate) struct Tenancy {
     moving: Arc<Semaphore>,
     /// Of what it publishes, what is compressed beside its tasks: one message at a time.
     compressing: Arc<Semaphore>,
+    /// Names that are looked up at once for what his handlers connect to.
+    pub(crate) look_ups: Arc<Semaphore>,
     pub(crate) memory: Budget,
     max_memory_bytes: usize,
     pub(crate) account: Account,
     /// `max-log-bytes-per-second`.
-    log: LogRate,
+    log: Rate,
     /// Its topics are nobody else's.
     pub(crate) topics: Arc<Topics>,
 }
@@ -63,10 +67,11 @@ impl Tenancy {
             instances: Arc::new(Semaphore::new(total.max_instances as usize)),
             moving: Arc::new(Semaphore::new(MOVING_AT_ONCE)),
             compressing: Arc::new(Semaphore::new(1)),
+            look_ups: Arc::new(Semaphore::new(LOOK_UPS_AT_ONCE)),
             memory: memory.part(total.max_memory_bytes),
             max_memory_bytes: total.max_memory_bytes,
             account: processors.open_account(total.cpu_share),
-            log: LogRate::new(total.max_log_bytes_per_second),
+            log: Rate::new(total.max_log_bytes_per_second as f64),
             topics: Arc::default(),
         })
     }
@@ -95,7 +100,7 @@ impl Tenancy {
 
     /// Whether so many bytes more of what guests print may be logged.
     pub(crate) fn may_log(&self, bytes: usize) -> bool {
-        self.log.take(bytes)
+        self.log.take(bytes as f64)
     }
 
     /// Connections and instances that there may still be.
@@ -118,23 +123,5 @@ impl Tenancy {
     /// Whether so much is more than half of the tenant's memory: who has it is himself what others lack.
     pub(crate) fn is_most_of_memory(&self, bytes: usize) -> bool {
         bytes > self.max_memory_bytes / 2
-    }
-}
-
-/// How much may be logged of what guests print.
-#[derive(Debug)]
-pub(crate) struct LogRate {
-    per_second: f64,
-    used: Mutex<Used>,
-}
-
-impl LogRate {
-    pub(crate) fn new(bytes_per_second: usize) -> Self {
-        Self { per_second: bytes_per_second as f64, used: Mutex::new(Used::nothing(Instant::now())) }
-    }
-
-    pub(crate) fn take(&self, bytes: usize) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.take(bytes as f64, self.per_second, Instant::now())
     }
 }

@@ -82,6 +82,8 @@ const BOUNDS: &[(&str, &[Bound])] = &[
         both("max-compression-bytes", "at_max_compression_bytes_newcomers_go_uncompressed_until_there_is_room_again"),
         both("max-client-connections", "a_handler_may_have_so_many_connections_and_one_that_has_ended_makes_room"),
         both("max-route-client-connections", "a_routes_handlers_together_may_have_so_many_connections_of_their_own"),
+        both("max-connects-per-second", "a_handler_begins_so_many_connections_a_second_and_as_many_after_a_silence"),
+        both("max-route-connects-per-second", "all_handlers_of_a_route_together_begin_so_many_connections_a_second"),
         both("max-state-bytes", "a_state_over_max_state_bytes_stays_with_the_old_version"),
         both("max-timers", "timers_are_bounded_and_a_replaced_one_is_none_more"),
         both("max-topics", "topics_are_bounded_in_number_and_length"),

@@ -8,6 +8,7 @@ mod client_tls;
 mod clients;
 mod closing;
 mod compression;
+mod dials;
 mod fairness;
 mod fuel;
 mod handshake;

@@ -63,7 +63,9 @@
 //! | `up-read`, `up-read MS` | the next message's text, `binary LENGTH`, or `none` |
 //! | `up-pump` | writes each message that comes to its own connection, as it came, until there are no more: `pumped N: none` |
 //! | `up-sink` | reads messages until there are no more |
-//! | `up-insist` | reads for ever, whatever is answered |
+//! | `up-insist`, `up-glance` | reads for ever, whatever is answered; without waiting, and computes between |
+//! | `up-doze N x MS` | N times reads for so long, and computes for half as long if nothing has come: `dozed K: ok` |
+//! | `dial-insist URL OPTIONS`, `start-insist URL OPTIONS` | `dial`, `start` for ever, whatever is answered |
 //! | `up-say TEXT`, `up-write N x SIZE`, `up-ping TEXT`, `up-flush`, `up-close CODE REASON` | |
 //! | `up-forget` | drops all handles of such connections |
 //! | `up-id`, `up-subprotocol`, `up-frame`, `up-get ID` | `none` if there is none |

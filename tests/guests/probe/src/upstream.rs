@@ -5,9 +5,9 @@ use std::time::Duration;
 use waterspout_guest::client::{
     ClientConnection, ClientEvent, ConnectError, ConnectRequest, get, websocket_connect, websocket_start,
 };
-use waterspout_guest::{CloseFrame, CompressionOptions, Message, Shared};
+use waterspout_guest::{CloseFrame, CompressionOptions, Error, Message, Shared};
 
-use crate::commands::{Answer, Context, number, or_none, outcome, pair, repeat, size};
+use crate::commands::{Answer, Context, number, or_none, outcome, pair, repeat, size, spin};
 use crate::instance::{Instance, shortened};
 
 pub(crate) fn run(word: &str, rest: &str, context: &Context<'_>) -> Option<Answer> {
@@ -58,6 +58,34 @@ pub(crate) fn run(word: &str, rest: &str, context: &Context<'_>) -> Option<Answe
             loop {
                 let _ = upstream.read_message();
             }
+        }
+        "dial-insist" => loop {
+            let _ = websocket_connect(request(rest));
+        },
+        "start-insist" => loop {
+            let _ = websocket_start(request(rest));
+        },
+        "up-glance" => {
+            let upstream = last();
+            loop {
+                spin(Some(Duration::from_millis(5)));
+                let _ = upstream.read_message_within(Duration::ZERO);
+            }
+        }
+        "up-doze" => {
+            let (times, ms) = rest.split_once(" x ").expect("up-doze N x MS");
+            let upstream = last();
+            repeat("dozed", number(times), |_| {
+                match upstream.read_message_within(Duration::from_millis(number(ms))) {
+                    Err(Error::Timeout) => {
+                        spin(Some(Duration::from_millis(number::<u64>(ms) / 2)));
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                    Ok(_) => Ok(()),
+                }
+            })
+            .into()
         }
         "up-say" => match last().write_message(rest) {
             Ok(()) => Answer::Nothing,
