@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio_tungstenite::tungstenite::Message;
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Guest, TestHost, within};
 
@@ -176,17 +177,20 @@ async fn all_handlers_of_a_route_together_begin_so_many_connections_a_second() {
 #[tokio::test]
 async fn handles_are_counted_before_their_handler_waits() {
     let server = echo().await;
-    let (_listener, nobody) = silent().await;
-    for wait in ["up-read".to_owned(), format!("dial ws://{nobody}")] {
-        let host = probe()
-            .connects_to(&[server.address().to_string(), nobody.to_string()])
-            .route(|route| route.tenant.total.max_memory_bytes = 6 << 20)
-            .start()
-            .await;
-        let mut client = host.connect("/websocket").await;
-        assert_eq!(client.say(format!("dial {}", url(&server))).await, "ok");
-        // More than the tenant has, and made within a tick, at which they would be counted, too.
-        client.send_text(format!("handles 3000\n{wait}")).await;
-        assert_eq!(client.recv_close().await.0, 1011, "{wait}");
+    let host =
+        dialling(server.address()).route(|route| route.tenant.total.max_memory_bytes = 6 << 20).start().await;
+    let mut client = host.connect("/websocket").await;
+    assert_eq!(client.say(format!("dial {}", url(&server))).await, "ok");
+    while client.say("grow 64KiB").await == "ok" {}
+    // More than is left, and made within a tick, at which they would be counted, too.
+    client.send_text("handles 60\nup-read").await;
+    match client.recv().await {
+        // That they were made has left before.
+        Message::Text(answer) => {
+            assert_eq!(answer.as_str(), "ok");
+            assert_eq!(client.recv_close().await.0, 1011);
+        }
+        Message::Close(frame) => assert_eq!(u16::from(frame.expect("a code").code), 1011),
+        other => panic!("{other:?}"),
     }
 }
