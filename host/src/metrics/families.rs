@@ -46,7 +46,7 @@ families! {
     HANDSHAKES = "waterspout_handshakes_total", Counter, ["tenant", "route", "status"],
         "Handshakes by the status that they were answered; 101 also over HTTP/2. Without a tenant: those that no route takes.";
     REFUSALS = "waterspout_refusals_total", Counter, ["tenant", "route", "scope", "limit"],
-        "Handshakes, and connections of handlers' own, that were refused, and calls that failed, because a limit was reached that others share, and whose limit it was. Without a tenant: sockets, which have no route yet, that were closed at once (address) or had to wait (server).";
+        "Handshakes, and connections of handlers' own, that were refused, and calls that failed, because a limit was reached, and whose limit it was. Without a tenant: sockets, which have no route yet, that were closed at once (address) or had to wait (server).";
     CLOSES = "waterspout_closes_total", Counter, ["tenant", "route", "cause"],
         "Connections that have ended, by cause.";
     MESSAGES = "waterspout_messages_total", Counter, ["tenant", "route", "direction"],
