@@ -180,8 +180,10 @@ impl Builder {
     }
 }
 
+const FIRST_ROUTE: &str = "test";
+
 fn first_route() -> RouteName {
-    RouteName { tenant: None, route: "test".into() }
+    RouteName { tenant: None, route: FIRST_ROUTE.into() }
 }
 
 /// A running host. Dropped, it is gone at once.
@@ -206,7 +208,7 @@ impl TestHost {
     #[expect(clippy::new_ret_no_self, reason = "it reads as what it makes")]
     pub fn new(guest: Guest) -> Builder {
         Builder {
-            routes: vec![RouteBuilder::new(guest, "/websocket", "test")],
+            routes: vec![RouteBuilder::new(guest, "/websocket", FIRST_ROUTE)],
             listeners: Vec::new(),
             page: None,
             options: ServerOptions::default(),
@@ -224,9 +226,26 @@ impl TestHost {
     /// # Panics
     /// The guest is missing or cannot be loaded.
     pub async fn swap(&self, guest: &Guest, on_swap: Option<OnSwap>) -> Result<SwapReport, SwapError> {
+        self.swap_route(FIRST_ROUTE, guest, on_swap).await
+    }
+
+    /// The same of the route of this name, whose limits must be those of the first.
+    ///
+    /// # Errors
+    /// The host's own.
+    ///
+    /// # Panics
+    /// The guest is missing or cannot be loaded.
+    pub async fn swap_route(
+        &self,
+        route: &str,
+        guest: &Guest,
+        on_swap: Option<OnSwap>,
+    ) -> Result<SwapReport, SwapError> {
         let handler = guest.handler(&self.limits);
         let application = self.application.clone();
-        let swap = async move { application.replace_handler(&first_route(), handler, on_swap).await };
+        let route = RouteName { tenant: None, route: route.into() };
+        let swap = async move { application.replace_handler(&route, handler, on_swap).await };
         let threads = self.threads.as_ref().expect("it runs");
         within("the swap", threads.spawn(swap)).await.expect("no panic")
     }
