@@ -172,8 +172,9 @@ impl<S: Socket> Connection<S> {
 
     /// Lets another version go on, if it can. Until then nothing that arrives is lost, nor what guests and topics write.
     async fn succeed(&mut self, seat: &mut Seat, turn: Turn) -> Result<(), CallFailure> {
-        self.attend(seat.take_turn(turn)).await?;
-        if let Some(succession) = &self.succession {
+        let again = self.attend(seat.take_turn(turn)).await?;
+        if let Some(succession) = &mut self.succession {
+            succession.postpone(again);
             self.link.set_changes_seen(succession.changes_seen());
         }
         Ok(())

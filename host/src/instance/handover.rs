@@ -102,7 +102,7 @@ impl Instance {
                         left = rest;
                         handlers.push(state);
                     }
-                    None => return Ok(Err(Stays::NoRoom("max-state-bytes"))),
+                    None => return Ok(Err(Stays::TooLarge)),
                 },
             }
         }
@@ -116,7 +116,7 @@ impl Instance {
         match self.store.end_call(answer) {
             Err(error) => Err(self.suspend_failed(&error, None)),
             Ok(None) => Ok(Err(Stays::Unsupported)),
-            Ok(Some(state)) if state.len() > left => Ok(Err(Stays::NoRoom("max-state-bytes"))),
+            Ok(Some(state)) if state.len() > left => Ok(Err(Stays::TooLarge)),
             Ok(common) => Ok(Ok(Snapshot { common, handlers })),
         }
     }

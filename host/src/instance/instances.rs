@@ -343,10 +343,18 @@ impl Actor {
                     None => pending().await,
                 }
             };
+            let succession = &mut self.succession;
+            let turn = poll_fn(|cx| match leaving {
+                true => succession.poll_turn(number, cx).map(Some),
+                false => succession.poll_again(cx).map(|()| None),
+            });
             tokio::select! {
                 biased;
-                turn = poll_fn(|cx| self.succession.poll_turn(number, cx)), if leaving && self.opening == 0 => {
-                    return Next::Succeed(turn);
+                turn = turn, if !leaving || self.opening == 0 => {
+                    if let Some(turn) = turn {
+                        return Next::Succeed(turn);
+                    }
+                    // It is to go over, after all.
                 }
                 letter = self.letters.recv() => match letter {
                     None => return Next::Over,
@@ -383,7 +391,8 @@ impl Actor {
     async fn succeed(&mut self, instance: &mut Instance, turn: Turn) -> Result<(), CallFailure> {
         let mut parties: Vec<Party> = self.members.values().map(|member| member.party.clone()).collect();
         let endpoint = self.instances.endpoint.clone();
-        move_instance(&endpoint, instance, &mut parties, turn, true).await?;
+        let again = move_instance(&endpoint, instance, &mut parties, turn, true).await?;
+        self.succession.postpone(again);
         for party in parties {
             if let Some(member) = self.members.get_mut(&party.link.address()) {
                 member.party = party;

@@ -8,7 +8,7 @@ use crate::instance::party::Party;
 use crate::instance::{Answer, Call, CallFailure, Instance};
 use crate::limits::Reached;
 use crate::server::routes::InstanceKey;
-use crate::swap::{Seated, Succession, Turn, Version, move_instance};
+use crate::swap::{Again, Seated, Succession, Turn, Version, move_instance};
 
 /// See the module. Dropping it gives a shared instance its handler back.
 pub(crate) struct Seat {
@@ -84,12 +84,13 @@ impl Seat {
         }
     }
 
-    /// Goes over to another version of the handler, if it may and can. A shared instance goes over by itself.
+    /// Goes over to another version of the handler, if it may and can. A shared instance goes over by itself. Returns what is to be tried
+    /// again later.
     ///
     /// # Errors
     /// The old handler failed; nothing else may be asked.
-    pub(crate) async fn take_turn(&mut self, turn: Turn) -> Result<(), CallFailure> {
-        let Place::Own(instance) = &mut self.place else { return Ok(()) };
+    pub(crate) async fn take_turn(&mut self, turn: Turn) -> Result<Option<Again>, CallFailure> {
+        let Place::Own(instance) = &mut self.place else { return Ok(None) };
         let endpoint = instance.endpoint().clone();
         move_instance(&endpoint, instance, std::slice::from_mut(&mut self.party), turn, false).await
     }

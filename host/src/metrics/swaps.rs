@@ -63,7 +63,7 @@ impl From<&Stays> for ConnectionOutcome {
     fn from(stays: &Stays) -> Self {
         match stays {
             Stays::Unsupported => Self::Unsupported,
-            Stays::NoRoom(_) => Self::NoRoom,
+            Stays::TooLarge | Stays::NoRoom(_) => Self::NoRoom,
             Stays::Failed(_) => Self::Failed,
         }
     }

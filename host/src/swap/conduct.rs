@@ -346,29 +346,10 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
             None => {}
         }
     };
-    let tally = rollout.tally();
     match found {
-        Found::TooManyFailures => {
-            endpoint.metrics.swaps.count(SwapOutcome::RolledBack);
-            let why = tally.first_failure.unwrap_or_default();
-            tracing::error!(
-                tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to,
-                failed = tally.failed, connections = rollout.connections, why,
-                "the handler is taken back: too many connections could not go over"
-            );
-            let changing = endpoint.versions.changing().await;
-            // None: there is another change meanwhile, which sees to everybody.
-            if let Some(back) = endpoint.versions.take_back(&rollout, served(&instances)) {
-                announce(endpoint, &back);
-                begin(&instances, back, oneshot::channel().0);
-            }
-            drop(changing);
-            if let Some(told) = told {
-                let (failed, connections) = (tally.failed, rollout.connections);
-                let _ = told.send(Err(SwapError::RolledBack { failed, connections, why }));
-            }
-        }
+        Found::TooManyFailures => take_back(&instances, &rollout, told).await,
         Found::Superseded | Found::AllDealtWith => {
+            let tally = rollout.tally();
             tracing::info!(
                 tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to,
                 moved = tally.moved, unsupported = tally.unsupported, no_room = tally.no_room, failed = tally.failed,
@@ -377,25 +358,57 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
             if let Some(told) = told {
                 let _ = told.send(Ok(report(&rollout, 0)));
             }
-            drain(&instances, &rollout).await;
+            if let Found::TooManyFailures = drain(&instances, &rollout).await {
+                take_back(&instances, &rollout, None).await;
+            }
         }
+    }
+}
+
+/// Too many could not go over: newcomers get the old version again, and those who had gone over go back.
+async fn take_back(instances: &Arc<Instances>, rollout: &Rollout, told: Option<Told>) {
+    let endpoint = &instances.endpoint;
+    let Tally { failed, first_failure, .. } = rollout.tally();
+    let (why, connections) = (first_failure.unwrap_or_default(), rollout.connections);
+    endpoint.metrics.swaps.count(SwapOutcome::RolledBack);
+    tracing::error!(
+        tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to, failed, connections, why,
+        "the handler is taken back: too many connections could not go over"
+    );
+    let changing = endpoint.versions.changing().await;
+    // None: there is another change meanwhile, which sees to everybody.
+    if let Some(back) = endpoint.versions.take_back(rollout, served(instances)) {
+        announce(endpoint, &back);
+        begin(instances, back, oneshot::channel().0);
+    }
+    drop(changing);
+    if let Some(told) = told {
+        let _ = told.send(Err(SwapError::RolledBack { failed, connections, why }));
     }
 }
 
 /// None if nothing has been decided after `interval`.
 async fn look(instances: &Instances, rollout: &Rollout, interval: Duration) -> Option<Found> {
-    let max_failures_percent = instances.endpoint.swap_policy().max_failures_percent;
-    let verdict = || {
-        if rollout.is_superseded() {
-            return Some(Found::Superseded);
-        }
-        rollout.has_failed(max_failures_percent).then_some(Found::TooManyFailures)
-    };
-    if let Ok(found) = tokio::time::timeout(interval, rollout.changed_unless(verdict)).await {
+    if let Some(found) = verdict_within(instances, rollout, interval).await {
         return Some(found);
     }
     // The last of them may have decided it.
-    (still_to_go(instances, rollout) == 0).then(|| verdict().unwrap_or(Found::AllDealtWith))
+    (still_to_go(instances, rollout) == 0)
+        .then(|| verdict(instances, rollout).unwrap_or(Found::AllDealtWith))
+}
+
+/// None if nothing has been decided by then.
+async fn verdict_within(instances: &Instances, rollout: &Rollout, interval: Duration) -> Option<Found> {
+    let decided = rollout.changed_unless(|| verdict(instances, rollout));
+    tokio::time::timeout(interval, decided).await.ok()
+}
+
+fn verdict(instances: &Instances, rollout: &Rollout) -> Option<Found> {
+    if rollout.is_superseded() {
+        return Some(Found::Superseded);
+    }
+    let max_failures_percent = instances.endpoint.swap_policy().max_failures_percent;
+    rollout.has_failed(max_failures_percent).then_some(Found::TooManyFailures)
 }
 
 /// Connections that have not dealt with the change.
@@ -477,10 +490,15 @@ fn close_overdue(instances: &Instances) -> bool {
     true
 }
 
-/// Until nobody is served by a version that has been replaced, or another change sees to them.
-async fn drain(instances: &Instances, rollout: &Rollout) {
-    while !rollout.is_superseded() && close_overdue(instances) {
+/// Until nobody is served by a version that has been replaced, or another change sees to them; or until too many have failed of those for
+/// whom there was no room at first.
+async fn drain(instances: &Instances, rollout: &Rollout) -> Found {
+    while close_overdue(instances) {
         let max_drain = instances.endpoint.swap_policy().max_drain.unwrap_or(DRAIN_INTERVAL);
-        tokio::time::sleep(DRAIN_INTERVAL.min(max_drain.max(COUNT_INTERVAL))).await;
+        let interval = DRAIN_INTERVAL.min(max_drain.max(COUNT_INTERVAL));
+        if let Some(found) = verdict_within(instances, rollout, interval).await {
+            return found;
+        }
     }
+    Found::AllDealtWith
 }

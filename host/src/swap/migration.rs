@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Outcome, Stays, Turn, Version};
+use super::{Again, Outcome, Stays, Turn, Version};
 use crate::handler::endpoint::Endpoint;
 use crate::instance::party::Party;
 use crate::instance::{CallFailure, Instance};
 use crate::metrics::{CallKind, ConnectionOutcome};
 
 /// Puts an instance of the turn's version into the place of `instance`, if that is possible: either all of `parties` are served by the
-/// new one then, or nothing has happened to any of them. `shared`: whether they have something in common.
+/// new one then, or nothing has happened to any of them. `shared`: whether they have something in common. Returns what is to be tried
+/// again later, because there was no room.
 ///
 /// # Errors
 /// The old handler failed at `suspend`; it must be dropped, as after any failed call.
@@ -23,8 +24,8 @@ pub(crate) async fn move_instance(
     parties: &mut [Party],
     turn: Turn,
     shared: bool,
-) -> Result<(), CallFailure> {
-    let Turn { rollout, place } = turn;
+) -> Result<Option<Again>, CallFailure> {
+    let Turn { rollout, place, again } = turn;
     let began = Instant::now();
     let moved = attempt(endpoint, instance, parties, &rollout.to, shared).await;
     let outcome = match moved {
@@ -42,6 +43,8 @@ pub(crate) async fn move_instance(
             endpoint.metrics.swaps.count_connections(ConnectionOutcome::Moved, parties.len());
             endpoint.metrics.calls.record(CallKind::Handover, pause.as_nanos() as u64);
         }
+        // Counted already.
+        Outcome::Stays(Stays::NoRoom(_)) if again.is_some() => {}
         Outcome::Stays(stays) => {
             endpoint.metrics.swaps.count_connections(stays.into(), parties.len());
             tracing::debug!(
@@ -53,8 +56,10 @@ pub(crate) async fn move_instance(
     for party in parties.iter() {
         party.link.set_version(instance.version().number);
     }
-    rollout.note(&outcome, parties.len());
-    Ok(())
+    rollout.note(&outcome, parties.len(), again.as_ref());
+    let tries = again.map_or(0, |again| again.tries) + 1;
+    let has_no_room = matches!(outcome, Outcome::Stays(Stays::NoRoom(_)));
+    Ok(has_no_room.then(|| Again { rollout, counted: parties.len(), tries }))
 }
 
 /// What of it may fail.

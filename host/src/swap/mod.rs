@@ -22,7 +22,7 @@ pub(crate) use conduct::{offer, promote, roll_back, swap, watch_canary};
 pub(crate) use health::Health;
 pub(crate) use migration::move_instance;
 pub use policy::{OnSwap, SwapPolicy};
-pub(crate) use rollout::{Outcome, Rollout, Stays};
+pub(crate) use rollout::{Again, Outcome, Rollout, Stays};
 pub(crate) use seats::{Seated, Seats};
 pub(crate) use succession::{Succession, Turn};
 pub(crate) use version::{Origin, Version};

@@ -65,7 +65,9 @@ pub(crate) enum Outcome {
 pub(crate) enum Stays {
     /// The handler gives no state.
     Unsupported,
-    /// The state is larger than `max-state-bytes`, or there was no memory or instance for the successor: the limit.
+    /// The state is larger than `max-state-bytes`.
+    TooLarge,
+    /// There was no memory or instance for the successor: the limit. It is [tried again](Again).
     NoRoom(&'static str),
     /// The new version refused the state, trapped, or took too long.
     Failed(String),
@@ -75,10 +77,21 @@ impl fmt::Display for Stays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsupported => f.write_str("the handler gives no state"),
+            Self::TooLarge => f.write_str("the state is over `max-state-bytes`"),
             Self::NoRoom(limit) => write!(f, "no room (limit `{limit}`)"),
             Self::Failed(why) => f.write_str(why),
         }
     }
+}
+
+/// An instance for whose successor there was no room, and that may go over later.
+#[derive(Debug)]
+pub(crate) struct Again {
+    pub(crate) rollout: Arc<Rollout>,
+    /// Connections that the rollout counts among those without room.
+    pub(crate) counted: usize,
+    /// How often there was none.
+    pub(crate) tries: u32,
 }
 
 impl Rollout {
@@ -137,16 +150,17 @@ impl Rollout {
         self.mode == OnSwap::Migrate && number != self.to.number && !self.is_superseded()
     }
 
-    /// So many connections have been dealt with.
-    pub(crate) fn note(&self, outcome: &Outcome, connections: usize) {
+    /// So many connections have been dealt with, for whom there was no room when they were `tried` before.
+    pub(crate) fn note(&self, outcome: &Outcome, connections: usize, tried: Option<&Again>) {
         let mut tally = self.lock();
+        tally.no_room = tally.no_room.saturating_sub(tried.map_or(0, |again| again.counted));
         match outcome {
             Outcome::Moved(pause) => {
                 tally.moved += connections;
                 tally.longest_pause = tally.longest_pause.max(*pause);
             }
             Outcome::Stays(Stays::Unsupported) => tally.unsupported += connections,
-            Outcome::Stays(Stays::NoRoom(_)) => tally.no_room += connections,
+            Outcome::Stays(Stays::TooLarge | Stays::NoRoom(_)) => tally.no_room += connections,
             Outcome::Stays(Stays::Failed(why)) => {
                 tally.failed += connections;
                 tally.failed_instances += 1;

@@ -1,14 +1,23 @@
 //! Whether there is another version for an instance, looked at between two of its events.
+//!
+//! Where there was no room for two instances, it is looked at again later, less and less often, until there is another change.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep};
 
-use super::Rollout;
+use super::{Again, Rollout};
 use crate::handler::endpoint::Endpoint;
+
+/// How long after the first time that there was no room it is looked for again; each time after that twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// At most.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(crate) struct Succession {
@@ -17,11 +26,38 @@ pub(crate) struct Succession {
     changes_seen: u64,
     /// The change by which it goes over, once it is its turn.
     wanted: Option<Wanted>,
+    /// The change by which it could not, for want of room. Boxed: it is seldom.
+    postponed: Option<Box<Postponed>>,
 }
 
 struct Wanted {
     rollout: Arc<Rollout>,
+    /// If it has been tried before.
+    again: Option<Again>,
     turn: Pin<Box<dyn Future<Output = [OwnedSemaphorePermit; 2]> + Send>>,
+}
+
+struct Postponed {
+    again: Again,
+    until: Pin<Box<Sleep>>,
+}
+
+impl Postponed {
+    fn new(again: Again) -> Self {
+        let until = Box::pin(tokio::time::sleep(wait(again.tries)));
+        Self { again, until }
+    }
+
+    /// There is still no room.
+    fn wait_longer(&mut self) {
+        self.again.tries = self.again.tries.saturating_add(1);
+        self.until.as_mut().reset(Instant::now() + wait(self.again.tries));
+    }
+}
+
+/// After so many tries.
+fn wait(tries: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX)).min(LONGEST_WAIT)
 }
 
 /// An instance's turn to go over to another version: so many do so at once as there are places for their successors.
@@ -30,35 +66,32 @@ pub(crate) struct Turn {
     pub(crate) rollout: Arc<Rollout>,
     /// One of the tenant's places in the pool, as long as there are two instances.
     pub(crate) place: [OwnedSemaphorePermit; 2],
+    /// If it has been tried before.
+    pub(crate) again: Option<Again>,
 }
 
 impl Succession {
     pub(crate) fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, changes_seen: 0, wanted: None }
+        Self { endpoint, changes_seen: 0, wanted: None, postponed: None }
     }
 
-    /// Whether there have been changes that it has not dealt with.
+    /// Whether there have been changes that it has not dealt with, or not for good.
     pub(crate) fn must_look(&self) -> bool {
         self.endpoint.versions.changes() != self.changes_seen
+            || self.wanted.is_some()
+            || self.postponed.is_some()
     }
 
     /// Whether whoever is served by version `number` is to go over to another one; if not, the latest change is dealt with.
     pub(crate) fn look(&mut self, number: u32) -> bool {
         let changes = self.endpoint.versions.changes();
         if changes == self.changes_seen {
-            return false;
+            return self.wanted.is_some();
         }
+        self.postponed = None;
         if self.wanted.as_ref().is_none_or(|wanted| wanted.rollout.change != changes) {
             let rollout = self.endpoint.versions.migration_from(number);
-            self.wanted = rollout.map(|rollout| {
-                let (version, tenancy) = (rollout.to.clone(), self.endpoint.tenancy.clone());
-                let turn = Box::pin(async move {
-                    // In this order, so that who waits for his own tenant keeps nothing from others.
-                    let of_tenant = tenancy.moving_permit().await;
-                    [of_tenant, version.handler.moving_permit().await]
-                });
-                Wanted { rollout, turn }
-            });
+            self.wanted = rollout.map(|rollout| self.want(rollout, None));
         }
         if self.wanted.is_none() {
             self.changes_seen = changes;
@@ -66,18 +99,55 @@ impl Succession {
         self.wanted.is_some()
     }
 
-    /// Ready with its turn, if whoever is served by version `number` is to go over. Pending wakes only who waits for a turn; that
+    /// Queues for a turn.
+    fn want(&self, rollout: Arc<Rollout>, again: Option<Again>) -> Wanted {
+        let (version, tenancy) = (rollout.to.clone(), self.endpoint.tenancy.clone());
+        let turn = Box::pin(async move {
+            // In this order, so that who waits for his own tenant keeps nothing from others.
+            let of_tenant = tenancy.moving_permit().await;
+            [of_tenant, version.handler.moving_permit().await]
+        });
+        Wanted { rollout, again, turn }
+    }
+
+    /// Ready with its turn, if whoever is served by version `number` is to go over. Pending wakes only who waits for a turn, or for room; that
     /// there is another version must be told otherwise.
     pub(crate) fn poll_turn(&mut self, number: u32, cx: &mut Context<'_>) -> Poll<Turn> {
+        // Ready or not: `look` says what is wanted.
+        let _ = self.poll_again(cx);
         if !self.look(number) {
             return Poll::Pending;
         }
         let Some(wanted) = &mut self.wanted else { return Poll::Pending };
         let Poll::Ready(place) = wanted.turn.as_mut().poll(cx) else { return Poll::Pending };
-        let rollout = wanted.rollout.clone();
+        let Some(Wanted { rollout, again, .. }) = self.wanted.take() else { return Poll::Pending };
         self.changes_seen = rollout.change;
-        self.wanted = None;
-        Poll::Ready(Turn { rollout, place })
+        Poll::Ready(Turn { rollout, place, again })
+    }
+
+    /// Ready when there is room for what there was none for: from now on it is wanted again.
+    pub(crate) fn poll_again(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(postponed) = &mut self.postponed else { return Poll::Pending };
+            if postponed.again.rollout.is_superseded() {
+                self.postponed = None;
+                return Poll::Pending;
+            }
+            ready!(postponed.until.as_mut().poll(cx));
+            if has_room(&self.endpoint, &postponed.again.rollout) {
+                break;
+            }
+            postponed.wait_longer();
+        }
+        if let Some(Postponed { again, .. }) = self.postponed.take().map(|postponed| *postponed) {
+            self.wanted = Some(self.want(again.rollout.clone(), Some(again)));
+        }
+        Poll::Ready(())
+    }
+
+    /// If something is to be tried again, it is tried later.
+    pub(crate) fn postpone(&mut self, again: Option<Again>) {
+        self.postponed = again.map(|again| Box::new(Postponed::new(again)));
     }
 
     /// The route's changes that it has dealt with.
@@ -89,8 +159,26 @@ impl Succession {
     pub(crate) fn let_others_pass(&mut self, cx: &mut Context<'_>) {
         if let Some(wanted) = &mut self.wanted
             && wanted.turn.as_mut().poll(cx).is_ready()
+            && let Some(Wanted { again: Some(again), .. }) = self.wanted.take()
         {
-            self.wanted = None;
+            self.postpone(Some(again));
         }
+    }
+}
+
+/// Whether there is memory for two instances now.
+fn has_room(endpoint: &Endpoint, rollout: &Rollout) -> bool {
+    let state = endpoint.memory().reserve(endpoint.route.limits.max_state_bytes);
+    state.is_some() && endpoint.try_instance_memory(&rollout.to.handler).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_looked_for_less_and_less_often_and_never_not_at_all() {
+        let waits = [1, 2, 3, 7, 8, 40, u32::MAX].map(wait).map(|wait| wait.as_millis());
+        assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000, 30_000]);
     }
 }
