@@ -10,8 +10,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::Method;
 
-use super::admin_client::{AdminArguments, Question};
-use super::progress::with_line;
+use super::route_command::RouteCommand;
 use super::swap_report;
 
 /// The arguments of `waterspout deploy`.
@@ -19,8 +18,6 @@ use super::swap_report;
 pub(super) struct Deploy {
     /// The new version: a component, a core module with a component-type section, or WebAssembly text; `-` is stdin
     handler: PathBuf,
-    #[command(flatten)]
-    route: RouteArguments,
     /// What becomes of open connections: they go over to the new version, keep the old one until they end, or are closed (1012)
     /// [default: the route's `on-swap`]
     #[arg(long, value_name = "MODE", value_parser = ["migrate", "drain", "close"])]
@@ -28,29 +25,8 @@ pub(super) struct Deploy {
     /// A canary: only so many of the new connections get it, such as `10%`, until it has proved itself, or is promoted or rolled back
     #[arg(long, value_name = "PERCENT", conflicts_with = "on_swap")]
     canary: Option<Percent>,
-    /// Print the server's answer as it is, as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    admin: AdminArguments,
-}
-
-/// Which route is meant.
-#[derive(Args)]
-pub(super) struct RouteArguments {
-    /// The route, by its name in the configuration
-    #[arg(long = "route", value_name = "NAME")]
-    pub(super) name: String,
-    /// Its tenant; needed where several tenants have a route of that name
-    #[arg(long, value_name = "NAME")]
-    pub(super) tenant: Option<String>,
-}
-
-impl RouteArguments {
-    /// About what there is of the route.
-    pub(super) fn question(&self, method: Method, what: &str) -> Question {
-        Question::new(method, &["routes", &self.name, what]).with("tenant", self.tenant.as_deref())
-    }
+    command: RouteCommand,
 }
 
 /// A part of the new connections, from 1 to 99.
@@ -72,19 +48,17 @@ impl FromStr for Percent {
 
 impl Deploy {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let client = self.admin.client()?;
         // Read to its end before anybody is asked: what is still being written, here or by whoever writes to the pipe, holds up nobody's
         // server.
         let bytes = read(&self.handler)?;
         let question = self
-            .route
+            .command
             .question(Method::PUT, "handler")
             .with("on-swap", self.on_swap.as_deref())
             .with("canary", self.canary.map(|Percent(percent)| percent))
             .with_body(bytes);
-        let line = format!("deploying {}", self.handler.display());
-        let answer = with_line(line, || client.ask(question))?;
-        Ok(swap_report::say(&self.route, &answer, self.json).map_err(|_| client.stranger())?)
+        let doing = format!("deploying {} to", self.handler.display());
+        self.command.ask(question, Some(&doing), swap_report::told)
     }
 }
 

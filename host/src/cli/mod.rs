@@ -13,6 +13,7 @@ mod pin;
 mod progress;
 mod reload;
 mod rollback;
+mod route_command;
 mod sandbox;
 mod serve;
 mod supervisor;
@@ -68,13 +69,13 @@ enum Command {
     /// Tell which versions of its handler each route of a running server has
     Versions(versions::Versions),
     /// Put the version that was served before back; where there is a canary, end it
-    Rollback(rollback::Change),
+    Rollback(route_command::RouteCommand),
     /// Give a canary all connections
-    Promote(rollback::Change),
+    Promote(route_command::RouteCommand),
     /// Keep a route's current version, whoever brings another
     Pin(pin::Pin),
     /// Let other versions take the place of a pinned one again
-    Unpin(pin::Unpin),
+    Unpin(route_command::RouteCommand),
     /// Compile one handler: the host's own use
     #[command(name = WORKER_COMMAND, hide = true)]
     CompileWorker {
@@ -118,10 +119,10 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Connect(connect)) => connect.run()?,
         Some(Command::Deploy(deploy)) => deploy.run()?,
         Some(Command::Versions(versions)) => versions.run()?,
-        Some(Command::Rollback(change)) => change.roll_back()?,
-        Some(Command::Promote(change)) => change.promote()?,
+        Some(Command::Rollback(command)) => rollback::roll_back(command)?,
+        Some(Command::Promote(command)) => rollback::promote(command)?,
         Some(Command::Pin(pin)) => pin.run()?,
-        Some(Command::Unpin(unpin)) => unpin.run()?,
+        Some(Command::Unpin(command)) => pin::unpin(command)?,
         Some(Command::CompileWorker { arguments }) => return Ok(worker_main(arguments)),
         None => serve::Serve::default().run()?,
     }

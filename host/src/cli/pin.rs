@@ -4,8 +4,7 @@ use clap::Args;
 use http::Method;
 use serde::Deserialize;
 
-use super::admin_client::AdminArguments;
-use super::deploy::RouteArguments;
+use super::route_command::RouteCommand;
 
 /// The arguments of `waterspout pin`.
 #[derive(Args)]
@@ -13,44 +12,20 @@ pub(super) struct Pin {
     /// Only if this is the current version
     version: Option<u32>,
     #[command(flatten)]
-    unpin: Unpin,
-}
-
-/// The arguments of `waterspout unpin`.
-#[derive(Args)]
-pub(super) struct Unpin {
-    #[command(flatten)]
-    route: RouteArguments,
-    /// Print the server's answer as it is, as JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    admin: AdminArguments,
+    command: RouteCommand,
 }
 
 impl Pin {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        self.unpin.ask(Method::POST, self.version)
+        let question = self.command.question(Method::POST, "pin").with("version", self.version);
+        self.command.ask(question, None, told)
     }
 }
 
-impl Unpin {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        self.ask(Method::DELETE, None)
-    }
-
-    fn ask(self, method: Method, version: Option<u32>) -> anyhow::Result<()> {
-        let question = self.route.question(method, "pin").with("version", version);
-        let client = self.admin.client()?;
-        let raw = client.ask(question)?;
-        let answer: Answer = serde_json::from_slice(&raw).map_err(|_| client.stranger())?;
-        if self.json {
-            super::say_raw(&raw);
-        } else {
-            super::say(told(&self.route.name, answer));
-        }
-        Ok(())
-    }
+/// `waterspout unpin`.
+pub(super) fn unpin(command: RouteCommand) -> anyhow::Result<()> {
+    let question = command.question(Method::DELETE, "pin");
+    command.ask(question, None, told)
 }
 
 #[derive(Deserialize)]

@@ -3,15 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use waterspout::printable;
 
-use super::deploy::RouteArguments;
-
 /// What the server answers. A key that a server leaves out is 0, or nothing.
 #[derive(Debug, Default, Deserialize)]
-struct SwapReport {
+pub(super) struct SwapReport {
     version: u32,
     /// Of a canary it is not told.
     #[serde(default)]
@@ -38,24 +35,24 @@ struct SwapReport {
     #[serde(default)]
     first_failure: Option<String>,
     #[serde(default)]
+    unsupported_because: Option<String>,
+    #[serde(default)]
     longest_pause_ms: f64,
+    /// The canary that was withdrawn, if that is what was asked.
+    #[serde(default)]
+    withdrawn: Option<u32>,
+    /// What will stand in the way when this version is to be replaced.
+    #[serde(default)]
+    hindrance: Option<String>,
     /// Why the change does not outlive the server.
     #[serde(default)]
     note: Option<String>,
 }
 
-/// Prints what has become of a route's swap. `json`: as the server has said it.
-///
-/// # Errors
-/// That is no report.
-pub(super) fn say(route: &RouteArguments, answer: &Bytes, json: bool) -> serde_json::Result<()> {
-    let report = serde_json::from_slice(answer)?;
-    if json {
-        super::say_raw(answer);
-    } else {
-        super::say(Told { route: &route.name, report: &report });
-    }
-    Ok(())
+/// What has become of a route's swap.
+#[expect(clippy::needless_pass_by_value, reason = "as what tells of other answers")]
+pub(super) fn told(route: &str, report: SwapReport) -> String {
+    Told { route, report: &report }.to_string()
 }
 
 struct Told<'a> {
@@ -77,9 +74,15 @@ impl fmt::Display for Told<'_> {
                  `rollback`"
             )?;
         } else {
+            if let Some(canary) = report.withdrawn {
+                write!(f, "the canary, version {canary}, is withdrawn: ")?;
+            }
             write!(f, "{version} of {route} is served")?;
         }
         report.tell_connections(f)?;
+        if let Some(hindrance) = &report.hindrance {
+            write!(f, "\nnote: the handler {}", printable(hindrance.as_bytes()))?;
+        }
         match &report.note {
             Some(note) => write!(f, "\nnote: {note}"),
             None => Ok(()),
@@ -104,9 +107,11 @@ impl SwapReport {
         let pause = Duration::try_from_secs_f64(self.longest_pause_ms / 1e3).unwrap_or_default();
         let pause = format!(", without a handler for at most {pause:.1?}");
         line(f, moved, "moved", "moved", &pause)?;
-        let why = |its: &str| format!(": {its} handler gives no state");
-        line(f, unsupported, STAYS, STAY, &why(if unsupported == 1 { "its" } else { "their" }))?;
-        line(f, no_room, STAYS, STAY, ": no room for both versions, or the state is over `max-state-bytes`")?;
+        let because = self.unsupported_because.as_deref().unwrap_or("the handler gives no state");
+        line(f, unsupported, STAYS, STAY, &format!(": {}", printable(because.as_bytes())))?;
+        let no_room_why =
+            ": no room for both versions, which is tried again, or the state is over `max-state-bytes`";
+        line(f, no_room, STAYS, STAY, no_room_why)?;
         let first = self.first_failure.as_deref().map(|why| printable(why.as_bytes())).unwrap_or_default();
         line(f, failed, STAYS, STAY, &format!(": the new one failed to take over: {first}"))?;
         line(f, busy, "is busy, and is dealt with later", "are busy, and are dealt with later", "")?;
@@ -125,11 +130,9 @@ fn line(f: &mut fmt::Formatter<'_>, count: usize, one: &str, many: &str, rest: &
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     fn told(json: &str) -> String {
-        let report = serde_json::from_str(json).expect("a report");
-        Told { route: "chat", report: &report }.to_string()
+        super::told("chat", serde_json::from_str(json).expect("a report"))
     }
 
     #[test]
@@ -142,9 +145,9 @@ mod tests {
             text,
             "version 3 (0123456789ab) of chat is served\n\
              2 connections moved, without a handler for at most 1.2ms\n\
-             1 connection stays with the old version until it ends, or `max-drain`: its handler gives no state\n\
-             3 connections stay with the old version until they end, or `max-drain`: no room for both versions, or the state is over \
-             `max-state-bytes`\n\
+             1 connection stays with the old version until it ends, or `max-drain`: the handler gives no state\n\
+             3 connections stay with the old version until they end, or `max-drain`: no room for both versions, which is tried \
+             again, or the state is over `max-state-bytes`\n\
              4 connections stay with the old version until they end, or `max-drain`: the new one failed to take over: no field `x`\n\
              5 connections are busy, and are dealt with later\n\
              1 connection ended: the old version failed when it was asked for its state"
@@ -167,6 +170,33 @@ mod tests {
         assert_eq!(with("close", 1), "1 connection is being closed (1012)");
         assert_eq!(with("migrate", 0), "no connection was open");
         assert!(told(r#"{"version": 2, "sha256": "", "note": "it lasts"}"#).ends_with("\nnote: it lasts"));
+    }
+
+    #[test]
+    fn why_nobody_can_go_over_and_what_hinders_the_next_swap_is_what_the_server_says() {
+        let text = told(
+            r#"{"version": 3, "sha256": "", "on_swap": "migrate", "connections": 2, "unsupported": 2, "unsupported_because": "its `suspend` answers none",
+                "hindrance": "does not export `shared-state`"}"#,
+        );
+        assert_eq!(
+            text,
+            "version 3 of chat is served\n\
+             2 connections stay with the old version until they end, or `max-drain`: its `suspend` answers none\n\
+             note: the handler does not export `shared-state`"
+        );
+    }
+
+    #[test]
+    fn a_rollback_that_ends_a_canary_says_so() {
+        let text = told(
+            r#"{"version": 2, "sha256": "", "on_swap": "migrate", "connections": 2, "moved": 1, "withdrawn": 3}"#,
+        );
+        assert!(
+            text.starts_with(
+                "the canary, version 3, is withdrawn: version 2 of chat is served\n1 connection moved"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
