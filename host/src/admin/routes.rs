@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::Office;
 use super::answers::{self, Answer, Problem};
 use super::query::Query;
-use crate::deployer::{DeployError, Deployer, Deployment, Kept, RouteName};
+use crate::deployer::{DeployError, Deployer, Deployment, Kept, Offer, RouteName};
 use crate::handler::HandlerSource;
 use crate::handler::endpoint::Endpoint;
 use crate::swap::{Canary, OnSwap, Origin, Standing, SwapError, Version};
@@ -46,8 +47,8 @@ impl Office {
         let bytes = read(body, deployer.max_handler_bytes()).await?;
         let source = HandlerSource::Bytes(bytes.into());
         if let Some(percent) = canary {
-            let version = deployer.deploy_canary(&name, source, percent).await?;
-            return Ok(answers::json(&ShownOffer { version, percent }));
+            let Offer { version, hindrance } = deployer.deploy_canary(&name, source, percent).await?;
+            return Ok(answers::json(&ShownOffer { version, percent, hindrance }));
         }
         let deployment = deployer.deploy(&name, source, on_swap).await?;
         Ok(answers::json(&ShownReport::of(&deployment)))
@@ -140,6 +141,7 @@ impl From<DeployError> for Problem {
             | DeployError::Swap(
                 SwapError::NoPrevious
                 | SwapError::NoCanary
+                | SwapError::OneForAll
                 | SwapError::NothingBeside
                 | SwapError::Current
                 | SwapError::Pinned(_)
@@ -225,6 +227,8 @@ impl ShownVersion {
 struct ShownOffer {
     version: u32,
     percent: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hindrance: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -262,7 +266,17 @@ struct ShownReport<'a> {
     lost: usize,
     busy: usize,
     first_failure: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsupported_because: Option<&'a str>,
+    median_pause_ms: f64,
+    p99_pause_ms: f64,
     longest_pause_ms: f64,
+    /// The canary that was withdrawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawn: Option<u32>,
+    /// What will stand in the way when this version is to be replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hindrance: Option<&'static str>,
     /// Whether the change outlives this process.
     kept: bool,
     /// Why it does not.
@@ -279,6 +293,10 @@ struct ShownPin {
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// Why a change does not outlive this process, and what to do.
@@ -306,7 +324,12 @@ impl<'a> ShownReport<'a> {
             lost: report.lost,
             busy: report.busy,
             first_failure: report.first_failure.as_deref(),
-            longest_pause_ms: report.longest_pause.as_secs_f64() * 1e3,
+            unsupported_because: report.unsupported_because.as_deref(),
+            withdrawn: report.withdrawn,
+            hindrance: report.hindrance,
+            median_pause_ms: milliseconds(report.median_pause),
+            p99_pause_ms: milliseconds(report.p99_pause),
+            longest_pause_ms: milliseconds(report.longest_pause),
         }
     }
 }

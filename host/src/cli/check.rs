@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use waterspout::config::Config;
 use waterspout::handler::inspect::Inspection;
-use waterspout::{CompileLimits, HandlerSource, Limits, Loader, Route, Runtime, RuntimeOptions, Tenant};
+use waterspout::{
+    CompileLimits, HandlerSource, Limits, Loader, Route, Runtime, RuntimeOptions, Tenant, migration_hindrance,
+};
 
 use super::progress::with_progress;
 
@@ -75,10 +77,19 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
         let handlers = config.routes.iter().map(|(route, source)| (source, &route.limits));
         with_progress("the handlers", || loader.compile_ahead(handlers));
     }
-    let mut missing = Vec::new();
+    let (mut missing, mut hindrances) = (Vec::new(), Vec::new());
     for (route, source) in &config.routes {
-        let loaded = with_progress(&source.to_string(), || loader.load(source, &route.limits));
-        missing.extend(loaded.err().map(|error| (route, error)));
+        match with_progress(&source.to_string(), || loader.load(source, &route.limits)) {
+            Ok(handler) => {
+                let hindrance = migration_hindrance(&route.policy, route.swap.on_swap, &handler);
+                hindrances.extend(hindrance.map(|hindrance| (route, source, hindrance)));
+            }
+            Err(error) => missing.push((route, error)),
+        }
+    }
+    for (route, source, hindrance) in hindrances {
+        let name = &route.name;
+        super::say(format_args!("\n# note: `on-swap = \"migrate\"` of route.{name}: {source} {hindrance}"));
     }
     if !missing.is_empty() {
         let missing = missing.iter().map(|(route, error)| (*route, error));

@@ -95,6 +95,13 @@ impl RouteTable {
             }
         };
         let swap = self.swap_policy()?;
+        let of_canaries = self.canary_time.as_ref().map(|_| "canary-time");
+        if policy == InstancePolicy::Route
+            && let Some(key) = of_canaries.or(self.canary_addresses.map(|_| "canary-addresses"))
+        {
+            let error = "one instance serves the whole route (`instance = \"route\"`), so there are no canaries: remove it";
+            return Err(Mistake::among(key, error));
+        }
         let mut limits = defaults.limits.clone();
         self.limits.apply_to(&mut limits);
         if let Some((key, message)) = limits.contradiction() {

@@ -26,6 +26,16 @@ fn a_route_needs_only_path_and_handler() {
 }
 
 #[test]
+fn a_route_that_one_instance_serves_has_no_canaries() {
+    for key in ["canary-time = '1min'", "canary-addresses = 5"] {
+        let error = mistake(&format!("{ROUTE}instance = 'route'\n{key}\n"));
+        let name = key.split(' ').next().expect("a key");
+        assert!(error.contains(&format!(":5: in route `chat`: `{name}`: one instance serves")), "{error}");
+        read(&format!("{ROUTE}instance = '{{room}}'\n{key}\n")).expect("valid");
+    }
+}
+
+#[test]
 fn a_routes_limits_stand_on_the_files() {
     let text = format!(
         "[limits]\nmax-message-bytes = '1KiB'\nmax-timers = 1\n{ROUTE}[route.chat.limits]\nmax-timers = 2"

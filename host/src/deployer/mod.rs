@@ -22,7 +22,9 @@ use crate::handler::{Handler, HandlerSource, LoadError, Runtime};
 use crate::server::application::Application;
 use crate::server::routes::Route;
 use crate::state::{InFlight, RouteFolder, StateDir, StateError};
-use crate::swap::{OnSwap, Origin, SwapError, SwapReport, offer, promote, swap, watch_canary};
+use crate::swap::{
+    OnSwap, Origin, SwapError, SwapReport, admit_canary, hindrance, offer, promote, swap, watch_canary,
+};
 
 /// See the module. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -118,6 +120,15 @@ pub struct Deployment {
     pub kept: Kept,
 }
 
+/// A canary that has been offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The number of its version.
+    pub version: u32,
+    /// As of [`SwapReport`].
+    pub hindrance: Option<&'static str>,
+}
+
 /// A handler that is ready to be put in its place.
 struct Prepared {
     handler: Handler,
@@ -169,7 +180,7 @@ impl Deployer {
     }
 
     /// Loads a handler and gives it to `percent` (1 to 99) of the newcomers; where instances are shared, to those with so many of the keys.
-    /// It is promoted or withdrawn by itself, as the route's [`SwapPolicy`](crate::SwapPolicy) says. Returns the version's number.
+    /// It is promoted or withdrawn by itself, as the route's [`SwapPolicy`](crate::SwapPolicy) says.
     ///
     /// # Errors
     /// See [`DeployError`]: nothing has changed.
@@ -178,16 +189,17 @@ impl Deployer {
         route: &RouteName,
         source: HandlerSource,
         percent: u8,
-    ) -> Result<u32, DeployError> {
+    ) -> Result<Offer, DeployError> {
         let index = self.find(route)?;
         self.admit(index)?;
+        let endpoint = &self.inner.records[index].endpoint;
+        admit_canary(&endpoint.route)?;
         let Prepared { handler, _stored, .. } = self.prepare(index, source.clone()).await?;
-        let versions = &self.inner.records[index].endpoint.versions;
-        let version = versions.candidate_from(handler, origin(source));
-        let number = version.number;
+        let version = endpoint.versions.candidate_from(handler, origin(source));
+        let offered = Offer { version: version.number, hindrance: hindrance(endpoint, &version) };
         offer(self.inner.application.instances(route)?, version, percent).await?;
         self.keep(index).await;
-        Ok(number)
+        Ok(offered)
     }
 
     /// Puts the canary into the place of the current version, before it would be by itself.
@@ -447,10 +459,10 @@ impl Deployer {
     async fn follow_one(self, index: usize, file: Arc<HandlerFile>) -> bool {
         let record = &self.inner.records[index];
         let RouteName { tenant, route } = self.full_name(index);
-        let handler = file.seen.path.display();
         if self.inner.handed_over.load(Ordering::SeqCst) {
             return false;
         }
+        let handler = file.seen.path.display();
         match record.verdict(&file) {
             Verdict::Deploy => {}
             Verdict::Served => {

@@ -14,7 +14,7 @@ use crate::limits::pauses::StartPause;
 use crate::server::application::Application;
 use crate::server::routes::Route;
 use crate::state::{InFlight, KeptCanary, KeptVersion, Manifest, RouteFolder, StateDir, StateError};
-use crate::swap::{Canary, Health, Origin, Standing, Version};
+use crate::swap::{Canary, Health, Origin, Standing, Version, admit_canary};
 
 /// Loads what each route begins with: what `state` has of it, or else its file.
 pub struct Starter<'a> {
@@ -184,6 +184,16 @@ impl<'a> Starter<'a> {
                     "the previous version cannot be used: there is none to roll back to"
                 );
                 None
+            }
+        });
+        let canary = canary.filter(|KeptCanary { candidate, .. }| match admit_canary(route) {
+            Ok(()) => true,
+            Err(why) => {
+                tracing::warn!(
+                    tenant = route.tenant.name, route = %route.name, version = candidate.number, %why,
+                    "the canary is not offered any more: the route's `instance` is another"
+                );
+                false
             }
         });
         let canary = canary.and_then(|KeptCanary { candidate, percent }| {

@@ -71,12 +71,20 @@ impl Inspection {
 
     /// The world of the WIT that it implements, if it does.
     pub fn world(&self) -> Option<&'static str> {
-        let exports = |interface: &str| self.exports.iter().any(|name| name == interface);
-        match (exports(HANDLER_INTERFACE), exports("waterspout:websocket/shared-state@0.1.0")) {
+        match (self.exports(HANDLER_INTERFACE), self.shares_state()) {
             (true, true) => Some("waterspout:websocket/stateful-websocket-app@0.1.0"),
             (true, false) => Some("waterspout:websocket/websocket-app@0.1.0"),
             (false, _) => None,
         }
+    }
+
+    fn exports(&self, interface: &str) -> bool {
+        self.exports.iter().any(|name| name == interface)
+    }
+
+    /// Whether shared instances of it may go over to another version.
+    fn shares_state(&self) -> bool {
+        self.exports("waterspout:websocket/shared-state@0.1.0")
     }
 }
 
@@ -90,6 +98,17 @@ impl fmt::Display for Inspection {
         writeln!(f, "world    {}", self.world().unwrap_or("another one"))?;
         for (index, export) in self.exports.iter().enumerate() {
             writeln!(f, "{:<8} {export}", if index == 0 { "exports" } else { "" })?;
+        }
+        if self.world().is_some() {
+            let shared = if self.shares_state() {
+                "so do shared ones"
+            } else {
+                "shared ones do not: no `shared-state`"
+            };
+            writeln!(
+                f,
+                "swaps    instances go over to a later version if `suspend` gives a state; {shared}"
+            )?;
         }
         for (index, (import, offer)) in self.imports.iter().enumerate() {
             let note = match offer {

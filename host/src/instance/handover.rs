@@ -13,7 +13,7 @@ use crate::handler::endpoint::Endpoint;
 use crate::imports::{ConnectionHandle, RequestHandle};
 use crate::instance::meter::Metered;
 use crate::instance::party::Party;
-use crate::swap::{Stays, Version};
+use crate::swap::{Stays, Unsupported, Version};
 
 /// What a successor needs to go on.
 #[derive(Debug)]
@@ -89,14 +89,16 @@ impl Instance {
         let mut handlers = Vec::with_capacity(parties.len());
         for (at, party) in parties.iter().enumerate() {
             let_others_run(at).await;
-            let Some(handler) = party.handler else { return Ok(Err(Stays::Unsupported)) };
+            let Some(handler) = party.handler else {
+                return Ok(Err(Stays::Unsupported(Unsupported::NoState)));
+            };
             begin_event(&mut self.store, Some(party));
             let exports = self.app.waterspout_websocket_handler().handler();
             let asked = exports.call_suspend(&mut *self.store, handler);
             let answer = Metered::new(asked, &self.meter).await;
             match self.store.end_call(answer) {
                 Err(error) => return Err(self.suspend_failed(&error, Some(party))),
-                Ok(None) => return Ok(Err(Stays::Unsupported)),
+                Ok(None) => return Ok(Err(Stays::Unsupported(Unsupported::NoState))),
                 Ok(Some(state)) => match left.checked_sub(state.len()) {
                     Some(rest) => {
                         left = rest;
@@ -108,14 +110,14 @@ impl Instance {
         }
         let Some(stateful) = &self.stateful else {
             let alone = Ok(Snapshot { common: None, handlers });
-            return Ok(if shared { Err(Stays::Unsupported) } else { alone });
+            return Ok(if shared { Err(Stays::Unsupported(Unsupported::OldSharesNothing)) } else { alone });
         };
         begin_event(&mut self.store, None);
         let asked = stateful.waterspout_websocket_shared_state().call_suspend(&mut *self.store);
         let answer = Metered::new(asked, &self.meter).await;
         match self.store.end_call(answer) {
             Err(error) => Err(self.suspend_failed(&error, None)),
-            Ok(None) => Ok(Err(Stays::Unsupported)),
+            Ok(None) => Ok(Err(Stays::Unsupported(Unsupported::NoSharedState))),
             Ok(Some(state)) if state.len() > left => Ok(Err(Stays::TooLarge)),
             Ok(common) => Ok(Ok(Snapshot { common, handlers })),
         }

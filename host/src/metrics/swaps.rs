@@ -62,7 +62,7 @@ impl ConnectionOutcome {
 impl From<&Stays> for ConnectionOutcome {
     fn from(stays: &Stays) -> Self {
         match stays {
-            Stays::Unsupported => Self::Unsupported,
+            Stays::Unsupported(_) => Self::Unsupported,
             Stays::TooLarge | Stays::NoRoom(_) => Self::NoRoom,
             Stays::Failed(_) => Self::Failed,
         }

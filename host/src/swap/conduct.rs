@@ -9,14 +9,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::rollout::Tally;
-use super::{Canary, OnSwap, Rollout, Verdict, Version};
+use super::{Canary, OnSwap, Rollout, Verdict, Version, migration_hindrance};
 use crate::connection::close::CloseCause;
 use crate::connection::link::{Closing, Link};
 use crate::handler::endpoint::Endpoint;
 use crate::instance::instances::Instances;
 use crate::instance::{Instance, Unfit};
 use crate::metrics::SwapOutcome;
-use crate::server::routes::InstancePolicy;
+use crate::server::routes::{InstancePolicy, Route};
 
 /// How long a swap's report waits for connections whose handlers are busy.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
@@ -40,8 +40,10 @@ pub struct SwapReport {
     pub connections: usize,
     /// Served by the new version.
     pub moved: usize,
-    /// With the old version, whose handler gives no state: drained.
+    /// With the old version, because they cannot go over, as where the handler gives no state: drained.
     pub unsupported: usize,
+    /// Why the first of them cannot.
+    pub unsupported_because: Option<String>,
     /// With the old version, because the host had no room for both, or the state was over `max-state-bytes`: drained.
     pub no_room: usize,
     /// With the old version, because the new one did not take their state: drained.
@@ -52,8 +54,16 @@ pub struct SwapReport {
     pub busy: usize,
     /// Why the first of those that failed did.
     pub first_failure: Option<String>,
-    /// The longest time for which a connection had no handler.
+    /// For how long those that moved had no handler: half of them for this time or less,
+    pub median_pause: Duration,
+    /// 99 of 100 for this time or less,
+    pub p99_pause: Duration,
+    /// and none for longer.
     pub longest_pause: Duration,
+    /// The number of the canary that was withdrawn, if that is what it was about.
+    pub withdrawn: Option<u32>,
+    /// What will stand in the way when this version is to be replaced: see [`migration_hindrance`].
+    pub hindrance: Option<&'static str>,
 }
 
 /// Why the old version goes on.
@@ -71,6 +81,11 @@ pub enum SwapError {
     /// That is no part of the newcomers.
     #[error("a canary gets 1 to 99 percent of the newcomers, not {0}")]
     Percent(u8),
+    /// One instance serves all of the route: a canary would get everybody, or nobody.
+    #[error(
+        "one instance serves the whole route (`instance = \"route\"`), so no part of the newcomers can have another version: deploy it to all"
+    )]
+    OneForAll,
     /// No canary is offered.
     #[error("there is no canary")]
     NoCanary,
@@ -165,6 +180,14 @@ fn begin(instances: &Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
 /// Who waits for what becomes of a change, if somebody does.
 type Told = oneshot::Sender<Result<SwapReport, SwapError>>;
 
+/// Whether a part of a route's newcomers can have another version than the rest.
+///
+/// # Errors
+/// They share one instance.
+pub(crate) fn admit_canary(route: &Route) -> Result<(), SwapError> {
+    if route.policy == InstancePolicy::Route { Err(SwapError::OneForAll) } else { Ok(()) }
+}
+
 /// Gives `version` to `percent` of the newcomers, and watches it: it takes the current one's place, or is withdrawn, by itself.
 ///
 /// # Errors
@@ -178,6 +201,7 @@ pub(crate) async fn offer(
     if !(1..=99).contains(&percent) {
         return Err(SwapError::Percent(percent));
     }
+    admit_canary(&endpoint.route)?;
     let changing = endpoint.versions.changing().await;
     if endpoint.versions.current().is_none() {
         return Err(SwapError::NothingBeside);
@@ -224,15 +248,19 @@ pub(crate) async fn promote(instances: &Arc<Instances>) -> Result<SwapReport, Sw
 pub(crate) async fn roll_back(instances: &Arc<Instances>) -> Result<SwapReport, SwapError> {
     let versions = &instances.endpoint.versions;
     let changing = versions.changing().await;
-    let rollout = match withdraw(instances, "the operator wants it") {
-        Some(rollout) => rollout,
+    let (rollout, withdrawn) = match withdraw(instances, "the operator wants it") {
+        Some(rollout) => {
+            let canary = rollout.from.as_ref().map(|canary| canary.number);
+            (rollout, canary)
+        }
         None => {
             let previous = versions.previous().ok_or(SwapError::NoPrevious)?;
-            replace(instances, previous, None, Undo::Never).await?
+            (replace(instances, previous, None, Undo::Never).await?, None)
         }
     };
     drop(changing);
-    follow(instances, rollout).await
+    let report = follow(instances, rollout).await?;
+    Ok(SwapReport { withdrawn, ..report })
 }
 
 /// The canary's newcomers get the current version again, and those who are there go over to that as the route says. For who holds
@@ -308,8 +336,19 @@ fn announce(endpoint: &Endpoint, rollout: &Rollout) {
         tenant = endpoint.tenancy.name, route = %endpoint.route.name, from = rollout.from.as_ref().map(tracing::field::display), to = %rollout.to,
         on_swap = rollout.mode().name(), connections = rollout.connections, "the handler is replaced"
     );
+    if let Some(hindrance) = hindrance(endpoint, &rollout.to) {
+        tracing::warn!(
+            tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to,
+            "the handler {hindrance}"
+        );
+    }
     // Only now: who is seated later finds the new version by himself.
     endpoint.seats.links().iter().for_each(|link| link.nudge());
+}
+
+/// What will stand in the way when this version is to be replaced.
+pub(crate) fn hindrance(endpoint: &Endpoint, version: &Version) -> Option<&'static str> {
+    migration_hindrance(&endpoint.route.policy, endpoint.swap_policy().on_swap, &version.handler)
 }
 
 /// What a look at a rollout has found.
@@ -323,7 +362,7 @@ enum Found {
 async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
     let endpoint = &instances.endpoint;
     if rollout.mode() == OnSwap::Close {
-        let _ = told.send(Ok(report(&rollout, 0)));
+        let _ = told.send(Ok(report(endpoint, &rollout, 0)));
         close_all(&instances, &rollout).await;
         drain(&instances, &rollout).await;
         return;
@@ -338,7 +377,7 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
         }
         match told.take_if(|_| patience <= Instant::now()) {
             Some(told) => {
-                let _ = told.send(Ok(report(&rollout, still_to_go(&instances, &rollout))));
+                let _ = told.send(Ok(report(endpoint, &rollout, still_to_go(&instances, &rollout))));
             }
             None if told.is_none() => {
                 close_overdue(&instances);
@@ -353,10 +392,10 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
             tracing::info!(
                 tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to,
                 moved = tally.moved, unsupported = tally.unsupported, no_room = tally.no_room, failed = tally.failed,
-                lost = tally.lost, longest_pause = ?tally.longest_pause, "open connections have been dealt with"
+                lost = tally.lost, p99_pause = ?tally.pause(99), longest_pause = ?tally.pause(100), "open connections have been dealt with"
             );
             if let Some(told) = told {
-                let _ = told.send(Ok(report(&rollout, 0)));
+                let _ = told.send(Ok(report(endpoint, &rollout, 0)));
             }
             if let Found::TooManyFailures = drain(&instances, &rollout).await {
                 take_back(&instances, &rollout, None).await;
@@ -393,8 +432,7 @@ async fn look(instances: &Instances, rollout: &Rollout, interval: Duration) -> O
         return Some(found);
     }
     // The last of them may have decided it.
-    (still_to_go(instances, rollout) == 0)
-        .then(|| verdict(instances, rollout).unwrap_or(Found::AllDealtWith))
+    (still_to_go(instances, rollout) == 0).then(|| verdict(instances, rollout).unwrap_or(Found::AllDealtWith))
 }
 
 /// None if nothing has been decided by then.
@@ -418,9 +456,10 @@ fn still_to_go(instances: &Instances, rollout: &Rollout) -> usize {
     instances.endpoint.seats.links().iter().filter(to_go).count()
 }
 
-fn report(rollout: &Rollout, busy: usize) -> SwapReport {
-    let Tally { moved, unsupported, no_room, failed, lost, first_failure, longest_pause, .. } =
-        rollout.tally();
+fn report(endpoint: &Endpoint, rollout: &Rollout, busy: usize) -> SwapReport {
+    let tally = rollout.tally();
+    let [median_pause, p99_pause, longest_pause] = [50, 99, 100].map(|percent| tally.pause(percent));
+    let Tally { moved, unsupported, first_unsupported, no_room, failed, lost, first_failure, .. } = tally;
     SwapReport {
         version: rollout.to.number,
         digest: rollout.to.handler.digest().into(),
@@ -428,12 +467,17 @@ fn report(rollout: &Rollout, busy: usize) -> SwapReport {
         connections: rollout.connections,
         moved,
         unsupported,
+        unsupported_because: first_unsupported.map(|why| why.to_string()),
         no_room,
         failed,
         lost,
         busy,
         first_failure,
+        median_pause,
+        p99_pause,
         longest_pause,
+        withdrawn: None,
+        hindrance: hindrance(endpoint, &rollout.to),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Again, Outcome, Stays, Turn, Version};
+use super::{Again, Outcome, Stays, Turn, Unsupported, Version};
 use crate::handler::endpoint::Endpoint;
 use crate::instance::party::Party;
 use crate::instance::{CallFailure, Instance};
@@ -42,6 +42,12 @@ pub(crate) async fn move_instance(
         Outcome::Moved(pause) => {
             endpoint.metrics.swaps.count_connections(ConnectionOutcome::Moved, parties.len());
             endpoint.metrics.calls.record(CallKind::Handover, pause.as_nanos() as u64);
+            if let Some(Again { tries, .. }) = &again {
+                tracing::debug!(
+                    tenant = endpoint.tenancy.name, route = %endpoint.route.name, connections = parties.len(),
+                    to = %rollout.to, tries, "goes over later than others: there is room"
+                );
+            }
         }
         // Counted already.
         Outcome::Stays(Stays::NoRoom(_)) if again.is_some() => {}
@@ -71,7 +77,7 @@ async fn attempt(
     shared: bool,
 ) -> Result<Result<(), Stays>, CallFailure> {
     if shared && to.handler.parts.stateful.is_none() {
-        return Ok(Err(Stays::Unsupported));
+        return Ok(Err(Stays::Unsupported(Unsupported::NewSharesNothing)));
     }
     let max_bytes = endpoint.route.limits.max_state_bytes;
     let Some(state_memory) = endpoint.memory().reserve(max_bytes) else {

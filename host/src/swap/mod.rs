@@ -8,6 +8,7 @@
 mod canary;
 mod conduct;
 mod health;
+mod hindrance;
 mod migration;
 mod policy;
 mod rollout;
@@ -18,8 +19,10 @@ mod versions;
 
 pub(crate) use canary::{Canary, Verdict};
 pub use conduct::{SwapError, SwapReport};
-pub(crate) use conduct::{offer, promote, roll_back, swap, watch_canary};
+pub(crate) use conduct::{admit_canary, hindrance, offer, promote, roll_back, swap, watch_canary};
 pub(crate) use health::Health;
+pub(crate) use hindrance::Unsupported;
+pub use hindrance::migration_hindrance;
 pub(crate) use migration::move_instance;
 pub use policy::{OnSwap, SwapPolicy};
 pub(crate) use rollout::{Again, Outcome, Rollout, Stays};

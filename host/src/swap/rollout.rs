@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{OnSwap, Version};
+use super::{OnSwap, Unsupported, Version};
 
 /// See the module.
 #[derive(Debug)]
@@ -36,8 +36,10 @@ pub(crate) struct Rollout {
 pub(crate) struct Tally {
     /// Served by the new version.
     pub(crate) moved: usize,
-    /// With the old version, because the handler gives no state.
+    /// With the old version, because they cannot go over.
     pub(crate) unsupported: usize,
+    /// Why the first of them cannot.
+    pub(crate) first_unsupported: Option<Unsupported>,
     /// With the old version, because the host had no room for both.
     pub(crate) no_room: usize,
     /// With the old version, because the new one did not take their state.
@@ -48,8 +50,24 @@ pub(crate) struct Tally {
     pub(crate) lost: usize,
     /// Why the first of them did not.
     pub(crate) first_failure: Option<String>,
-    /// How long the longest was without a handler.
-    pub(crate) longest_pause: Duration,
+    /// How long those that moved were without a handler: for each instance, with how many connections it had.
+    pauses: Vec<(Duration, usize)>,
+}
+
+impl Tally {
+    /// The time for which so many percent of those that moved were without a handler, or less; 0 if nobody has moved.
+    pub(crate) fn pause(&self, percent: usize) -> Duration {
+        let mut pauses = self.pauses.clone();
+        pauses.sort_unstable();
+        let connections: usize = pauses.iter().map(|(_, connections)| connections).sum();
+        let mut left = (connections * percent).div_ceil(100);
+        let within = pauses.iter().find(|(_, connections)| {
+            let is_this = left <= *connections;
+            left = left.saturating_sub(*connections);
+            is_this
+        });
+        within.map_or(Duration::ZERO, |(pause, _)| *pause)
+    }
 }
 
 /// What has become of one instance.
@@ -63,8 +81,8 @@ pub(crate) enum Outcome {
 /// Why the old version goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stays {
-    /// The handler gives no state.
-    Unsupported,
+    /// It cannot go over.
+    Unsupported(Unsupported),
     /// The state is larger than `max-state-bytes`.
     TooLarge,
     /// There was no memory or instance for the successor: the limit. It is [tried again](Again).
@@ -76,7 +94,7 @@ pub(crate) enum Stays {
 impl fmt::Display for Stays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsupported => f.write_str("the handler gives no state"),
+            Self::Unsupported(why) => why.fmt(f),
             Self::TooLarge => f.write_str("the state is over `max-state-bytes`"),
             Self::NoRoom(limit) => write!(f, "no room (limit `{limit}`)"),
             Self::Failed(why) => f.write_str(why),
@@ -157,9 +175,12 @@ impl Rollout {
         match outcome {
             Outcome::Moved(pause) => {
                 tally.moved += connections;
-                tally.longest_pause = tally.longest_pause.max(*pause);
+                tally.pauses.push((*pause, connections));
             }
-            Outcome::Stays(Stays::Unsupported) => tally.unsupported += connections,
+            Outcome::Stays(Stays::Unsupported(why)) => {
+                tally.unsupported += connections;
+                tally.first_unsupported.get_or_insert(*why);
+            }
             Outcome::Stays(Stays::TooLarge | Stays::NoRoom(_)) => tally.no_room += connections,
             Outcome::Stays(Stays::Failed(why)) => {
                 tally.failed += connections;
@@ -195,5 +216,21 @@ impl Rollout {
         }
         let allowed = self.instances * usize::from(max_failures_percent) / 100;
         self.lock().failed_instances > allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_told_by_connections_and_not_by_instances() {
+        let milliseconds = Duration::from_millis;
+        // A room of 98, and two who are alone.
+        let pauses = vec![(milliseconds(30), 1), (milliseconds(2), 98), (milliseconds(20), 1)];
+        let tally = Tally { pauses, ..Tally::default() };
+        let [median, ninety_nine, longest] = [50, 99, 100].map(|percent| tally.pause(percent));
+        assert_eq!([median, ninety_nine, longest], [2, 20, 30].map(milliseconds));
+        assert_eq!(Tally::default().pause(99), Duration::ZERO);
     }
 }

@@ -57,7 +57,9 @@ impl Postponed {
 
 /// After so many tries.
 fn wait(tries: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX)).min(LONGEST_WAIT)
+    FIRST_WAIT
+        .saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX))
+        .min(LONGEST_WAIT)
 }
 
 /// An instance's turn to go over to another version: so many do so at once as there are places for their successors.

@@ -138,6 +138,7 @@ fn check_tells_what_a_good_handler_is() {
         assert!(lines[1].starts_with(&format!("form     {form}, ")), "{ended:?}");
         assert_eq!(lines[2], "world    waterspout:websocket/websocket-app@0.1.0");
         assert_eq!(lines[3], "exports  waterspout:websocket/handler@0.1.0");
+        assert!(lines[4].starts_with("swaps    ") && lines[4].ends_with("no `shared-state`"), "{ended:?}");
         assert!(lines.iter().any(|line| line.contains("waterspout:websocket/connection@0.1.0")), "{ended:?}");
         assert_eq!(
             *lines.last().expect("a line"),
@@ -179,6 +180,26 @@ fn check_tells_every_limit_that_a_configuration_comes_to() {
     for arguments in [&["check"][..], &["check", "a.wasm", "--config", "b.toml"]] {
         assert_eq!(run(folder.command().args(arguments)).code, 1);
     }
+}
+
+#[test]
+fn check_names_the_routes_whose_shared_instances_cannot_go_over() {
+    let folder = Folder::new();
+    folder.write("echo.wasm", handlers::echo_module());
+    let route = |name: &str, keys: &str| {
+        format!("[route.{name}]\npath = '/{name}/{{room}}'\nhandler = 'echo.wasm'\n{keys}\n")
+    };
+    let text = [
+        route("alone", ""),
+        route("rooms", "instance = '{room}'"),
+        route("drained", "instance = 'route'\non-swap = 'drain'"),
+    ];
+    let file = folder.write("waterspout.toml", text.concat());
+    let ended = run_for(folder.command().arg("check").arg("--config").arg(&file), 1000);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    let notes: Vec<_> = ended.stdout.lines().filter(|line| line.contains("# note")).collect();
+    let [note] = notes[..] else { panic!("{notes:?}") };
+    assert!(note.contains("route.rooms") && note.contains("does not export `shared-state`"), "{note}");
 }
 
 #[test]

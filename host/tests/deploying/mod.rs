@@ -131,7 +131,7 @@ fn who_stays_with_the_old_version_is_told_of() {
     let host = Host::start(&folder);
     let mut old = client(host.address(), "/chat");
     let text = host.says(&["deploy", "new.wasm", "--route", "chat"]);
-    let stays = "stays with the old version until it ends, or `max-drain`: its handler gives no state";
+    let stays = "stays with the old version until it ends, or `max-drain`: the handler gives no state: its `suspend` answers none";
     assert!(text.contains(&format!("\n1 connection {stays}\n")), "{text}");
     echoes(&mut old, "still there?");
     assert_eq!(row(&host.says(&["versions"]), 2)[6..], ["1", "previous"]);
@@ -227,7 +227,8 @@ fn a_canary_is_offered_seen_promoted_and_withdrawn() {
     assert!(host.answers_binary() && host.answers_binary());
 
     host.says(&["deploy", "chat.wasm", "--route", "chat", "--canary", "99"]);
-    assert!(host.says(&["rollback", "--route", "chat"]).starts_with("version 2 ("));
+    let text = host.says(&["rollback", "--route", "chat"]);
+    assert!(text.starts_with("the canary, version 3, is withdrawn: version 2 ("), "{text}");
     assert!(host.answers_binary() && host.answers_binary());
 }
 

@@ -102,6 +102,20 @@ fn a_token_that_is_not_the_servers_is_refused_and_one_that_is_none_goes_nowhere(
 }
 
 #[test]
+fn where_one_instance_serves_all_there_is_no_canary_and_a_deployment_tells_what_hinders_the_next() {
+    let folder = folder("");
+    let config = std::fs::read_to_string(folder.path("waterspout.toml")).expect("ours");
+    folder.write("waterspout.toml", config + "instance = 'route'\n");
+    let host = Host::start(&folder);
+    let refused = run(&mut host.command(&["deploy", "new.wasm", "--route", "chat", "--canary", "10%"]));
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.sentence().contains("409: One instance serves the whole route"), "{refused:?}");
+    assert!(!host.answers_binary());
+    let deployed = run(&mut host.command(&["deploy", "new.wasm", "--route", "chat"]));
+    assert!(deployed.stdout.contains("\nnote: the handler does not export `shared-state`"), "{deployed:?}");
+}
+
+#[test]
 fn what_cannot_be_sent_is_named_before_anybody_is_asked() {
     let folder = folder("");
     folder.write("empty.wasm", "");

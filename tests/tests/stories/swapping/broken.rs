@@ -6,7 +6,7 @@ use waterspout::SwapError;
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Guest, TestHost};
 
-use super::{counter, counting_rooms, swapped, version, who_has_counted};
+use super::{counter, counting_rooms, room_version, swapped, version, who_has_counted};
 use crate::probe::{probe, rooms};
 
 fn configured(host: Builder, resume: &str) -> Builder {
@@ -126,8 +126,27 @@ async fn a_room_whose_next_version_shares_nothing_stays_whole() {
     // A handler that shares nothing cannot take a room's state.
     let report = swapped(&host, &Guest::named("counter-broken")).await;
     assert_eq!((report.moved, report.unsupported), (0, 2), "{report:?}");
+    assert!(
+        report
+            .unsupported_because
+            .as_ref()
+            .is_some_and(|why| why.starts_with("the new version does not export"))
+    );
     assert_eq!(two.say("b").await, "1:2:1:b");
     assert_eq!(one.say("c").await, "1:3:2:c");
+}
+
+#[tokio::test]
+async fn a_version_that_shares_nothing_tells_that_its_rooms_will_not_go_over() {
+    let host = counting_rooms().start().await;
+    let report = swapped(&host, &Guest::named("counter-broken")).await;
+    assert!(report.hindrance.is_some_and(|why| why.contains("`shared-state`")), "{report:?}");
+    host.logged("what hinders", |record| record.message.contains("does not export `shared-state`")).await;
+    let mut green = host.connect("/rooms/green").await;
+    let _ = green.say("a").await;
+    let next = swapped(&host, &room_version(1)).await;
+    assert_eq!((next.moved, next.unsupported, next.hindrance), (0, 1, None), "{next:?}");
+    assert!(next.unsupported_because.is_some_and(|why| why.starts_with("the old version does not export")));
 }
 
 #[tokio::test]

@@ -59,6 +59,16 @@ async fn of_rooms_each_has_one_version_for_all_who_join_it() {
 }
 
 #[tokio::test]
+async fn where_one_instance_serves_all_there_is_none() {
+    let host = judged(counting_rooms().instance("route"), LONG).start().await;
+    let mut client = host.connect("/rooms/blue").await;
+    let refused = host.offer(&room_version(2), 50).await;
+    assert_eq!(refused, Err(SwapError::OneForAll));
+    assert_eq!(client.say("x").await, "1:1:1:x");
+    assert_eq!(host.swap(&room_version(2), None).await.expect("a swap").withdrawn, None);
+}
+
+#[tokio::test]
 async fn promoted_it_serves_everybody() {
     let host = judged(counter(), LONG).start().await;
     let mut before = host.connect("/websocket").await;
@@ -153,7 +163,7 @@ async fn withdrawn_it_is_gone_even_if_others_cannot_go_over() {
     assert_eq!(host.swap(&version(1), Some(OnSwap::Drain)).await.expect("a swap").version, 3);
     host.offer(&version(2), 50).await.expect("a canary");
     let report = host.roll_back().await.expect("withdrawn");
-    assert_eq!((report.version, report.failed), (3, 1), "{report:?}");
+    assert_eq!((report.version, report.failed, report.withdrawn), (3, 1, Some(4)), "{report:?}");
     assert_eq!(of_third.say("x").await, "3:2:x");
     for _ in 0..4 {
         assert_eq!(host.connect("/websocket").await.say("x").await, "1:1:x");

@@ -154,11 +154,7 @@ impl Crowd {
         );
         [alone, rooms].map(|report| {
             let report = report.unwrap_or_else(|error| panic!("swap {number}: {error}"));
-            assert_eq!(
-                (report.failed, report.lost, report.busy, report.no_room),
-                (0, 0, 0, 0),
-                "{report:?}"
-            );
+            assert_eq!((report.failed, report.lost, report.busy, report.no_room), (0, 0, 0, 0), "{report:?}");
             report
         })
     }

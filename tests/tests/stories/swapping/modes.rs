@@ -67,6 +67,10 @@ async fn a_handler_that_gives_no_state_is_drained() {
     is_answered(&mut client, "a", "fixed").await;
     let report = swapped(&host, &version(1)).await;
     assert_eq!((report.unsupported, report.moved), (1, 0), "{report:?}");
+    assert!(
+        report.unsupported_because.as_ref().is_some_and(|why| why.contains("`suspend` answers none")),
+        "{report:?}"
+    );
     is_answered(&mut client, "b", "fixed").await;
     let mut newcomer = host.connect("/websocket").await;
     assert_eq!(newcomer.say("c").await, "1:1:c");
