@@ -22,7 +22,7 @@ fn identity() -> Identity {
     Identity::new(&["localhost"])
 }
 
-async fn start(builder: Builder) -> (Identity, TestHost) {
+pub(crate) async fn start(builder: Builder) -> (Identity, TestHost) {
     let identity = identity();
     let host = builder.tls(identity.certificates()).start().await;
     (identity, host)
@@ -32,7 +32,7 @@ async fn recv(socket: &mut StreamSocket) -> Message {
     within("a message", socket.next()).await.expect("open").expect("a message")
 }
 
-async fn say(socket: &mut StreamSocket, text: &str) -> String {
+pub(crate) async fn say(socket: &mut StreamSocket, text: &str) -> String {
     socket.send(Message::text(text)).await.expect("sent");
     recv(socket).await.into_text().expect("text").as_str().to_owned()
 }

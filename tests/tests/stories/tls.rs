@@ -16,13 +16,13 @@ async fn echo(certificates: Certificates) -> TestHost {
 }
 
 /// A WebSocket over HTTP/1.1 over TLS.
-async fn open(host: &TestHost, identity: &Identity) -> WebSocketStream<TlsStream<TcpStream>> {
+pub(crate) async fn open(host: &TestHost, identity: &Identity) -> WebSocketStream<TlsStream<TcpStream>> {
     let tls = identity.connect(host.second_address(), "localhost", &["http/1.1"]).await.expect("TLS");
     let request = format!("ws://localhost:{}/websocket", host.second_address().port());
     within("a handshake", client_async(request, tls)).await.expect("accepted").0
 }
 
-async fn say<S>(socket: &mut WebSocketStream<S>, text: &str) -> Message
+pub(crate) async fn say<S>(socket: &mut WebSocketStream<S>, text: &str) -> Message
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {

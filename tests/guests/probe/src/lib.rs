@@ -71,8 +71,8 @@
 //! | `up-id`, `up-subprotocol`, `up-frame`, `up-get ID` | `none` if there is none |
 //!
 //! What it remembers and its script go along when it is replaced, by itself for instance; memory and handles that it holds do not. In `suspend`:
-//! `none` gives no state, `stuff SIZE` so much more of it; other commands run, with their answers in the history. In `resume`, which
-//! knows no connection yet: `trap`, `spin`, `refuse WHY`.
+//! `none` gives no state, `stuff SIZE` so much more of it. In `resume`: `trap`, `spin`, `refuse WHY`. Other commands run in both, with their answers in
+//! the history.
 //!
 //! Only in `prepare`: `status CODE BODY`, `rejection-header NAME VALUE`, `redirect URL`. Only in `origin`: `allow`, `deny`. In
 //! `select`: what is no command is the answer. In `compression`: `on`, `level N`, `mem-level N`.

@@ -19,27 +19,26 @@ struct State {
     stuffing: String,
 }
 
+impl Probe {
+    /// Runs a command of the query while the handler is replaced; what it answers goes to the history.
+    fn ask(&self, function: &str, command: &str, word: &str, rest: &str) {
+        let Some(conn) = Instance::shared().connection_of(self.number) else { return };
+        let context =
+            Context { request: conn.request(), conn: Some(&conn), message: None, number: self.number };
+        if let Answer::Text(text) = run(word, rest, &context) {
+            self.record(format_args!("{function}: {command} = {text}"));
+        }
+    }
+}
+
 impl Serialize for Probe {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut stuffing = String::new();
-        let conn = Instance::shared().connection_of(self.number);
         for command in self.script("suspend") {
-            let (word, rest) = command.split_once([' ', ':']).unwrap_or((command, ""));
-            match word {
-                "none" => return Err(S::Error::custom("it was told to give no state")),
-                "stuff" => stuffing = "x".repeat(rest.parse().expect("a size")),
-                _ => {
-                    let Some(conn) = &conn else { continue };
-                    let context = Context {
-                        request: conn.request(),
-                        conn: Some(conn),
-                        message: None,
-                        number: self.number,
-                    };
-                    if let Answer::Text(text) = run(word, rest, &context) {
-                        self.record(format_args!("suspend: {command} = {text}"));
-                    }
-                }
+            match command.split_once([' ', ':']).unwrap_or((command, "")) {
+                ("none", _) => return Err(S::Error::custom("it was told to give no state")),
+                ("stuff", size) => stuffing = "x".repeat(size.parse().expect("a size")),
+                (word, rest) => self.ask("suspend", command, word, rest),
             }
         }
         let Self { number, script, pending } = self;
@@ -57,7 +56,7 @@ impl<'de> Deserialize<'de> for Probe {
                 ("trap", _) => std::process::abort(),
                 ("spin", _) => spin(None),
                 ("refuse", why) => return Err(D::Error::custom(why)),
-                _ => panic!("`{command}` is no command of the probe in `resume`"),
+                (word, rest) => probe.ask("resume", command, word, rest),
             }
         }
         Ok(probe)

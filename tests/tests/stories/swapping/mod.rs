@@ -2,10 +2,13 @@
 
 mod broken;
 mod canary;
+mod denied;
 mod load;
 mod modes;
 mod moments;
+mod room;
 mod state;
+mod transports;
 
 use waterspout::SwapReport;
 use waterspout_tests::host::Builder;

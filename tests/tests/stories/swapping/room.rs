@@ -1,0 +1,82 @@
+//! Connections for whose handlers there is no room twice: they go over when there is some.
+
+use waterspout::{Tenant, TenantLimits};
+use waterspout_tests::host::Builder;
+use waterspout_tests::{Client, Guest, TestHost};
+
+use super::{counter, counting_rooms, is_answered, room_version, swapped, version};
+
+/// What an instance must find free to go over, beside room for itself.
+const STATE: usize = 64 << 20;
+/// Room for that, but not beside [`HOG`].
+const MEMORY: usize = STATE + (32 << 20);
+const HOG: &str = "grow 40MiB";
+
+/// The same tenant has a probe at `/hog`.
+fn bounded(host: Builder) -> Builder {
+    let tenant = || Tenant {
+        name: "acme".into(),
+        total: TenantLimits { max_memory_bytes: MEMORY, ..TenantLimits::default() },
+    };
+    host.route(|route| route.tenant = tenant())
+        .limits(|limits| limits.max_state_bytes = STATE)
+        .and_route(Guest::named("probe"), "/hog")
+        .route(|route| route.tenant = tenant())
+}
+
+/// Somebody who takes most of the memory until he leaves.
+async fn hog(host: &TestHost) -> Client {
+    let mut hog = host.connect("/hog").await;
+    is_answered(&mut hog, HOG, "ok").await;
+    hog
+}
+
+async fn goes_over_later(host: &TestHost, connections: &str) {
+    let record =
+        host.logged("who goes over later", |record| record.message.contains("goes over later")).await;
+    assert_eq!(record.field("connections"), connections);
+}
+
+#[tokio::test]
+async fn who_finds_no_memory_goes_over_when_others_have_left() {
+    let host = bounded(counter()).start().await;
+    let mut client = host.connect("/websocket").await;
+    assert_eq!(client.say("a").await, "1:1:a");
+    let hog = hog(&host).await;
+    let report = swapped(&host, &version(2)).await;
+    assert_eq!((report.no_room, report.moved, report.busy), (1, 0, 0), "{report:?}");
+    assert_eq!(client.say("b").await, "1:2:b");
+    hog.leave().await;
+    // Idle as it is.
+    goes_over_later(&host, "1").await;
+    assert_eq!(client.say("c").await, "2:3:c");
+}
+
+#[tokio::test]
+async fn a_room_that_finds_no_memory_is_joined_meanwhile_and_goes_over_whole() {
+    let host = bounded(counting_rooms()).start().await;
+    let mut one = host.connect("/rooms/blue").await;
+    assert_eq!(one.say("a").await, "1:1:1:a");
+    let hog = hog(&host).await;
+    let report = swapped(&host, &room_version(2)).await;
+    assert_eq!((report.no_room, report.moved, report.busy), (1, 0, 0), "{report:?}");
+    let mut two = host.connect("/rooms/blue").await;
+    assert_eq!(two.say("b").await, "1:2:1:b");
+    hog.leave().await;
+    goes_over_later(&host, "2").await;
+    assert_eq!(two.say("c").await, "2:3:2:c");
+    assert_eq!(one.say("d").await, "2:4:2:d");
+}
+
+#[tokio::test]
+async fn if_those_fail_who_go_over_later_the_swap_is_taken_back_then() {
+    let host = bounded(counter()).start().await;
+    let mut client = host.connect("/websocket").await;
+    assert_eq!(client.say("a").await, "1:1:a");
+    let hog = hog(&host).await;
+    assert_eq!(swapped(&host, &Guest::named("counter-broken")).await.no_room, 1);
+    hog.leave().await;
+    host.logged("that it is taken back", |record| record.message.contains("taken back")).await;
+    assert_eq!(client.say("b").await, "1:2:b");
+    assert_eq!(host.connect("/websocket").await.say("c").await, "1:1:c");
+}
