@@ -4,6 +4,7 @@
 //! time ([`Deployer::watch`]). What was deployed, or put back, stands over the file until that is a newer one; a pinned version over
 //! everything.
 
+mod following;
 mod record;
 mod start;
 mod watching;
@@ -462,6 +463,9 @@ impl Deployer {
         if self.inner.handed_over.load(Ordering::SeqCst) {
             return false;
         }
+        // SIGHUP and who watches may have found the same file: the second lets the first deal with it, and looks then.
+        let max_bytes = self.max_handler_bytes();
+        let Some(file) = record.turn_for(file, max_bytes).await else { return false };
         let handler = file.seen.path.display();
         match record.verdict(&file) {
             Verdict::Deploy => {}
@@ -543,6 +547,7 @@ impl Deployer {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
@@ -613,6 +618,50 @@ mod tests {
         assert!(matches!(deployer.unpin(&chat()).await, Ok(Kept::Yes)));
         assert!(deployer.rollback(&chat()).await.is_ok());
         assert_eq!(scratch.kept()["current"]["number"], 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_two_find_at_once_is_dealt_with_once_and_one_that_is_broken_is_told_once() {
+        let scratch = Scratch::new();
+        let deployer = deployer(&scratch).await;
+        let record = &deployer.inner.records[0];
+        let path = scratch.0.join("chat.wasm");
+        record.set_path(path.clone());
+        let refused = || {
+            let swaps: BTreeMap<_, _> = record.endpoint.metrics.swaps.swaps().collect();
+            swaps["refused"]
+        };
+        let HandlerSource::Bytes(other) = other() else { unreachable!("it is bytes") };
+        std::fs::write(&path, other).expect("writable");
+        // As SIGHUP and who watches do.
+        let (one, two) = tokio::join!(deployer.follow_files(0..1), deployer.follow_files(0..1));
+        assert_eq!((one + two, record.endpoint.versions.standing().latest_number), (1, 2));
+        std::fs::write(&path, "no handler").expect("writable");
+        tokio::join!(deployer.follow_files(0..1), deployer.follow_files(0..1));
+        assert_eq!(refused(), 1);
+        // Who asks again is told again.
+        deployer.follow_files(0..1).await;
+        assert_eq!(refused(), 2);
+    }
+
+    #[tokio::test]
+    async fn one_that_has_changed_again_meanwhile_is_what_is_served() {
+        let scratch = Scratch::new();
+        let deployer = deployer(&scratch).await;
+        let record = &deployer.inner.records[0];
+        let path = scratch.0.join("chat.wasm");
+        record.set_path(path.clone());
+        let HandlerSource::Bytes(other) = other() else { unreachable!("it is bytes") };
+        std::fs::write(&path, &other).expect("writable");
+        let found = Arc::new(HandlerFile::read(&path, None).expect("there"));
+        let first = record.turn_for(found.clone(), None).await;
+        let waits = record.turn_for(found, None);
+        let changes = async {
+            std::fs::write(&path, [other.as_slice(), &[0, 2, 1, b'y']].concat()).expect("writable");
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(waits, changes);
+        assert!(second.expect("another one").bytes.ends_with(b"y"));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::following::{Following, FollowingTurn};
 use crate::handler::endpoint::Endpoint;
 use crate::handler::file::{HandlerFile, Seen, Served, Verdict};
 use crate::state::{FORMAT, KeptCanary, Manifest, RouteFolder, StateError};
@@ -15,6 +16,7 @@ pub(super) struct Record {
     pub(super) endpoint: Arc<Endpoint>,
     file: Mutex<FileRecord>,
     pub(super) folder: Option<RouteFolder>,
+    following: Following,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +37,16 @@ impl Record {
         folder: Option<RouteFolder>,
     ) -> Self {
         let file = Mutex::new(FileRecord { path, seen, in_flight: BTreeMap::new() });
-        Self { endpoint, file, folder }
+        Self { endpoint, file, folder, following: Following::default() }
+    }
+
+    /// For who has found this file: waits until what was found before has been dealt with.
+    pub(super) async fn turn_for(
+        &self,
+        file: Arc<HandlerFile>,
+        max_bytes: Option<usize>,
+    ) -> Option<FollowingTurn<'_>> {
+        self.following.turn_for(file, max_bytes).await
     }
 
     fn file(&self) -> MutexGuard<'_, FileRecord> {
