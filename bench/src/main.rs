@@ -20,6 +20,7 @@
 //! - `server`: a server as a child process that never outlives the benchmark
 //! - `memory`: resident memory per idle connection
 //! - `rounds`: servers in turn, A B A B, and the ratios between them
+//! - `swaps`: how long connections are without a handler when it is replaced
 //! - `compressed`: the table of compressed echoes
 //! - `compare`: what is compared with what, and the other tables
 //!
@@ -40,6 +41,7 @@ mod native;
 mod random;
 mod rounds;
 mod server;
+mod swaps;
 
 use std::process::ExitCode;
 
@@ -64,6 +66,8 @@ enum Command {
     Memory(compare::MemoryOptions),
     /// Only connections opened per second, native and Waterspout
     Accepts(compare::AcceptsOptions),
+    /// How long connections are without a handler when it is replaced, for any handler
+    Swaps(swaps::Options),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::run(&options),
         Command::Memory(options) => compare::run_memory(&options),
         Command::Accepts(options) => compare::run_accepts(&options),
+        Command::Swaps(options) => swaps::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -203,7 +203,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn spawn(command: Command) -> Result<Self> {
+    /// Runs it and waits until it has printed its address.
+    pub(crate) fn spawn(command: Command) -> Result<Self> {
         let (process, line) = Process::spawn(command)?;
         let endpoint = match line.recv_timeout(START_PATIENCE) {
             Ok((banner, url)) => Endpoint::parse(&url).map(|endpoint| (banner, endpoint)),
