@@ -1,0 +1,241 @@
+//! The README's demonstration, by its own words: a chat runs, a line of its source is changed, it is rebuilt, and the people in the room notice
+//! only what was changed.
+//!
+//! What differs: the program is the one of this profile, on a free port, and what is changed and built is a copy of the example. A binary of its
+//! own, because it compiles, and nothing is to run beside that.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio_tungstenite::tungstenite::Message;
+use waterspout_tests::{Client, within};
+
+const README: &str = include_str!("../../README.md");
+const HEADING: &str = "## Replace it while people are connected";
+/// What the README's server is started by, and its guests are built by.
+const RUN: &str = "cargo run --release --";
+const BUILD: &str = "cargo xtask guests";
+/// From the file's change to its being served: it is looked at four times a second, and compiled without optimisation of our compiler.
+const COMPILING: Duration = Duration::from_secs(120);
+
+/// Beneath the repository, and what of it the copy needs.
+const COPIED: [&str; 5] = ["wit", "guest-sdk/rust", "example-guests/chat", "Cargo.lock", "rustfmt.toml"];
+const SOURCE: &str = "example-guests/chat/src/lib.rs";
+/// What is answered to an empty text, before and after the change.
+const BEFORE: &str = "A text has 1 to 500 characters.";
+const AFTER: &str = "Say something, or listen.";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the repository")
+}
+
+/// The demonstration's part of the README.
+fn section() -> &'static str {
+    let (_, after) = README.split_once(HEADING).expect("the README's heading");
+    after.split("\n## ").next().expect("a section")
+}
+
+/// What a person types.
+fn commands() -> Vec<&'static str> {
+    section().lines().filter_map(|line| line.strip_prefix("    $ ")).collect()
+}
+
+/// The words of a command line; none has a space in its quotes.
+fn words(command: &str) -> impl Iterator<Item = &str> {
+    command.split_whitespace().map(|word| word.trim_matches('\''))
+}
+
+fn copy(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        fs::create_dir_all(to.parent().expect("a folder")).expect("writable");
+        fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        return;
+    }
+    for entry in fs::read_dir(from).expect("a folder") {
+        let name = entry.expect("readable").file_name();
+        if name != "target" {
+            copy(&from.join(&name), &to.join(&name));
+        }
+    }
+}
+
+/// A workspace with nothing but the chat. What was compiled for it stays from run to run.
+fn workspace() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demonstration");
+    for part in COPIED {
+        copy(&root().join(part), &folder.join(part));
+    }
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace's manifest");
+    let lines = manifest.lines().map(|line| match line.split(' ').next() {
+        Some("members") => r#"members = ["guest-sdk/rust", "example-guests/chat"]"#,
+        Some("default-members") => "",
+        _ => line,
+    });
+    fs::write(folder.join("Cargo.toml"), lines.collect::<Vec<_>>().join("\n")).expect("writable");
+    folder
+}
+
+/// Runs it in the repository, to its end.
+fn run(command: &mut Command) {
+    let output = command.current_dir(root()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// As a person calls it: what cargo tells a test is not for it, and would have it compile again what looks at that.
+fn cargo() -> Command {
+    const OF_A_TEST: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if OF_A_TEST.iter().any(|begin| name.to_string_lossy().starts_with(begin)) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
+fn build_guests(workspace: &Path) {
+    let mut cargo = cargo();
+    cargo.args(words(BUILD).skip(1)).arg("--manifest-path").arg(workspace.join("example-guests/chat"));
+    run(&mut cargo);
+}
+
+/// The server of this profile.
+fn program() -> PathBuf {
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--package", "waterspout", "--bin", "waterspout"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    run(&mut cargo);
+    let test = std::env::current_exe().expect("a test is a file");
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+    profile.join("waterspout")
+}
+
+/// The next line with this in it.
+async fn line_with<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>, text: &str) -> String {
+    let found = async {
+        loop {
+            let line =
+                lines.next_line().await.expect("text").unwrap_or_else(|| panic!("no line with `{text}`"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    };
+    tokio::time::timeout(COMPILING, found).await.unwrap_or_else(|_| panic!("no line with `{text}`"))
+}
+
+/// Whatever the README shows of a record, but for what it leaves out.
+fn is_as_shown(record: &str, message: &str) {
+    let shown = section().lines().find(|line| line.contains(message)).expect("a record in the README");
+    let fields = shown.split_whitespace().filter(|word| word.contains('=') && !word.contains("..."));
+    for field in fields {
+        assert!(record.contains(&format!(" {field}")), "no `{field}` in `{record}`");
+    }
+}
+
+/// The next message but for the server's pings, which are answered by reading them.
+async fn next(client: &mut Client) -> Message {
+    loop {
+        match client.stream().next().await {
+            Some(Ok(Message::Ping(_))) => {}
+            Some(Ok(message)) => return message,
+            end => panic!("somebody was disconnected: {end:?}"),
+        }
+    }
+}
+
+async fn is_told(client: &mut Client, event: &str, what: &[(&str, serde_json::Value)]) -> serde_json::Value {
+    let told = within("what is told", next(client)).await.into_text().expect("text");
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(told["type"], event, "{told}");
+    for (key, value) in what {
+        assert_eq!(&told[*key], value, "{told}");
+    }
+    told
+}
+
+#[tokio::test]
+async fn the_chat_of_the_readme_is_changed_and_the_people_in_the_room_notice_only_that() {
+    let [serve, build] = commands()[..] else { panic!("two commands are typed: {:?}", commands()) };
+    assert_eq!(build, BUILD);
+    let arguments = serve.strip_prefix(RUN).expect("the README's way to run it");
+    let workspace = workspace();
+    build_guests(&workspace);
+    let mut server = tokio::process::Command::new(program());
+    server
+        .args(words(arguments))
+        .args(["--listen", "127.0.0.1:0"])
+        .current_dir(&workspace)
+        .env("XDG_CACHE_HOME", workspace.join("target/cache"))
+        .env("XDG_STATE_HOME", workspace.join("target/state"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut server = server.spawn().expect("it starts");
+    let mut said = BufReader::new(server.stdout.take().expect("piped")).lines();
+    let mut log = BufReader::new(server.stderr.take().expect("piped")).lines();
+    let listening = line_with(&mut said, "listening on ").await;
+    let authority = listening.split('/').nth(2).expect("a URL").to_owned();
+    assert!(section().contains(&listening.replace(&authority, "127.0.0.1:8888")), "{listening}");
+    let address = authority.parse().expect("an address");
+
+    let enters = async |name: &str| {
+        let mut client = Client::connect(address, "/chat/tea", &[]).await.expect("open");
+        client.send_text(format!(r#"{{"type":"join","name":"{name}"}}"#)).await;
+        client
+    };
+    let say = async |client: &mut Client, text: &str| {
+        client.send_text(format!(r#"{{"type":"say","text":"{text}"}}"#)).await;
+    };
+    let mut ada = enters("Ada").await;
+    is_told(&mut ada, "welcome", &[]).await;
+    is_told(&mut ada, "joined", &[]).await;
+    let mut bob = enters("Bob").await;
+    is_told(&mut bob, "welcome", &[]).await;
+    for client in [&mut ada, &mut bob] {
+        is_told(client, "joined", &[("people", serde_json::json!(["Ada", "Bob"]))]).await;
+    }
+    say(&mut ada, "Hello").await;
+    for client in [&mut ada, &mut bob] {
+        is_told(client, "said", &[("name", "Ada".into()), ("text", "Hello".into())]).await;
+    }
+    say(&mut bob, "").await;
+    is_told(&mut bob, "error", &[("text", BEFORE.into())]).await;
+
+    let source = fs::read_to_string(workspace.join(SOURCE)).expect("the chat");
+    assert_eq!(source.matches(BEFORE).count(), 1, "the chat has changed: so must this");
+    fs::write(workspace.join(SOURCE), source.replace(BEFORE, AFTER)).expect("writable");
+    let rebuilt = async {
+        let workspace = workspace.clone();
+        tokio::task::spawn_blocking(move || build_guests(&workspace)).await.expect("it is built");
+        for message in ["the handler is replaced", "open connections have been dealt with"] {
+            is_as_shown(&line_with(&mut log, message).await, message);
+        }
+    };
+    tokio::select! {
+        () = rebuilt => {}
+        told = next(&mut ada) => panic!("Ada was told {told}"),
+        told = next(&mut bob) => panic!("Bob was told {told}"),
+    }
+
+    say(&mut bob, "").await;
+    is_told(&mut bob, "error", &[("text", AFTER.into())]).await;
+    say(&mut bob, "Still here").await;
+    for client in [&mut ada, &mut bob] {
+        is_told(client, "said", &[("name", "Bob".into()), ("text", "Still here".into())]).await;
+    }
+    let mut cy = enters("Cy").await;
+    let welcome = is_told(&mut cy, "welcome", &[]).await;
+    let history = welcome["history"].as_array().expect("a list").iter().map(|line| line["text"].clone());
+    assert_eq!(history.collect::<Vec<_>>(), ["Hello", "Still here"]);
+    for client in [&mut ada, &mut bob, &mut cy] {
+        is_told(client, "joined", &[("people", serde_json::json!(["Ada", "Bob", "Cy"]))]).await;
+    }
+    within("the server to end", server.kill()).await.expect("it runs");
+}
