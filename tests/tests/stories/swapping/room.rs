@@ -4,7 +4,7 @@ use waterspout::{Tenant, TenantLimits};
 use waterspout_tests::host::Builder;
 use waterspout_tests::{Client, Guest, TestHost};
 
-use super::{counter, counting_rooms, is_answered, room_version, swapped, version};
+use super::{counter, counting_rooms, is_answered, room_version, swapped, version, who_has_counted};
 
 /// What an instance must find free to go over, beside room for itself.
 const STATE: usize = 64 << 20;
@@ -40,8 +40,7 @@ async fn goes_over_later(host: &TestHost, connections: &str) {
 #[tokio::test]
 async fn who_finds_no_memory_goes_over_when_others_have_left() {
     let host = bounded(counter()).start().await;
-    let mut client = host.connect("/websocket").await;
-    assert_eq!(client.say("a").await, "1:1:a");
+    let mut client = who_has_counted(&host).await;
     let hog = hog(&host).await;
     let report = swapped(&host, &version(2)).await;
     assert_eq!((report.no_room, report.moved, report.busy), (1, 0, 0), "{report:?}");
@@ -71,8 +70,7 @@ async fn a_room_that_finds_no_memory_is_joined_meanwhile_and_goes_over_whole() {
 #[tokio::test]
 async fn if_those_fail_who_go_over_later_the_swap_is_taken_back_then() {
     let host = bounded(counter()).start().await;
-    let mut client = host.connect("/websocket").await;
-    assert_eq!(client.say("a").await, "1:1:a");
+    let mut client = who_has_counted(&host).await;
     let hog = hog(&host).await;
     assert_eq!(swapped(&host, &Guest::named("counter-broken")).await.no_room, 1);
     hog.leave().await;
