@@ -332,11 +332,11 @@ fn folder_of(file: &Path) -> &Path {
 /// Whether `/proc` shows a process only those that it may look into (`proc(5)`, hidepid): those of its sandbox.
 fn hides_other_processes(mounts: &str) -> bool {
     // Of several on top of each other the last one counts.
-    let of_proc = mounts.lines().filter_map(|line| {
+    let mut of_proc = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         (fields.next()? == "/proc").then(|| fields.nth(1)).flatten()
     });
-    of_proc.last().is_some_and(|options| {
+    of_proc.next_back().is_some_and(|options| {
         let hidden = ["hidepid=invisible", "hidepid=ptraceable", "hidepid=2", "hidepid=4"];
         options.split(',').any(|option| hidden.contains(&option))
     })
