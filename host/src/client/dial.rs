@@ -330,9 +330,12 @@ mod tests {
                 in_turn(ask, &slow, &all).await
             });
         }
-        while slow.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
+        let all_taken = async {
+            while slow.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), all_taken).await.expect("they are counted as his");
         let others = tokio::time::timeout(Duration::from_secs(10), in_turn(|| Ok(7), &quick, &all)).await;
         assert_eq!(others.expect("there is a thread for it").expect("an answer"), 7);
         // Nobody waits for them any more, and they still have their threads.
