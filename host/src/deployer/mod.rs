@@ -632,12 +632,16 @@ mod tests {
             swaps["refused"]
         };
         let HandlerSource::Bytes(other) = other() else { unreachable!("it is bytes") };
-        std::fs::write(&path, other).expect("writable");
         // As SIGHUP and who watches do.
-        let (one, two) = tokio::join!(deployer.follow_files(0..1), deployer.follow_files(0..1));
-        assert_eq!((one + two, record.endpoint.versions.standing().latest_number), (1, 2));
-        std::fs::write(&path, "no handler").expect("writable");
-        tokio::join!(deployer.follow_files(0..1), deployer.follow_files(0..1));
+        let both_find = async |content: &[u8]| {
+            std::fs::write(&path, content).expect("writable");
+            let file = Arc::new(HandlerFile::read(&path, None).expect("there"));
+            let follow = || deployer.clone().follow_one(0, file.clone());
+            tokio::join!(follow(), follow())
+        };
+        assert_eq!(both_find(&other).await, (true, false));
+        assert_eq!(record.endpoint.versions.standing().latest_number, 2);
+        assert_eq!(both_find(b"no handler").await, (false, false));
         assert_eq!(refused(), 1);
         // Who asks again is told again.
         deployer.follow_files(0..1).await;
