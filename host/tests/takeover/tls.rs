@@ -211,7 +211,8 @@ async fn streams_of_http2_stay_where_they_are_and_their_socket_takes_no_more() {
     assert!(is_there(first), "it has streams");
     for mut stream in streams.into_iter().chain([busy]) {
         stream_echoes(&mut stream, "to the end").await;
-        stream.close(None).await.expect("open");
+        // The server may have answered, and ended the stream, before this has returned.
+        let _ = stream.close(None).await;
         while within("the end", stream.next()).await.is_some_and(|message| message.is_ok()) {}
     }
     tokio::task::block_in_place(|| until("who has no stream left ends", || !is_there(first)));
