@@ -56,8 +56,8 @@ macro_rules! in_each {
 const TOO_LONG: Sign = Noted("close 1011 handler took too long");
 
 pub(super) const ATTACKS: &[Attack] = &[
-    loop_in!("on-ping", TOO_LONG),
-    loop_in!("on-pong", TOO_LONG),
+    loop_in!("on-ping", Noted("close 1000")),
+    loop_in!("on-pong", Noted("close 1000")),
     loop_in!("on-writable", TOO_LONG),
     loop_in!("on-timer", TOO_LONG),
     loop_in!("on-client-event", TOO_LONG),
