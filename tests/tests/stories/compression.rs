@@ -417,40 +417,6 @@ async fn a_published_message_is_the_same_bytes_for_all_without_takeover_and_righ
     assert_eq!(read(&mut client).await, Message::text(news));
 }
 
-/// Text that takes a compressor long: hexadecimal digits in no order.
-fn digits(bytes: usize) -> String {
-    let mut state = 1_u32;
-    let digit = |_| {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        char::from(b"0123456789abcdef"[(state >> 28) as usize])
-    };
-    (0..bytes).map(digit).collect()
-}
-
-#[tokio::test]
-async fn who_publishes_what_has_to_be_compressed_pays_for_it() {
-    let (host, _folder) = crate::admin::start(probe()).await;
-    let news = digits(4 << 20);
-    let mut publisher = host.connect("/websocket").await;
-    let mut used = 0.0;
-    let mut cost = async || {
-        assert_eq!(publisher.say(format!("publish news {news}")).await, "ok");
-        let now = crate::admin::metrics(&host).await.sum("waterspout_cpu_seconds_total", &[]);
-        now - std::mem::replace(&mut used, now)
-    };
-    cost().await;
-    let plain = cost().await;
-    let script = [("open", "subscribe news"), ("message", "count"), ("compression", "on")];
-    let alone = "permessage-deflate; server_no_context_takeover";
-    let mut subscriber = compressed_raw(&host, &target("/websocket", &script), alone).await;
-    subscriber.send(Frame::text("subscribed?")).await;
-    assert_eq!(subscriber.frame().await, Frame::text("1"));
-    let compressed = cost().await;
-    assert!(compressed > 2.0 * plain, "{compressed} s, and {plain} s without");
-}
-
 #[tokio::test]
 async fn a_small_published_message_goes_as_it_is() {
     let host = probe().start().await;
