@@ -288,18 +288,58 @@ impl<T: Unit> Visitor<'_> for TextOrNumber<T> {
     }
 }
 
-/// A stranger's text for a log or a terminal: it cannot steer the terminal or forge a second record, because control characters, and those
-/// that change the direction of writing, are escaped.
+/// A stranger's text for a log or a terminal: it cannot steer the terminal, forge a second record or hide what it says, because control
+/// characters but the tab, those that end lines and paragraphs, and all that only format (among them those that change the direction of
+/// writing) are escaped.
 pub fn printable(text: &[u8]) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in String::from_utf8_lossy(text).chars() {
-        let bidirectional =
-            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if (c.is_control() && c != '\t') || bidirectional {
+        if (c.is_control() && c != '\t') || is_invisible(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
         }
+    }
+    shown
+}
+
+/// The categories Zl, Zp and Cf of Unicode 17: what ends a line or a paragraph, and what is seen only by what it does to others.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{2028}'..='\u{2029}'
+            | '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{2066}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0001}'
+            | '\u{e0020}'..='\u{e007f}'
+    )
+}
+
+/// Bytes of a stranger's text that a record shows of it.
+const SHOWN_BYTES: usize = 1 << 10;
+
+/// A stranger's text for one field of a record: as [`printable`] makes it, and cut.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown = printable(&text.as_bytes()[..text.floor_char_boundary(SHOWN_BYTES)]);
+    if text.len() > SHOWN_BYTES {
+        shown.push_str(&format!(" ... (cut: {} bytes)", text.len()));
     }
     shown
 }
@@ -322,7 +362,31 @@ mod tests {
     #[test]
     fn a_stranger_cannot_forge_a_record_or_steer_a_terminal() {
         assert_eq!(printable(b"a\x1b[2Jb\rc"), "a\\u{1b}[2Jb\\rc");
-        assert_eq!(printable("a\u{202e}b".as_bytes()), "a\\u{202e}b");
+        for invisible in [
+            '\u{202e}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{61c}',
+            '\u{85}',
+            '\u{200b}',
+            '\u{2066}',
+            '\u{feff}',
+            '\u{e0041}',
+        ] {
+            assert_eq!(
+                printable(format!("a{invisible}b").as_bytes()),
+                format!("a{}b", invisible.escape_default())
+            );
+        }
+        assert_eq!(printable("Grüße, 世界 🌀".as_bytes()), "Grüße, 世界 🌀");
         assert_eq!(printable(b"tab\there \xff"), "tab\there \u{fffd}");
+    }
+
+    #[test]
+    fn a_field_shows_no_more_than_a_kibibyte_of_a_strangers_text() {
+        assert_eq!(shown(&"x".repeat(SHOWN_BYTES)), "x".repeat(SHOWN_BYTES));
+        let cut = shown(&"é".repeat(SHOWN_BYTES));
+        assert_eq!(cut, format!("{} ... (cut: 2048 bytes)", "é".repeat(SHOWN_BYTES / 2)));
+        assert!(shown(&format!("x{}", "é".repeat(SHOWN_BYTES))).starts_with("xé"));
     }
 }
