@@ -76,6 +76,9 @@ pub(crate) const fn unlimited(key: &'static str) -> Setting {
 /// For attacks that are not about the processor: their events may take long.
 pub(crate) const TEN_SECONDS_OF_CPU: Setting = tenant("limits.cpu-per-event", "\"10s\"");
 
+/// For attacks on the log.
+pub(crate) const LITTLE_LOG: Setting = tenant("total.max-log-bytes-per-second", "\"1KiB\"");
+
 /// A key of the attacking tenant's route.
 pub(crate) const fn route(key: &'static str, value: &'static str) -> Setting {
     Setting { place: Place::Route, key, value }

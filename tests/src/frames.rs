@@ -262,6 +262,11 @@ impl Raw {
         }
     }
 
+    /// Waits for something to read, and leaves it there.
+    pub async fn first_byte(&mut self) {
+        within("a byte", self.socket.readable()).await.expect("the socket is open");
+    }
+
     /// Ends our side (FIN) and goes on reading.
     pub async fn finish(&mut self) {
         within("the end of our side", self.socket.shutdown()).await.expect("the socket is open");

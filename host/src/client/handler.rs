@@ -24,11 +24,12 @@ use crate::handler::endpoint::Endpoint;
 use crate::instance::instances::Instances;
 use crate::instance::party::Party;
 use crate::instance::seat::{Seat, SeatError};
-use crate::instance::{Answer, Call, CallFailure};
+use crate::instance::{Answer, Call, CallFailure, Declined};
 use crate::server::addresses::Peer;
 use crate::server::handshake;
 use crate::server::request::Request;
 use crate::server::routes::{Captures, InstancePolicy, Route};
+use crate::units::shown;
 
 /// How a handler's connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,15 +142,22 @@ async fn open(
     let version = endpoint.versions.current().ok_or(HandledError::Failed)?;
     let mut seat = Seat::take(&Instances::new(endpoint), None, version, party).await?;
     seat.call(Call::Construct).await?;
-    if let Answer::Prepared(Err(rejection)) = seat.call(Call::Prepare).await? {
+    if let Answer::Prepared(Err(declined)) = seat.call(Call::Prepare).await? {
         seat.give_back().await;
-        return Err(HandledError::Declined(rejection.status));
+        return Err(match declined {
+            Declined::With(rejection) => HandledError::Declined(rejection.status),
+            Declined::TooLarge(why) => {
+                tracing::warn!(route = %route.name, why, "prepare answered what it may not");
+                HandledError::Failed
+            }
+        });
     }
     if let (Answer::Compression(Some(asked)), Some(policy)) =
         (seat.call(Call::GetCompressionOptions).await?, &route.compression)
     {
         let settings = policy.settings((asked.level, asked.mem_level), &route.limits, &memory.budget);
         options.compression = Some(settings.map_err(|error| {
+            // Once: there is one connection.
             tracing::warn!(route = %route.name, %error, "get-compression-options answered what it may not");
             HandledError::Failed
         })?);
@@ -177,7 +185,7 @@ async fn ask_about(
         && selected.as_ref() != Some(&answer)
     {
         tracing::warn!(
-            route = %route.name, subprotocol = ?answer, "select-subprotocol answered what the server has not selected"
+            route = %route.name, subprotocol = shown(&answer), "select-subprotocol answered what the server has not selected"
         );
         return Err(HandledError::Failed);
     }

@@ -3,7 +3,6 @@
 //! The bytes themselves are the business of the crate `tungstenite-deflate`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderValue;
 use tokio::sync::Semaphore;
@@ -17,6 +16,7 @@ pub use tungstenite_deflate::{Budget, Level, MemLevel, Settings, WindowBits};
 
 use crate::limits::Limits;
 use crate::limits::processors::work_aside;
+use crate::limits::records::{Kind, Records};
 use crate::limits::tenants::Tenancy;
 
 /// What an operator says about the compression of a route's messages. Whether there is any is the handler's choice, too
@@ -74,23 +74,25 @@ impl CompressionPolicy {
 #[derive(Debug)]
 pub(crate) struct CompressionMemory {
     pub(crate) budget: Budget,
-    /// It has been told that there is no room, and there has been none since.
-    told: AtomicBool,
 }
 
 impl CompressionMemory {
     /// A part of the tenant's memory.
     pub(crate) fn new(memory: &Budget, limits: &Limits) -> Self {
-        Self { budget: memory.part(limits.max_compression_bytes), told: AtomicBool::new(false) }
+        Self { budget: memory.part(limits.max_compression_bytes) }
     }
 
     /// For a peer that is to be promised compression, which it may use at any time.
-    fn reserve_decompressor(&self, route: &str) -> Option<DecompressorMemory> {
+    fn reserve_decompressor(&self, records: &Records) -> Option<DecompressorMemory> {
         let memory = self.budget.reserve_decompressor();
-        let told = self.told.swap(memory.is_none(), Ordering::Relaxed);
-        if memory.is_none() && !told {
+        // Peers that come and go can make it full, and not full, as often as they like.
+        if memory.is_none()
+            && let Some(untold) = records.tell(Kind::Uncompressed)
+        {
             tracing::warn!(
-                route,
+                tenant = records.tenant(),
+                route = records.route(),
+                untold,
                 "`max-compression-bytes` are in use: newcomers go uncompressed until there is room"
             );
         }
@@ -114,10 +116,10 @@ impl Deflate {
         offers: &[HeaderValue],
         settings: Settings,
         memory: &CompressionMemory,
-        route: &str,
+        records: &Records,
     ) -> Option<Self> {
         let accepted = negotiation::accept(offers, &settings)?;
-        let decompressor = memory.reserve_decompressor(route)?;
+        let decompressor = memory.reserve_decompressor(records)?;
         Some(Self { agreed: accepted.agreed, settings, decompressor, response: accepted.response })
     }
 

@@ -304,8 +304,8 @@ impl Link {
     }
 
     /// Queues a published message, which may be compressed already. At a full queue it is not delivered, which is counted, and the
-    /// connection goes on or closes as the route's `slow-consumer` says.
-    pub(crate) fn deliver_published(&self, message: Message, plain_bytes: usize) {
+    /// connection goes on or closes as the route's `slow-consumer` says. Returns whether it is the first that is not delivered.
+    pub(crate) fn deliver_published(&self, message: Message, plain_bytes: usize) -> bool {
         let result = self.act(|state| match state.enqueue(message, plain_bytes) {
             Err(error @ (LinkError::BufferFull | LinkError::Limit(_))) => {
                 let drops = self.traffic.count_published_drop();
@@ -317,9 +317,7 @@ impl Link {
             }
             other => other.map(|()| 0),
         });
-        if result == Ok(1) {
-            tracing::warn!(connection = %self.id, "published messages are dropped: the subscriber's queue is full");
-        }
+        result == Ok(1)
     }
 
     /// A ping has at most 125 bytes (RFC 6455 section 5.5).

@@ -22,9 +22,11 @@ use crate::connection::link::{CONNECTION_BYTES, Closing, Link};
 use crate::handler::endpoint::Endpoint;
 use crate::limits::processors::Turns;
 use crate::limits::rate::Rate;
+use crate::limits::records::Kind;
 use crate::limits::{Reached, Scope, SlowConsumer};
 use crate::metrics::OpenClient;
 use crate::server::shutdown::{OpenConnections, OpenSocket};
+use crate::units::shown;
 
 /// What a handler asks for.
 #[derive(Debug, Default)]
@@ -118,6 +120,17 @@ impl Dialler {
         Self { endpoint, compression_memory, resolver, open, permits, rate }
     }
 
+    /// A guest may ask for it again and again, and names the host.
+    fn tell_not_dialled(&self, client: Option<&Link>, host: &str, port: Option<u16>, why: &str) {
+        let Endpoint { route, tenancy, metrics, .. } = &*self.endpoint;
+        let host = shown(host);
+        if let Some(untold) = metrics.records.tell_each(Kind::NotDialled, host.len() + why.len(), tenancy) {
+            tracing::info!(
+                tenant = tenancy.name, route = %route.name, client = client.map(Link::id), host, port, untold, "{why}"
+            );
+        }
+    }
+
     /// What to ask whom for, if the route allows it.
     fn prepare(&self, dial: Dial) -> Result<(Request<()>, ConnectOptions), DialError> {
         let route = &self.endpoint.route;
@@ -145,7 +158,7 @@ impl Dialler {
         };
         let (host, port) = client::target(request.uri())?;
         if !route.connect.allow(&host, port) {
-            tracing::info!(route = %route.name, host, port, "not dialled: not on the route's list `connect`");
+            self.tell_not_dialled(None, &host, Some(port), "not dialled: not on the route's list `connect`");
             return Err(DialError::Denied);
         }
         let default = ConnectOptions::default();
@@ -640,12 +653,11 @@ impl Driving {
             Ok(connection) => connection,
             Err(error) => {
                 if let ConnectError::Denied(host) = &error {
-                    tracing::info!(
-                        route = %route.name, client = %link.id(), host,
-                        "not dialled: the name leads to no public address; list the address with its port in `connect`, too"
-                    );
+                    let why = "not dialled: the name leads to no public address; list the address with its port in `connect`, too";
+                    dialler.tell_not_dialled(Some(link), host, None, why);
                 } else {
-                    tracing::debug!(route = %route.name, client = %link.id(), %error, "no outgoing connection");
+                    let error = shown(&error.to_string());
+                    tracing::debug!(route = %route.name, client = %link.id(), error, "no outgoing connection");
                 }
                 return outgoing.note_ended(Phase::Failed(error.into()));
             }

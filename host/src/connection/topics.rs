@@ -79,11 +79,15 @@ impl Topics {
         self.lock().get(topic).map_or_else(Vec::new, |on_topic| on_topic.windows.keys().copied().collect())
     }
 
-    /// Puts a message into the queue of every subscriber; full queues drop it.
-    pub(crate) fn publish(&self, topic: &str, message: &Published) {
-        for link in self.lock().get(topic).into_iter().flat_map(|on_topic| on_topic.links.values()) {
-            link.deliver_published(message.form(link.ready_made()).clone(), message.plain_bytes());
-        }
+    /// Puts a message into the queue of every subscriber; full queues drop it. Returns the subscribers of which it is the first that
+    /// their queues drop.
+    pub(crate) fn publish(&self, topic: &str, message: &Published) -> Vec<Arc<Link>> {
+        let subscribers = self.lock();
+        let links = subscribers.get(topic).into_iter().flat_map(|on_topic| on_topic.links.values());
+        let is_first_drop = |link: &&Arc<Link>| {
+            link.deliver_published(message.form(link.ready_made()).clone(), message.plain_bytes())
+        };
+        links.filter(is_first_drop).cloned().collect()
     }
 
     /// Whether nobody is subscribed to anything.
@@ -110,6 +114,7 @@ mod tests {
     };
     use crate::limits::Limits;
     use crate::limits::SlowConsumer;
+    use crate::limits::records::Records;
     use crate::limits::tenants::{Tenancy, Tenant};
 
     fn publisher() -> Arc<Tenancy> {
@@ -140,7 +145,7 @@ mod tests {
         let policy = CompressionPolicy::default();
         let settings = policy.settings((None, None), &limits, &memory.budget).expect("defaults");
         let offers = [HeaderValue::from_str(&offer).expect("a header")];
-        let agreed = Deflate::accept(&offers, settings, &memory, "test").expect("accepted");
+        let agreed = Deflate::accept(&offers, settings, &memory, &Records::default()).expect("accepted");
         let link = link();
         link.take_ready_made(agreed.ready_made().expect("no takeover"));
         link

@@ -58,13 +58,14 @@ impl Endpoint {
             );
         }
         let permits = Arc::new(Semaphore::new(route.limits.max_instances as usize));
+        let metrics = Arc::new(RouteMetrics::of(&tenancy.name, &route.name));
         Arc::new(Self {
             swap_policy: RwLock::new(route.swap.clone()),
             route,
             tenancy,
             versions: Versions::new(handler),
             seats: Seats::default(),
-            metrics: Arc::default(),
+            metrics,
             permits,
             address_pauses: AddressPauses::default(),
         })

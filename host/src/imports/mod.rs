@@ -24,6 +24,7 @@ use crate::instance::meter::Meter;
 use crate::instance::party::Party;
 use crate::limits::tenants::Tenancy;
 use crate::limits::{Reached, WAIT_MARGIN};
+use crate::metrics::RouteMetrics;
 use crate::server::routes::{InstancePolicy, Route};
 
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -47,6 +48,7 @@ pub(crate) struct GuestState {
     has_begun_again: bool,
     route: Arc<Route>,
     tenancy: Arc<Tenancy>,
+    metrics: Arc<RouteMetrics>,
     /// Whose event is running, for what the guest prints.
     speaker: Arc<Speaker>,
     /// Whose event is running, for what belongs to it.
@@ -83,6 +85,7 @@ impl GuestState {
             fuel: FuelGauge::of(metered, route.limits.fuel_per_event, &endpoint.metrics),
             has_begun_again: false,
             tenancy,
+            metrics: endpoint.metrics.clone(),
             wasi: Wasi::new(route.clone(), speaker.clone()),
             speaker,
             serving: None,
@@ -92,6 +95,10 @@ impl GuestState {
             uncounted_makings: 0,
             route,
         }
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
     }
 
     /// The next event is this connection's.

@@ -13,7 +13,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 use crate::connection::link::Link;
 use crate::handler::endpoint::Endpoint;
 use crate::limits::rate::Rate;
-use crate::limits::tenants::Tenancy;
+use crate::limits::records::Kind;
+use crate::limits::tenants::{RECORD_BYTES, Tenancy};
 use crate::metrics::RouteMetrics;
 use crate::server::routes::Route;
 use crate::units::printable;
@@ -29,9 +30,6 @@ pub(super) struct Speaker {
     /// Lines that were dropped since one was logged.
     dropped: AtomicU64,
 }
-
-/// What a record takes beside its text: its time, names and ids. So that empty lines are not free.
-const RECORD_BYTES: usize = 100;
 
 impl Speaker {
     pub(super) fn new(endpoint: &Endpoint) -> Self {
@@ -74,12 +72,15 @@ impl Speaker {
 
     fn tell_dropped(&self) {
         let lines = self.dropped.swap(0, Ordering::Relaxed);
-        if lines > 0 {
+        if lines > 0
+            && let Some(untold) = self.metrics.records.tell_each(Kind::DroppedLines, 0, &self.tenancy)
+        {
             let (tenant, route) = (self.tenancy.name.as_str(), self.route.name.as_str());
             tracing::warn!(
                 tenant,
                 route,
                 lines,
+                untold,
                 "what the handler printed was dropped: `max-log-bytes-per-second`"
             );
         }

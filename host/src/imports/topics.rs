@@ -6,6 +6,7 @@ use crate::connection::compression::Published;
 use crate::connection::link::LinkError;
 use crate::handler::bindings::topics;
 use crate::handler::bindings::types::{Error, IncomingMessage};
+use crate::limits::records::Kind;
 
 impl topics::Host for GuestState {
     async fn publish(&mut self, topic: String, message: IncomingMessage) -> Answer {
@@ -33,7 +34,14 @@ impl topics::Host for GuestState {
             Ok(message) => message,
             Err(_) => Published::plain(message),
         };
-        self.tenancy.topics.publish(&topic, &message);
+        for link in self.tenancy.topics.publish(&topic, &message) {
+            if let Some(untold) = self.metrics.records.tell(Kind::PublishedDrops) {
+                tracing::warn!(
+                    tenant = self.tenancy.name, connection = %link.id(), untold,
+                    "published messages are dropped: the subscriber's queue is full"
+                );
+            }
+        }
         Ok(Ok(()))
     }
 }

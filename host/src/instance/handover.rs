@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceAny;
 
-use super::{CallFailure, Instance, begin_event, cause, report, shown, trap_cause, whereabouts};
+use super::{CallFailure, Instance, begin_event, cause, report, trap_cause, whereabouts};
 use crate::connection::compression::Reservation;
 use crate::handler::endpoint::Endpoint;
 use crate::imports::{ConnectionHandle, RequestHandle};
 use crate::instance::meter::Metered;
 use crate::instance::party::Party;
 use crate::swap::{Stays, Unsupported, Version};
+use crate::units::shown;
 
 /// What a successor needs to go on.
 #[derive(Debug)]

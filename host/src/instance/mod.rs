@@ -29,10 +29,11 @@ use crate::instance::fuel::{FuelExceeded, FueledStore};
 use crate::instance::meter::{CpuExceeded, Meter, Metered, WallExceeded};
 use crate::instance::party::Party;
 use crate::instance::shortage::{NO_ROOM_IN_POOL, Shortage};
-use crate::limits::Reached;
+use crate::limits::records::Kind;
+use crate::limits::{Limits, Reached};
 use crate::metrics::{CallKind, TrapCause};
 use crate::swap::Version;
-use crate::units::printable;
+use crate::units::{Unit, shown};
 pub(crate) use handover::Unfit;
 
 /// What a connection asks its handler: the handshake's questions, then its events.
@@ -90,11 +91,43 @@ impl Call {
     }
 }
 
+/// What `prepare` answers in place of the handler's consent.
+#[derive(Debug)]
+pub(crate) enum Declined {
+    With(Rejection),
+    /// It is more than it may be, and not kept: why, for the log.
+    TooLarge(String),
+}
+
+impl Declined {
+    fn new(rejection: Rejection, limits: &Limits) -> Self {
+        let Rejection { headers, body, .. } = &rejection;
+        let most = limits.max_response_body_bytes;
+        if body.len() > most {
+            return Self::TooLarge(format!(
+                "its body has {} bytes, and `max-response-body-bytes` is {}: answer less, or raise it",
+                body.len(),
+                most.show()
+            ));
+        }
+        // That is before the headers are looked at one by one: they wait, too.
+        let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let most = limits.max_response_header_bytes;
+        if header_bytes > most {
+            return Self::TooLarge(format!(
+                "its headers have {header_bytes} bytes, and `max-response-header-bytes` is {}: answer less, or raise it",
+                most.show()
+            ));
+        }
+        Self::With(rejection)
+    }
+}
+
 /// What a handler answered.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Constructed(ResourceAny),
-    Prepared(Result<(), Rejection>),
+    Prepared(Result<(), Declined>),
     OriginAllowed(bool),
     Subprotocol(Option<String>),
     Compression(Option<CompressionOptions>),
@@ -281,6 +314,10 @@ impl Instance {
     }
 }
 
+/// What is kept of a subprotocol that cannot be taken: more than a record shows, so that it says that it was cut. Offers are shorter
+/// than a head, and one that is as long is not among them.
+const WRONG_SUBPROTOCOL_BYTES: usize = 32 << 10;
+
 /// What every event begins with: whose it is, and its first tick.
 fn begin_event(store: &mut Store<GuestState>, party: Option<&Party>) {
     match party {
@@ -310,7 +347,11 @@ async fn ask(
     // The questions of a handshake are boxed, so that an open connection does not keep room for them.
     match call {
         Call::Construct => unreachable!("answered above"),
-        Call::Prepare => return Ok(Answer::Prepared(Box::pin(exports.call_prepare(store, handler)).await?)),
+        Call::Prepare => {
+            let answer = Box::pin(exports.call_prepare(&mut *store, handler)).await?;
+            let limits = &store.data().route().limits;
+            return Ok(Answer::Prepared(answer.map_err(|rejection| Declined::new(rejection, limits))));
+        }
         Call::CheckOrigin(origin) => {
             return Ok(Answer::OriginAllowed(
                 Box::pin(exports.call_check_origin(store, handler, &origin)).await?,
@@ -318,9 +359,15 @@ async fn ask(
         }
         Call::SelectSubprotocol(offered) => {
             let offered: Vec<&str> = offered.iter().map(String::as_str).collect();
-            return Ok(Answer::Subprotocol(
-                Box::pin(exports.call_select_subprotocol(store, handler, &offered)).await?,
-            ));
+            let mut answer = Box::pin(exports.call_select_subprotocol(store, handler, &offered)).await?;
+            if let Some(answer) = &mut answer
+                && !offered.contains(&answer.as_str())
+            {
+                // It is only for the log.
+                answer.truncate(answer.floor_char_boundary(WRONG_SUBPROTOCOL_BYTES));
+                answer.shrink_to_fit();
+            }
+            return Ok(Answer::Subprotocol(answer));
         }
         Call::GetCompressionOptions => {
             return Ok(Answer::Compression(
@@ -376,7 +423,7 @@ fn trap_cause(error: &wasmtime::Error) -> TrapCause {
     }
 }
 
-/// Logs why a call failed, with the place in the guest where it did, and the pause that begins.
+/// Tells why a call failed, with the place in the guest where it did, and the pause that begins.
 fn report(
     error: &wasmtime::Error,
     failure: CallFailure,
@@ -386,13 +433,15 @@ fn report(
     call: &'static str,
     pause: Option<Duration>,
 ) {
-    let untold = match failure {
+    let (cause, at) = (cause(error), whereabouts(error));
+    let records = &endpoint.metrics.records;
+    let told = match failure {
         // Where much is used up, many fail for it.
-        CallFailure::Exhausted(_) => match endpoint.metrics.told.exhausted.tell() {
-            None => return,
-            untold => untold.filter(|untold| *untold > 0),
-        },
-        _ => None,
+        CallFailure::Exhausted(_) => records.tell(Kind::Exhausted),
+        _ => records.tell_each(Kind::Failed, cause.len() + at.len(), &endpoint.tenancy),
+    };
+    let Some(untold) = told else {
+        return;
     };
     tracing::warn!(
         tenant = endpoint.tenancy.name,
@@ -400,8 +449,8 @@ fn report(
         %version,
         connection = party.map(|party| party.link.id()),
         call,
-        cause = cause(error),
-        at = whereabouts(error),
+        cause,
+        at,
         pause = pause.map(tracing::field::debug),
         untold,
         "{failure}"
@@ -421,12 +470,6 @@ fn cause(error: &wasmtime::Error) -> String {
 
 fn whereabouts(error: &wasmtime::Error) -> String {
     shown(&error.downcast_ref::<wasmtime::WasmBacktrace>().map(place).unwrap_or_default())
-}
-
-/// Names are the guest's own: escaped, and cut.
-fn shown(text: &str) -> String {
-    const MAX_BYTES: usize = 1 << 10;
-    printable(&text.as_bytes()[..text.len().min(MAX_BYTES)])
 }
 
 /// Where in the guest: its innermost functions, in one line. A panic's own machinery says nothing, unless there is nothing else.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::handler::bindings::types::{CompressionOptions, Rejection};
+use crate::handler::bindings::types::CompressionOptions;
 use crate::instance::instances::{Instances, SharedPlace};
 use crate::instance::party::Party;
-use crate::instance::{Answer, Call, CallFailure, Instance};
+use crate::instance::{Answer, Call, CallFailure, Declined, Instance};
 use crate::limits::Reached;
 use crate::server::routes::InstanceKey;
 use crate::swap::{Again, Seated, Succession, Turn, Version, move_instance};
@@ -43,7 +43,7 @@ impl From<Reached> for SeatError {
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Accepted { subprotocol: Option<String>, compression: Option<CompressionOptions> },
-    Rejected(Rejection),
+    Rejected(Declined),
     ForeignOrigin,
 }
 
@@ -115,8 +115,8 @@ impl Seat {
         offered: Vec<String>,
     ) -> Result<Verdict, CallFailure> {
         self.call(Call::Construct).await?;
-        if let Answer::Prepared(Err(rejection)) = self.call(Call::Prepare).await? {
-            return Ok(Verdict::Rejected(rejection));
+        if let Answer::Prepared(Err(declined)) = self.call(Call::Prepare).await? {
+            return Ok(Verdict::Rejected(declined));
         }
         if let Some(origin) = origin
             && let Answer::OriginAllowed(false) = self.call(Call::CheckOrigin(origin)).await?

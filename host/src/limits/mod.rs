@@ -8,6 +8,7 @@ pub(crate) mod pauses;
 pub(crate) mod permits;
 pub(crate) mod processors;
 pub(crate) mod rate;
+pub(crate) mod records;
 pub(crate) mod repeats;
 pub mod tenants;
 pub(crate) mod throttle;
@@ -207,6 +208,9 @@ limits! {
     close_timeout: Duration = Duration::from_secs(5);
     /// Bytes of headers that a handler may add to the answer of one handshake. Protects the peer. More are refused (`limit`).
     max_response_header_bytes: usize = 16 << 10;
+    /// Bytes in the body of a handler's own answer to a handshake, which `prepare` gives. Protects the host's memory from peers that do not
+    /// read. A larger one is not sent: the handshake is refused (500), and the log says why.
+    max_response_body_bytes: usize = 64 << 10;
     /// Bytes that one instance prints in a second; as much may come at once after a silence. Protects the log. Lines over it are dropped and
     /// counted in the log.
     max_log_bytes_per_second: usize = 64 << 10;
@@ -288,7 +292,8 @@ impl Limits {
     /// wasmtime's allowance for values that the guest hands over in one call (`hostcall_fuel`): twice the largest message
     /// or state plus slack, so that one over the limit is answered with an error instead of a trap.
     pub(crate) fn hostcall_fuel(&self) -> usize {
-        let largest = self.max_message_bytes.max(self.max_response_header_bytes).max(self.max_state_bytes);
+        let response = self.max_response_header_bytes.saturating_add(self.max_response_body_bytes);
+        let largest = self.max_message_bytes.max(response).max(self.max_state_bytes);
         largest.saturating_mul(2).saturating_add(64 << 10)
     }
 
@@ -374,6 +379,7 @@ impl Limits {
             ("max-message-bytes", self.max_message_bytes),
             ("max-queue-bytes", self.max_queue_bytes),
             ("max-response-header-bytes", self.max_response_header_bytes),
+            ("max-response-body-bytes", self.max_response_body_bytes),
             ("max-topic-bytes", self.max_topic_bytes),
             ("max-log-line-bytes", self.max_log_line_bytes),
             ("max-compression-bytes", self.max_compression_bytes),

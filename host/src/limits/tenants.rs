@@ -36,6 +36,9 @@ const MOVING_AT_ONCE: usize = 8;
 /// Names that are looked up at once for one tenant: whoever has names that nobody answers for leaves threads to others.
 pub(crate) const LOOK_UPS_AT_ONCE: usize = 8;
 
+/// What a record takes beside its text: its time, names and ids. So that empty lines are not free.
+pub(crate) const RECORD_BYTES: usize = 100;
+
 /// What a tenant uses of a running server. Each bound's permit lives inside what it counts.
 #[derive(Debug)]
 pub(crate) struct Tenancy {
@@ -98,7 +101,7 @@ impl Tenancy {
         self.compressing.clone().try_acquire_owned().ok()
     }
 
-    /// Whether so many bytes more of what guests print may be logged.
+    /// Whether so many bytes more of what guests print or cause to be told may be logged.
     pub(crate) fn may_log(&self, bytes: usize) -> bool {
         self.log.take(bytes as f64)
     }

@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use http::StatusCode;
 
 use crate::connection::close::{CAUSES, CloseCause};
-use crate::limits::repeats::Repeats;
+use crate::limits::records::Records;
 use crate::limits::{Reached, Scope};
 
 pub(crate) use calls::{BUCKETS, CallKind, Calls};
@@ -44,18 +44,7 @@ pub(crate) struct RouteMetrics {
     dropped_log_lines: AtomicU64,
     pub(crate) fuel: FuelCount,
     /// What of this is told in the log, too, and not for each.
-    pub(crate) told: Told,
-}
-
-/// Records that a full server would write for each connection.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    /// `closed`, with the cause `overloaded`.
-    pub(crate) overloaded: Repeats,
-    /// `no room for another instance or connection`.
-    pub(crate) no_room: Repeats,
-    /// `the handler could not go on`.
-    pub(crate) exhausted: Repeats,
+    pub(crate) records: Records,
 }
 
 /// How handshakes are answered. A handler may reject with any status: what the host itself does not answer counts by its first digit.
@@ -112,6 +101,11 @@ impl TrapCause {
 }
 
 impl RouteMetrics {
+    /// Those of a route, whose records name it.
+    pub(crate) fn of(tenant: &str, route: &str) -> Self {
+        Self { records: Records::of(tenant, route), ..Self::default() }
+    }
+
     /// A handshake was accepted.
     pub(crate) fn count_accepted(&self) {
         self.handshakes[0].fetch_add(1, Ordering::Relaxed);

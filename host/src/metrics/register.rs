@@ -137,14 +137,9 @@ impl Registered {
         Self { metrics, id, cause: CloseCause::GoingAway }
     }
 
-    /// The connection has ended so. Returns whether that is to be told at the cause's level, because it is not one of many, or stands for
-    /// them: then of how many others nobody has been told.
-    pub(crate) fn end(mut self, cause: CloseCause) -> Option<u64> {
+    /// The connection has ended so.
+    pub(crate) fn end(mut self, cause: CloseCause) {
         self.cause = cause;
-        match cause {
-            CloseCause::Overloaded => self.metrics.told.overloaded.tell(),
-            _ => Some(0),
-        }
     }
 }
 

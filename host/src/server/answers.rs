@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version};
-use http_body_util::Full;
 use hyper::Response;
 
 use crate::connection::link::Link;
 use crate::handler::bindings::types::Rejection;
-use crate::instance::CallFailure;
+use crate::handler::endpoint::Endpoint;
+use crate::instance::{CallFailure, Declined};
+use crate::limits::records::Kind;
 use crate::limits::{Reached, Scope};
-use crate::server::handshake::{GuestHeaderError, GuestHeaders, Refusal};
-use crate::server::routes::Route;
+use crate::server::answer_body::{AnswerBody, counted_value};
+use crate::server::handshake::{GuestHeaderError, GuestHeaders, HEADER_BYTES, Refusal};
+use crate::units::shown;
 
 /// Everything that is answered is small, and whole.
-pub(crate) type HttpAnswer = Response<Full<Bytes>>;
+pub(crate) type HttpAnswer = Response<AnswerBody>;
 
 /// The answer after which the connection is a WebSocket: 101, or over HTTP/2, where there is no `accept_key`, 200 (RFC 8441
 /// section 5).
@@ -26,7 +27,7 @@ pub(crate) fn switching_protocols(
     extensions: Option<&str>,
     extra: HeaderMap,
 ) -> HttpAnswer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(AnswerBody::default());
     *answer.headers_mut() = extra;
     let value = |text| HeaderValue::from_str(text).expect("base64, tokens and their lists are header values");
     if let Some(accept_key) = accept_key {
@@ -57,7 +58,7 @@ pub(crate) fn healthz(method: &Method) -> HttpAnswer {
 }
 
 fn text_answer(status: StatusCode, body: String) -> HttpAnswer {
-    let mut answer = Response::new(Full::from(body));
+    let mut answer = Response::new(AnswerBody::from(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -79,7 +80,7 @@ pub(crate) fn foreign_origin() -> Refusal {
 }
 
 pub(crate) fn misdirected(name: &str) -> Refusal {
-    tracing::debug!(host = name, "no route has this host name: list it in `hosts`");
+    tracing::debug!(host = shown(name), "no route has this host name: list it in `hosts`");
     Refusal::new(StatusCode::MISDIRECTED_REQUEST, "This server does not answer to this host name.")
 }
 
@@ -145,18 +146,28 @@ pub(crate) fn failed(failure: CallFailure) -> Refusal {
     }
 }
 
-/// The answer that a handler gave instead of the upgrade.
+/// The answer that a handler gave instead of the upgrade. As long as any of it waits for the peer it is the tenant's memory.
 pub(crate) fn rejection_answer(
-    rejection: Rejection,
-    route: &Route,
+    declined: Declined,
+    endpoint: &Endpoint,
     link: &Link,
     version: Version,
 ) -> Result<HttpAnswer, Refusal> {
+    let Endpoint { route, tenancy, metrics, .. } = endpoint;
     let invalid = |why: String| {
-        tracing::warn!(route = %route.name, connection = %link.id(), why, "prepare answered what it may not");
+        let why = shown(&why);
+        if let Some(untold) = metrics.records.tell_each(Kind::Prepare, why.len(), tenancy) {
+            tracing::warn!(
+                tenant = tenancy.name, route = %route.name, connection = %link.id(), why, untold,
+                "prepare answered what it may not"
+            );
+        }
         internal_error()
     };
-    let Rejection { status, headers, body } = rejection;
+    let Rejection { status, headers, body } = match declined {
+        Declined::With(rejection) => rejection,
+        Declined::TooLarge(why) => return Err(invalid(why)),
+    };
     let status = StatusCode::from_u16(status)
         .ok()
         .filter(|status| (200..=599).contains(&status.as_u16()))
@@ -164,18 +175,21 @@ pub(crate) fn rejection_answer(
     // To an extended CONNECT every 2xx says that the WebSocket is open (RFC 8441 section 5, RFC 9110 section 9.3.6).
     let opens = version == Version::HTTP_2 && status.is_success();
     let status = if opens { StatusCode::FORBIDDEN } else { status };
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = status;
     let mut guest_headers = GuestHeaders::default();
     for (name, value) in headers {
         let most = route.limits.max_response_header_bytes;
         guest_headers.add(&name, &value, route.set_cookie, most).map_err(|error| match error {
             GuestHeaderError::Invalid(why) => invalid(why),
-            GuestHeaderError::TooMany => invalid("its headers are over `max-response-header-bytes`".into()),
+            GuestHeaderError::TooMany(limit) => invalid(format!("its headers are over `{limit}`")),
         })?;
     }
+    let mut answer = Response::new(AnswerBody::counted(&body, tenancy).map_err(full)?);
+    *answer.status_mut() = status;
     let headers = answer.headers_mut();
     *headers = guest_headers.into_headers();
+    for value in headers.values_mut() {
+        *value = counted_value(value, tenancy.try_memory(HEADER_BYTES + value.len()).map_err(full)?);
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !route.html {
         let policy = HeaderValue::from_static("sandbox; default-src 'none'");

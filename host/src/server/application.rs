@@ -15,6 +15,7 @@ use crate::instance::party::Party;
 use crate::instance::seat::{Seat, SeatError, Verdict};
 use crate::limits::permits::Permits;
 use crate::limits::processors::{Processors, Turns};
+use crate::limits::records::Kind;
 use crate::limits::tenants::Tenancy;
 use crate::metrics::{RouteMetrics, SwapOutcome};
 use crate::server::addresses::Peer;
@@ -30,7 +31,7 @@ use crate::server::request::Request;
 use crate::server::routes::{Captures, Route};
 use crate::server::shutdown::{OpenConnection, OpenConnections};
 use crate::swap::{OnSwap, SwapError, SwapReport, offer, promote, roll_back, swap};
-use crate::units::printable;
+use crate::units::{printable, shown};
 use http::{Method, StatusCode, Version, header};
 use hyper::Request as HttpRequest;
 use hyper::body::Incoming;
@@ -227,7 +228,7 @@ impl Application {
         endpoint.metrics.swaps.count(SwapOutcome::Refused);
         tracing::warn!(
             tenant = endpoint.tenancy.name, route = %endpoint.route.name,
-            "{error}; the old one goes on"
+            "{}; the old one goes on", printable(error.as_bytes())
         );
     }
 
@@ -423,8 +424,7 @@ impl Application {
         let seat = Seat::take(instances, key.as_ref(), version, party).await;
         let mut seat = seat.map_err(|error| match error {
             SeatError::Full(reached) => {
-                if let Some(untold) = metrics.told.no_room.tell() {
-                    let untold = Some(untold).filter(|untold| *untold > 0);
+                if let Some(untold) = metrics.records.tell(Kind::NoRoom) {
                     tracing::warn!(
                         tenant = tenancy.name, route = %route.name, limit = %reached, untold,
                         "no room for another instance or connection"
@@ -440,16 +440,20 @@ impl Application {
         let (subprotocol, compression) = match verdict {
             Verdict::Accepted { subprotocol, compression } => (subprotocol, compression),
             Verdict::ForeignOrigin => return Err(foreign_origin()),
-            Verdict::Rejected(rejection) => {
-                return rejection_answer(rejection, route, &link, head.version).map(Reply::Rejection);
+            Verdict::Rejected(declined) => {
+                return rejection_answer(declined, endpoint, &link, head.version).map(Reply::Rejection);
             }
         };
         if let Some(chosen) = &subprotocol {
             if !offered.contains(chosen) {
-                tracing::warn!(
-                    route = %route.name, connection = %link.id(), subprotocol = ?chosen,
-                    "select-subprotocol answered what was not offered"
-                );
+                let subprotocol = shown(chosen);
+                if let Some(untold) = metrics.records.tell_each(Kind::Subprotocol, subprotocol.len(), tenancy)
+                {
+                    tracing::warn!(
+                        tenant = tenancy.name, route = %route.name, connection = %link.id(), subprotocol, untold,
+                        "select-subprotocol answered what was not offered"
+                    );
+                }
                 return Err(internal_error());
             }
             link.select_subprotocol(chosen.clone());
@@ -459,13 +463,15 @@ impl Application {
                 let asked = (asked.level, asked.mem_level);
                 let settings =
                     policy.settings(asked, &route.limits, &compression_memory.budget).map_err(|error| {
-                        tracing::warn!(
-                            route = %route.name, connection = %link.id(), %error,
-                            "get-compression-options answered what it may not"
-                        );
+                        if let Some(untold) = metrics.records.tell_each(Kind::CompressionOptions, 0, tenancy) {
+                            tracing::warn!(
+                                tenant = tenancy.name, route = %route.name, connection = %link.id(), %error, untold,
+                                "get-compression-options answered what it may not"
+                            );
+                        }
                         internal_error()
                     })?;
-                Deflate::accept(&upgrade.extensions, settings, compression_memory, &route.name)
+                Deflate::accept(&upgrade.extensions, settings, compression_memory, &metrics.records)
             }
             _ => None,
         };

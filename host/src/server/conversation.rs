@@ -20,6 +20,8 @@ use crate::connection::link::Link;
 use crate::connection::socket::{Counted, Socket, Transport};
 use crate::connection::wire::Wire;
 use crate::limits::processors::Turns;
+use crate::limits::records::{Kind, Records, Untold};
+use crate::limits::tenants::Tenancy;
 use crate::metrics::{Open, Registered};
 use crate::server::addresses::Peer;
 use crate::server::admission::Newcomer;
@@ -173,11 +175,12 @@ impl Opening {
             Connection::new(wire, held.link.clone(), held.outgoings.clone(), route.clone(), permits);
         let tenancy = held.tenancy.clone();
         let http = if http == Version::HTTP_2 { 2 } else { 1 };
-        let registered = Registered::new(metrics, Open::new(held.link.clone(), peer, http));
+        let registered = Registered::new(metrics.clone(), Open::new(held.link.clone(), peer, http));
         let life = async move {
             // What was counted is free when the end is told.
             let ended = connection.run(seat).await;
-            let told = registered.end(ended.cause);
+            registered.end(ended.cause);
+            let told = told(ended.cause, &metrics.records, &held.tenancy);
             log_end(&held.link, &route, peer, ended.cause, told);
             drop(held);
         };
@@ -185,9 +188,18 @@ impl Opening {
     }
 }
 
-/// `told`: where one record stands for many, whether this is that one, and of how many nobody has been told.
-fn log_end(link: &Link, route: &Route, peer: Peer, cause: CloseCause, told: Option<u64>) {
-    let untold = told.filter(|untold| *untold > 0);
+/// Whether an end is to be told at its cause's level: of those that a guest or a peer can bring about, not each is.
+fn told(cause: CloseCause, records: &Records, tenancy: &Tenancy) -> Option<Untold> {
+    match cause {
+        CloseCause::Overloaded => records.tell(Kind::Overloaded),
+        // With what it failed is a record of its own, before this one.
+        _ if cause.level() == tracing::Level::WARN => records.tell_each(Kind::FailedConnection, 0, tenancy),
+        _ => Some(None),
+    }
+}
+
+fn log_end(link: &Link, route: &Route, peer: Peer, cause: CloseCause, told: Option<Untold>) {
+    let untold = told.flatten();
     macro_rules! log {
         ($level:expr) => {
             tracing::event!(

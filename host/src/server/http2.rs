@@ -4,7 +4,7 @@
 //! What bounds a peer that attacks: hyper and h2 bound the frames of a header, the streams that are reset before they are looked
 //! at, empty and tiny DATA frames, and answer SETTINGS and PING one at a time, so that a peer that does not read is not read
 //! either. What is set here are the numbers, and three ends: of a socket on which nothing is asked, of one whose requests are
-//! taken back again and again, and of one that leaves stream after stream unread.
+//! taken back again and again, and of one that leaves stream after stream unread. And one of a stream: whose answer nobody takes.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,6 +25,8 @@ use tokio::time::Instant;
 
 use crate::connection::socket::{AnyTransport, Transport};
 use crate::server::admission::Newcomer;
+use crate::server::answer_body::AnswerBody;
+use crate::server::answers::HttpAnswer;
 use crate::server::application::{Accepted, Application};
 use crate::server::conversation::MAX_HEAD_BYTES;
 
@@ -70,7 +72,7 @@ async fn converse(
     activity: &Arc<Activity>,
 ) {
     let (peer, timeout) = (newcomer.peer, newcomer.admission.handshake_timeout);
-    let executor = StreamTasks(Arc::downgrade(tasks));
+    let executor = StreamTasks { tasks: Arc::downgrade(tasks), timeout };
     let service = {
         let (application, newcomer, tasks) = (application.clone(), newcomer.clone(), executor.clone());
         let activity = activity.clone();
@@ -80,6 +82,7 @@ async fn converse(
             async move {
                 let (answer, accepted) = application.answer(request, &newcomer).await;
                 stream.answered = true;
+                let answer = if accepted.is_none() { with_time_out(answer) } else { answer };
                 if let Some(Accepted { upgrade, opening }) = accepted {
                     let stream_tasks = tasks.clone();
                     tasks.spawn(async move {
@@ -168,11 +171,15 @@ impl Tasks {
 
 /// Where hyper and we start tasks. It does not keep them: they would keep themselves.
 #[derive(Clone)]
-struct StreamTasks(Weak<Tasks>);
+struct StreamTasks {
+    tasks: Weak<Tasks>,
+    /// How long a peer has for an answer.
+    timeout: Duration,
+}
 
 impl StreamTasks {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(tasks) = self.0.upgrade() {
+        if let Some(tasks) = self.tasks.upgrade() {
             let mut tasks = tasks.lock();
             while tasks.try_join_next().is_some() {}
             tasks.spawn(task);
@@ -181,9 +188,37 @@ impl StreamTasks {
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for StreamTasks {
-    fn execute(&self, task: F) {
-        self.spawn(task);
+    fn execute(&self, stream: F) {
+        let answered = Arc::<Notify>::default();
+        let timeout = self.timeout;
+        let overdue = {
+            let answered = answered.clone();
+            async move {
+                answered.notified().await;
+                tokio::time::sleep(timeout).await;
+            }
+        };
+        self.spawn(ANSWERED.scope(answered, async move {
+            tokio::select! {
+                biased;
+                () = stream => {}
+                // Dropped, it is reset.
+                () = overdue => tracing::debug!("the peer does not take its answer within `handshake-timeout`"),
+            }
+        }));
     }
+}
+
+tokio::task_local! {
+    /// That the stream whose task is running has been answered.
+    static ANSWERED: Arc<Notify>;
+}
+
+/// From now on the peer has `handshake-timeout` to take the answer of the stream whose task this is.
+fn with_time_out(answer: HttpAnswer) -> HttpAnswer {
+    // Kept for a waiter that is yet to come.
+    ANSWERED.with(|answered| answered.notify_one());
+    answer.map(AnswerBody::until_taken)
 }
 
 /// What goes on on a socket.

@@ -15,6 +15,7 @@ use crate::connection::close::CloseCause;
 use crate::connection::link::Closing;
 use crate::connection::socket::{AnyTransport, Counted, Transport};
 use crate::limits::processors::Processors;
+use crate::limits::repeats::Repeats;
 use crate::limits::{Reached, Scope};
 use crate::metrics::RouteMetrics;
 use crate::server::addresses::Peer;
@@ -112,13 +113,13 @@ impl Server {
         let mut shutdown = std::pin::pin!(shutdown);
         let is_replaced = {
             let mut first = 0;
-            let mut told = false;
+            let troubles = Troubles::default();
             let mut replaced = std::pin::pin!(replaced);
             loop {
                 let accepted = tokio::select! {
                     () = &mut shutdown => break false,
                     () = &mut replaced => break true,
-                    accepted = accept(&listeners, &mut first, &permits, &mut told, application.unrouted()) => accepted,
+                    accepted = accept(&listeners, &mut first, &permits, &troubles, application.unrouted()) => accepted,
                 };
                 while tasks.try_join_next().is_some() {}
                 let Some((socket, expected, permit)) = accepted else { continue };
@@ -189,23 +190,31 @@ async fn retire(application: &Application, drain: Option<Duration>) {
     }
 }
 
+/// What peers that come and go can make happen again and again.
+#[derive(Default)]
+struct Troubles {
+    full: Repeats,
+    not_accepted: Repeats,
+}
+
 /// The next connection, with its permit; none after an error that the loop outlives.
 async fn accept(
     listeners: &[Listener],
     first: &mut usize,
     permits: &Arc<Semaphore>,
-    told: &mut bool,
+    troubles: &Troubles,
     unrouted: &RouteMetrics,
 ) -> Option<(Socket, Expected, OwnedSemaphorePermit)> {
     let mut was_full = false;
     let permit = match permits.clone().try_acquire_owned() {
-        Ok(permit) => {
-            *told = false;
-            permit
-        }
+        Ok(permit) => permit,
         Err(_) => {
-            if !std::mem::replace(told, true) {
-                tracing::warn!("`max-connections` are open: newcomers wait until one ends");
+            let tell = |untold| {
+                let untold = Some(untold).filter(|untold| *untold > 0);
+                tracing::warn!(untold, "`max-connections` are open: newcomers wait until one ends");
+            };
+            if let Some(untold) = troubles.full.tell(tell) {
+                tell(untold);
             }
             was_full = true;
             permits.clone().acquire_owned().await.expect("never closed")
@@ -231,7 +240,14 @@ async fn accept(
         (Ok(socket), expected) => Some((socket, expected.clone(), permit)),
         (Err(error), _) => {
             // Out of descriptors, or a peer that left while it waited: others are served meanwhile.
-            tracing::warn!(%error, "a connection could not be accepted");
+            let error: Arc<str> = error.to_string().into();
+            let tell = move |untold| {
+                let untold = Some(untold).filter(|untold| *untold > 0);
+                tracing::warn!(%error, untold, "a connection could not be accepted");
+            };
+            if let Some(untold) = troubles.not_accepted.tell(tell.clone()) {
+                tell(untold);
+            }
             tokio::time::sleep(Duration::from_millis(100)).await;
             None
         }

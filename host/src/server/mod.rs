@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 pub mod admission;
+pub(crate) mod answer_body;
 pub(crate) mod answers;
 pub mod application;
 pub(crate) mod conversation;

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http_body_util::Full;
 use hyper::Response;
 
 use crate::regular_file::{self, MAX_TEXT_BYTES};
@@ -53,7 +52,7 @@ impl Page {
     }
 
     pub(crate) fn answer(&self) -> HttpAnswer {
-        let mut answer = Response::new(Full::new(self.html.clone()));
+        let mut answer = Response::new(self.html.clone().into());
         let headers = answer.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -124,7 +124,7 @@ impl Request {
         response.add(name, value, *set_cookie, limits.max_response_header_bytes).map_err(
             |error| match error {
                 GuestHeaderError::Invalid(why) => LinkError::Invalid(why),
-                GuestHeaderError::TooMany => LinkError::Limit("max-response-header-bytes".into()),
+                GuestHeaderError::TooMany(limit) => LinkError::Limit(limit.into()),
             },
         )
     }

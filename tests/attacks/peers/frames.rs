@@ -152,7 +152,13 @@ pub(super) const ATTACKS: &[Attack] = &[
                 field.watch(&mut peer).await;
             })
         },
-        seen: &[Logged("forged"), NotLogged("\u{1b}]0"), NotLogged("\u{7}"), NotLogged("\u{9b}")],
+        seen: &[
+            Logged("forged"),
+            NotLogged("\u{1b}]0"),
+            NotLogged("\u{7}"),
+            NotLogged("\u{9b}"),
+            NotLogged("\u{2028}"),
+        ],
         without: Rule("control characters are always escaped"),
     },
 ];

@@ -72,6 +72,27 @@ pub(super) const ATTACKS: &[Attack] = &[
         without: Rule("a head has at most 16 KiB"),
     },
     Attack {
+        name: "pipeline requests and read no answer",
+        handler: ECHO,
+        settings: &[],
+        assault: |field| {
+            clients(field, 4, |field, _| async move {
+                let Ok(mut peer) = field.socket(None, Some(4096)).await else { return };
+                // Answers without a body, which nothing but the socket holds back.
+                let many = (Field::head("").replace("Version: 13", "Version: 99") + "\r\n").repeat(500);
+                for _ in 0..1000 {
+                    let sending = peer.send(many.as_bytes());
+                    if !matches!(tokio::time::timeout(Duration::from_secs(1), sending).await, Ok(true)) {
+                        return field.note("not read any more");
+                    }
+                }
+                field.note("half a million requests are read");
+            })
+        },
+        seen: &[Noted("not read any more"), NotNoted("half a million requests are read")],
+        without: Rule("who does not read the answers is not read"),
+    },
+    Attack {
         name: "extensions twice, unknown, contradictory, window bits 8",
         handler: ECHO,
         settings: &[],

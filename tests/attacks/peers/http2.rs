@@ -6,9 +6,10 @@ use std::time::Duration;
 use waterspout_tests::http2::{END_HEADERS, Http2Frame, RawHttp2, handshake_headers, kind};
 
 use super::ECHO;
+use crate::attack::Handler::Guest;
 use crate::attack::Sign::Noted;
-use crate::attack::Without::Rule;
-use crate::attack::{Attack, Running};
+use crate::attack::Without::{Limit, Rule};
+use crate::attack::{Attack, Running, WAITS, server};
 use crate::field::{Field, clients};
 
 pub(super) const ATTACKS: &[Attack] = &[
@@ -93,6 +94,28 @@ pub(super) const ATTACKS: &[Attack] = &[
         },
         seen: &[Noted("a stream is refused")],
         without: Rule("a socket has at most 100 streams"),
+    },
+    Attack {
+        name: "HTTP/2: leave answers unread, with zero windows, beside a WebSocket",
+        handler: Guest("attacker"),
+        settings: &[server("handshake-timeout", "\"500ms\"")],
+        assault: |field| {
+            http2(field, |mut peer, field| async move {
+                for stream in (1..120).step_by(2) {
+                    let path = if stream == 1 { "/attack" } else { "/attack?at=prepare&do=answer+65536" };
+                    let open = Http2Frame::new(kind::HEADERS, END_HEADERS, stream, handshake_headers(path));
+                    if peer.send(open).await.is_err() {
+                        break;
+                    }
+                }
+                if peer.find(|frame| frame.kind == kind::RST_STREAM).await.is_some() {
+                    field.note("an answer is given up");
+                }
+                peer
+            })
+        },
+        seen: &[Noted("an answer is given up")],
+        without: Limit(&[server("handshake-timeout", "\"1h\"")], WAITS),
     },
 ];
 

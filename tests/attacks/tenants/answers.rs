@@ -5,9 +5,9 @@ use waterspout_tests::Frame;
 use super::ATTACKER;
 use crate::attack::Handler::Made;
 use crate::attack::Harm::Noted as Gets;
-use crate::attack::Sign::{NotNoted, Noted};
+use crate::attack::Sign::{Logged, NotNoted, Noted};
 use crate::attack::Without::{Limit, Rule};
-use crate::attack::{Attack, PROTOCOL, SANDBOX, route};
+use crate::attack::{Attack, PROTOCOL, SANDBOX, route, unlimited};
 use crate::field::{Field, clients, poke};
 use crate::handlers;
 
@@ -54,9 +54,21 @@ pub(super) const ATTACKS: &[Attack] = &[
         name: "a subprotocol that was not offered",
         handler: ATTACKER,
         settings: &[],
-        assault: |field| poke(field, 4, "select-subprotocol", "choose"),
+        assault: |field| poke(field, 4, "select-subprotocol", "choose 20"),
         seen: &[Noted("HTTP 500")],
         without: Rule(PROTOCOL),
+    },
+    Attack {
+        name: "answer more than it may",
+        handler: ATTACKER,
+        settings: &[],
+        assault: |field| poke(field, 2, "prepare", "answer 65537"),
+        seen: &[
+            Noted("HTTP 500"),
+            NotNoted("HTTP 200"),
+            Logged("its body has 65537 bytes, and `max-response-body-bytes` is 64KiB"),
+        ],
+        without: Limit(&[unlimited("limits.max-response-body-bytes")], Gets("HTTP 200")),
     },
     Attack {
         name: "close codes 1005, 1006, 1015, 999; a reason of 124 bytes, of one and of two each; a ping of 126",

@@ -12,7 +12,7 @@ use crate::attack::Harm::{Memory, Noted as Gets};
 use crate::attack::Sign::{NotNoted, Noted};
 use crate::attack::Without::{Limit, Rule};
 use crate::attack::{Attack, SANDBOX, TEN_SECONDS_OF_CPU, tenant, unlimited};
-use crate::field::{clients, pause, poke};
+use crate::field::{Field, clients, pause, poke};
 use crate::handlers;
 
 /// Asks for more and more of something; what the guest is told with the limit, and without it.
@@ -126,7 +126,31 @@ pub(super) const ATTACKS: &[Attack] = &[
         settings: &[TEN_SECONDS_OF_CPU],
         assault: |field| poke(field, 2, "prepare", "answer 40000000"),
         seen: &[Noted("HTTP 500"), NotNoted("HTTP 200")],
-        without: Limit(&[unlimited("limits.max-message-bytes")], Gets("HTTP 200")),
+        without: Limit(
+            &[unlimited("limits.max-message-bytes"), unlimited("limits.max-response-body-bytes")],
+            Gets("HTTP 200"),
+        ),
+    },
+    Attack {
+        name: "answer as much as it may to peers that do not read",
+        handler: ATTACKER,
+        settings: &[
+            TEN_SECONDS_OF_CPU,
+            tenant("limits.max-response-body-bytes", "\"8MiB\""),
+            tenant("total.max-memory-bytes", "\"100MiB\""),
+        ],
+        assault: |field| {
+            clients(field, 300, |field, _| async move {
+                let Ok(peer) = field.socket(None, Some(4096)).await else { return };
+                let head = Field::head(&Field::query("prepare", "answer 8000000"));
+                if let Ok((200, _, _unread)) = field.ask(peer, &head).await {
+                    sleep(Duration::from_millis(700)).await;
+                }
+                pause().await;
+            })
+        },
+        seen: &[Noted("HTTP 200"), Noted("HTTP 503")],
+        without: Limit(&[unlimited("total.max-memory-bytes")], Memory(300)),
     },
     Attack {
         name: "return a 1 GB list",

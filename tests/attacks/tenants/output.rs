@@ -9,10 +9,25 @@ use waterspout_tests::Frame;
 use super::{ATTACKER, say_to_probe};
 use crate::attack::Handler::Guest;
 use crate::attack::Harm::{Log, Memory, Unstopped};
-use crate::attack::Sign::{Logged, NotLogged, NotNoted, Noted};
+use crate::attack::Sign::{Logged, LoggedAtMost, NotLogged, NotNoted, Noted};
 use crate::attack::Without::{Limit, Rule};
-use crate::attack::{Attack, Running, SPINS, TEN_SECONDS_OF_CPU, route, tenant, unlimited};
+use crate::attack::{Attack, LITTLE_LOG, Running, SPINS, TEN_SECONDS_OF_CPU, route, tenant, unlimited};
 use crate::field::{ADMIN, Field, clients, poke};
+
+/// Makes the host say the same again and again.
+macro_rules! flood {
+    ($name:literal, $at:literal, $what:literal, $record:literal) => {
+        Attack {
+            name: $name,
+            handler: ATTACKER,
+            settings: &[LITTLE_LOG],
+            assault: |field| poke(field, 8, $at, $what),
+            // A few in a second, of hundreds.
+            seen: &[Logged($record), LoggedAtMost(100, $record), LoggedAtMost(100, "closed")],
+            without: Limit(&[unlimited("total.max-log-bytes-per-second")], Log(100)),
+        }
+    };
+}
 
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
@@ -111,6 +126,15 @@ pub(super) const ATTACKS: &[Attack] = &[
         seen: &[Logged("forged"), NotLogged("\u{1b}[2J")],
         without: Rule("they are always escaped"),
     },
+    flood!("flood the log with traps", "on-message", "trap", "the handler trapped"),
+    flood!("flood the log with wrong headers", "prepare", "crlf", "prepare answered what it may not"),
+    flood!(
+        "flood the log with long subprotocols",
+        "select-subprotocol",
+        "choose 1000000",
+        "select-subprotocol answered what was not offered"
+    ),
+    flood!("flood the log with places that are denied", "open", "dial ws://127.0.0.1:1/", "not dialled"),
     Attack {
         name: "flood stdout and logs",
         handler: ATTACKER,

@@ -98,6 +98,7 @@ const BOUNDS: &[(&str, &[Bound])] = &[
         bound("write-timeout", "a_peer_that_takes_nothing_is_dropped_and_one_that_takes_something_is_not", "a_peer_that_takes_nothing_is_dropped"),
         bound("close-timeout", "a_close_that_nobody_answers_is_given_up_from_the_last_that_was_taken_of_what_came_before", "a_peer_that_does_not_answer_a_close_is_dropped"),
         both("max-response-header-bytes", "headers_of_the_101_are_bounded_in_bytes"),
+        both("max-response-body-bytes", "a_handlers_answer_has_so_many_bytes_and_with_one_more_it_is_refused_and_the_log_says_why"),
         both("max-log-bytes-per-second", "what_an_instance_prints_over_its_rate_is_dropped_and_counted"),
         both("max-log-line-bytes", "a_printed_line_over_the_limit_is_cut_and_says_so"),
     ]),

@@ -1,6 +1,7 @@
 //! Whole stories: a host on a real socket, a real client, a real guest. One test a sentence.
 
 mod admin;
+mod answers;
 mod bounds;
 mod client;
 mod client_handler;

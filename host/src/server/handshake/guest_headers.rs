@@ -48,9 +48,15 @@ pub(crate) struct GuestHeaders {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum GuestHeaderError {
     Invalid(String),
-    /// `max-response-header-bytes`.
-    TooMany,
+    /// Over this.
+    TooMany(&'static str),
 }
+
+/// Headers of a handler in one answer: as many as clients take of a server, and browsers far more. Each takes the host more memory than
+/// its bytes.
+const MAX_GUEST_HEADERS: usize = 64;
+/// What a header takes beside its value, in a `HeaderMap`.
+pub(crate) const HEADER_BYTES: usize = 128;
 
 impl GuestHeaders {
     pub(crate) fn add(
@@ -62,8 +68,11 @@ impl GuestHeaders {
     ) -> Result<(), GuestHeaderError> {
         let (name, value) = guest_header(name, value, set_cookie).map_err(GuestHeaderError::Invalid)?;
         let bytes = self.bytes + name.as_str().len() + value.len() + b": \r\n".len();
-        if bytes > max_bytes || self.headers.try_append(name, value).is_err() {
-            return Err(GuestHeaderError::TooMany);
+        if bytes > max_bytes {
+            return Err(GuestHeaderError::TooMany("max-response-header-bytes"));
+        }
+        if self.headers.len() >= MAX_GUEST_HEADERS || self.headers.try_append(name, value).is_err() {
+            return Err(GuestHeaderError::TooMany("64 headers"));
         }
         self.bytes = bytes;
         Ok(())
@@ -97,5 +106,14 @@ mod tests {
         }
         assert!(guest_header("Set-Cookie", "a=b", true).is_ok());
         assert!(guest_header("x-a", "1\r\nx-b: 2", false).is_err());
+    }
+
+    #[test]
+    fn an_answer_has_64_of_a_handlers_headers_however_short_they_are() {
+        let mut headers = GuestHeaders::default();
+        for _ in 0..64 {
+            headers.add("x-a", "", false, 16 << 10).expect("room");
+        }
+        assert_eq!(headers.add("x-a", "", false, 16 << 10), Err(GuestHeaderError::TooMany("64 headers")));
     }
 }

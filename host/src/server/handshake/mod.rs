@@ -12,7 +12,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-pub(crate) use self::guest_headers::{GuestHeaderError, GuestHeaders};
+pub(crate) use self::guest_headers::{GuestHeaderError, GuestHeaders, HEADER_BYTES};
 pub use self::host::Hosts;
 pub(crate) use self::host::{Host, host_name, host_of};
 pub use self::origin::Origins;

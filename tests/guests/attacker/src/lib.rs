@@ -24,7 +24,7 @@
 //! | `answer N` | in `prepare`: rejects with a body of N bytes |
 //! | `page`, `cookie`, `clear`, `crlf` | in `prepare`: rejects with a page, Set-Cookie, Clear-Site-Data, a header of two lines |
 //! | `header` | in `prepare`: a header of two lines for the 101; rejects with what came of it |
-//! | `choose` | selects a subprotocol that was not offered |
+//! | `choose N` | selects a subprotocol that was not offered, of N bytes |
 //!
 //! What was refused, and how far it came, is written to the connection, and printed: `timers 64: limit max-timers`.
 
@@ -347,7 +347,7 @@ impl Handler for Attacker {
 
     fn select_subprotocol(&mut self, _: &Request, _: &[String]) -> Option<String> {
         self.act("select-subprotocol");
-        (self.word(0) == "choose").then(|| "never-offered".into())
+        (self.word(0) == "choose").then(|| "x".repeat(self.number(1)))
     }
 
     fn get_compression_options(&mut self) -> Option<CompressionOptions> {
