@@ -12,18 +12,18 @@ use crate::attack::Harm::{Log, Memory, Unstopped};
 use crate::attack::Sign::{Logged, LoggedAtMost, NotLogged, NotNoted, Noted};
 use crate::attack::Without::{Limit, Rule};
 use crate::attack::{Attack, LITTLE_LOG, Running, SPINS, TEN_SECONDS_OF_CPU, route, tenant, unlimited};
-use crate::field::{ADMIN, Field, clients, poke};
+use crate::field::{ADMIN, Field, clients, pause, poke};
 
 /// Makes the host say the same again and again.
 macro_rules! flood {
-    ($name:literal, $at:literal, $what:literal, $record:literal) => {
+    ($name:literal, $at:literal, $what:literal, $($record:literal),+) => {
         Attack {
             name: $name,
             handler: ATTACKER,
             settings: &[LITTLE_LOG],
             assault: |field| poke(field, 8, $at, $what),
             // A few in a second, of hundreds.
-            seen: &[Logged($record), LoggedAtMost(100, $record), LoggedAtMost(100, "closed")],
+            seen: &[$(LoggedAtMost(100, $record)),+],
             without: Limit(&[unlimited("total.max-log-bytes-per-second")], Log(100)),
         }
     };
@@ -126,7 +126,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         seen: &[Logged("forged"), NotLogged("\u{1b}[2J")],
         without: Rule("they are always escaped"),
     },
-    flood!("flood the log with traps", "on-message", "trap", "the handler trapped"),
+    flood!("flood the log with traps", "on-message", "trap", "the handler trapped", "closed"),
     flood!("flood the log with wrong headers", "prepare", "crlf", "prepare answered what it may not"),
     flood!(
         "flood the log with long subprotocols",
@@ -134,7 +134,21 @@ pub(super) const ATTACKS: &[Attack] = &[
         "choose 1000000",
         "select-subprotocol answered what was not offered"
     ),
-    flood!("flood the log with places that are denied", "open", "dial ws://127.0.0.1:1/", "not dialled"),
+    Attack {
+        name: "flood the log with places that are denied",
+        handler: ATTACKER,
+        settings: &[LITTLE_LOG, unlimited("limits.max-route-connects-per-second")],
+        assault: |field| {
+            clients(field, 8, |field, _| async move {
+                if let Some(mut peer) = field.open(&Field::query("open", "dial ws://127.0.0.1:1/")).await {
+                    field.watch_until_answer(&mut peer).await;
+                }
+                pause().await;
+            })
+        },
+        seen: &[Noted("dial Denied"), LoggedAtMost(100, "not dialled")],
+        without: Limit(&[unlimited("total.max-log-bytes-per-second")], Log(100)),
+    },
     Attack {
         name: "flood stdout and logs",
         handler: ATTACKER,
