@@ -24,7 +24,7 @@ const COMPILING: Duration = Duration::from_secs(120);
 
 /// Beneath the repository, and what of it the copy needs.
 const COPIED: [&str; 5] = ["wit", "guest-sdk/rust", "example-guests/chat", "Cargo.lock", "rustfmt.toml"];
-const SOURCE: &str = "example-guests/chat/src/lib.rs";
+const SOURCE: &str = "example-guests/rust/chat/src/lib.rs";
 /// What is answered to an empty text, before and after the change.
 const BEFORE: &str = "A text has 1 to 500 characters.";
 const AFTER: &str = "Say something, or listen.";

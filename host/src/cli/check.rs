@@ -32,7 +32,7 @@ impl Check {
     }
 }
 
-fn check_handler(source: HandlerSource) -> anyhow::Result<()> {
+pub(super) fn check_handler(source: HandlerSource) -> anyhow::Result<()> {
     let named = |error| anyhow::anyhow!("{source} {error}");
     let compiler = super::compiler(CompileLimits::default(), false)?;
     let inspection =

@@ -1,16 +1,20 @@
 //! The command line: arguments, logging, exit codes (0 fine, 1 the user's mistake, 2 ours).
 
 mod admin_client;
+mod build;
 mod check;
 mod connect;
 mod deploy;
+mod dev;
 #[cfg(target_os = "linux")]
 mod huge_pages;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_huge_pages.rs"]
 mod huge_pages;
+mod new;
 mod pin;
 mod progress;
+mod project;
 mod reload;
 mod rollback;
 mod route_command;
@@ -60,6 +64,12 @@ enum LogFormat {
 enum Command {
     /// Accept WebSocket connections and call a sandboxed handler for each
     Serve(Box<serve::Serve>),
+    /// Write a project for a handler of your own
+    New(new::New),
+    /// Build a handler's project, and check the component
+    Build(build::Build),
+    /// Build a handler's project and serve it; build it again, and swap it, whenever its sources change
+    Dev(dev::Dev),
     /// Tell which world a handler implements, what it imports, and what is missing
     Check(check::Check),
     /// Talk to a WebSocket server: lines in, messages out
@@ -115,6 +125,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     match arguments.command {
         Some(Command::Serve(serve)) => serve.run()?,
+        Some(Command::New(new)) => new.run()?,
+        Some(Command::Build(build)) => build.run()?,
+        Some(Command::Dev(dev)) => dev.run()?,
         Some(Command::Check(check)) => check.run()?,
         Some(Command::Connect(connect)) => connect.run()?,
         Some(Command::Deploy(deploy)) => deploy.run()?,

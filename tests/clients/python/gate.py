@@ -7,7 +7,7 @@ from tornado.websocket import websocket_connect
 
 from checks import Checks, dial, expect, fill, http_address, refusal, refused_status
 
-# What its configuration lets in (example-guests/gatekeeper).
+# What its configuration lets in (example-guests/rust/gatekeeper).
 TOKEN = "sesame"
 SHOWN = {"Authorization": f"Bearer {TOKEN}"}
 DOMAIN = "example.com"

@@ -21,8 +21,7 @@ struct Hosts {
 impl Hosts {
     /// As tests/clients/README.md has them.
     async fn start() -> Self {
-        let page =
-            Page::from_file(&root().join("example-guests/chat/page.html")).expect("the chat has a page");
+        let page = Page::from_file(&root().join("example-guests/chat.html")).expect("the chat has a page");
         Self {
             echo: TestHost::new(Guest::Echo).own_page().start().await,
             gate: TestHost::new(Guest::named("gatekeeper"))

@@ -55,7 +55,7 @@ async fn without_a_page_there_is_nothing_at_the_root() {
 
 #[tokio::test]
 async fn a_page_of_the_operators_is_served_as_it_is() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../example-guests/chat/page.html");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../example-guests/chat.html");
     let page = Page::from_file(path.as_ref()).expect("the chat's page");
     let host = TestHost::new(Guest::Echo).page(page).start().await;
     let answer = host.request("/").plain().answer().await;
