@@ -23,7 +23,7 @@ const BUILD: &str = "cargo xtask guests";
 const COMPILING: Duration = Duration::from_secs(120);
 
 /// Beneath the repository, and what of it the copy needs.
-const COPIED: [&str; 5] = ["wit", "guest-sdk/rust", "example-guests/chat", "Cargo.lock", "rustfmt.toml"];
+const COPIED: [&str; 5] = ["wit", "guest-sdk/rust", "example-guests/rust/chat", "Cargo.lock", "rustfmt.toml"];
 const SOURCE: &str = "example-guests/rust/chat/src/lib.rs";
 /// What is answered to an empty text, before and after the change.
 const BEFORE: &str = "A text has 1 to 500 characters.";
@@ -71,7 +71,7 @@ fn workspace() -> PathBuf {
     }
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace's manifest");
     let lines = manifest.lines().map(|line| match line.split(' ').next() {
-        Some("members") => r#"members = ["guest-sdk/rust", "example-guests/chat"]"#,
+        Some("members") => r#"members = ["guest-sdk/rust", "example-guests/rust/chat"]"#,
         Some("default-members") => "",
         _ => line,
     });
@@ -99,7 +99,7 @@ fn cargo() -> Command {
 
 fn build_guests(workspace: &Path) {
     let mut cargo = cargo();
-    cargo.args(words(BUILD).skip(1)).arg("--manifest-path").arg(workspace.join("example-guests/chat"));
+    cargo.args(words(BUILD).skip(1)).arg("--manifest-path").arg(workspace.join("example-guests/rust/chat"));
     run(&mut cargo);
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::{step, toolchain::Toolchain};
 
 /// Where Waterspout's handler crates are.
-const GUEST_FOLDERS: [&str; 2] = ["example-guests", "tests/guests"];
+const GUEST_FOLDERS: [&str; 3] = ["example-guests", "tests/guests", "tests/conformance"];
 
 /// Waterspout's own root folder.
 pub(crate) fn root() -> &'static Path {

@@ -9,6 +9,7 @@ mod client_tls;
 mod clients;
 mod closing;
 mod compression;
+mod conformance;
 mod dials;
 mod fairness;
 mod fuel;

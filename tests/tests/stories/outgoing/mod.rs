@@ -37,7 +37,7 @@ async fn says(client: &mut Client, conversation: &[(&str, &str)]) {
 }
 
 /// A port on which nobody listens, nor will as long as the socket is there.
-fn bound() -> (TcpSocket, SocketAddr) {
+pub(crate) fn bound() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
     let address = socket.local_addr().expect("an address");

@@ -1,0 +1,89 @@
+//! What outlives a swap, and what does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use waterspout_guest::serde_json::json;
+use waterspout_guest::{Connection, Shared};
+
+use crate::report;
+
+/// Fields of every kind.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    text: String,
+    bytes: Vec<u8>,
+    number: f64,
+    list: Vec<Option<bool>>,
+    map: BTreeMap<String, u64>,
+    set: BTreeSet<i32>,
+    pair: (char, i8),
+}
+
+impl Kept {
+    pub(crate) fn run(&mut self, conn: &Connection, text: &str) {
+        if text == "set" {
+            *self = Self {
+                text: "ÄÖ€\0".into(),
+                bytes: vec![0, 255, 10],
+                number: 0.1,
+                list: vec![Some(true), None],
+                map: [("large".to_owned(), u64::MAX)].into(),
+                set: [-1, 0, 1].into(),
+                pair: ('\u{1F32A}', -7),
+            };
+            return;
+        }
+        let Self { text, bytes, number, list, map, set, pair } = self;
+        let fields = json!({
+            "text": text, "bytes": bytes, "number": number, "list": list, "map": map, "set": set, "pair": pair,
+        });
+        report(conn, fields.to_string());
+    }
+}
+
+/// A field that will not be written (`suspend`), or not be read again (`resume`, `refuse`).
+#[derive(Default)]
+pub(crate) struct Reluctant(pub(crate) String);
+
+impl Serialize for Reluctant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert_ne!(self.0, "suspend", "conformance: suspend");
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reluctant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let when = String::deserialize(deserializer)?;
+        assert_ne!(when, "resume", "conformance: resume");
+        if when == "refuse" { Err(D::Error::custom("not this state")) } else { Ok(Self(when)) }
+    }
+}
+
+/// What the connections of an instance share.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Room {
+    count: u32,
+    people: Vec<Connection>,
+}
+
+impl Room {
+    pub(crate) fn enter(conn: &Connection) {
+        Self::shared().people.push(conn.clone());
+    }
+
+    pub(crate) fn say(text: &str) {
+        let mut room = Self::shared();
+        room.count += 1;
+        let line = format!("{} {text}", room.count);
+        for person in &room.people {
+            report(person, line.as_str());
+        }
+    }
+
+    pub(crate) fn leave(conn: &Connection) {
+        Self::shared().people.retain(|person| person.id() != conn.id());
+    }
+}
