@@ -1,8 +1,12 @@
 //! From bytes of any accepted form to a binary component, and what can be read off one.
 //!
-//! Told apart by content: a component, a core module with a `component-type` section (it is made a component), or
-//! WebAssembly text of either.
+//! Told apart by content: a component, a core module (it is made a component), or WebAssembly text of either. A core module says by
+//! a `component-type` section which world it implements, as linkers leave it of bindings in C or Rust, or is known by its exports:
+//! some compilers (Go's) cannot write such a section.
 
+use std::borrow::Cow;
+
+use crate::handler::interface::{self, World};
 use crate::handler::load_error::{HANDLER_INTERFACE, LoadError};
 use crate::units::printable;
 
@@ -13,8 +17,8 @@ pub(super) const WIT_PACKAGE: &str = " (it is a WIT package in binary form)";
 
 /// From whatever was given to a binary component.
 pub(super) fn componentize(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let binary = match bytes {
-        [b'\0', b'a', b's', b'm', ..] => std::borrow::Cow::Borrowed(bytes),
+    let mut binary = match bytes {
+        [b'\0', b'a', b's', b'm', ..] => Cow::Borrowed(bytes),
         [0x7f, b'E', b'L', b'F', ..] => {
             return Err(LoadError::NotWasm(PRECOMPILED));
         }
@@ -30,7 +34,9 @@ pub(super) fn componentize(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
         return Ok(binary.into_owned());
     }
     if !has_component_type(&binary)? {
-        return Err(LoadError::CoreModule);
+        let world = world(&binary)?.ok_or(LoadError::CoreModule)?;
+        interface::embed(binary.to_mut(), world)
+            .map_err(|error| LoadError::Componentize(format!("{error:#}")))?;
     }
     wit_component::ComponentEncoder::default()
         .module(&binary)
@@ -66,6 +72,21 @@ fn has_component_type(module: &[u8]) -> Result<bool, LoadError> {
         }
     }
     Ok(false)
+}
+
+/// Which world a core module implements, if it is one of the interface's.
+fn world(module: &[u8]) -> Result<Option<World>, LoadError> {
+    let mut names = Vec::new();
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        if let wasmparser::Payload::ExportSection(section) =
+            payload.map_err(|error| LoadError::Compile(error.to_string()))?
+        {
+            for export in section {
+                names.push(export.map_err(|error| LoadError::Compile(error.to_string()))?.name);
+            }
+        }
+    }
+    Ok(World::of(names))
 }
 
 /// The names of a component's exported interfaces and functions.
@@ -131,6 +152,17 @@ mod tests {
             error.contains("line 2, column 4") && error.contains("imprt") && !error.contains('\n'),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_core_module_without_the_section_is_known_by_its_exports() {
+        let echo = include_str!("../handler/echo.wat");
+        let component = componentize(echo.as_bytes()).expect("a component");
+        assert!(check_exports(&component).is_ok());
+        // Of the world, but not all of it: said so, and not that there is no section.
+        let half = echo.replacen("#[method]handler.on-ping", "#[method]handler.on-pin", 1);
+        let error = componentize(half.as_bytes()).expect_err("a method is missing").to_string();
+        assert!(error.contains("on-ping"), "{error}");
     }
 
     #[test]

@@ -1,20 +1,9 @@
 //! The embedded echo handler, so that the host runs without any Wasm toolchain and without a binary in the repository: a core
 //! module in WebAssembly text, made a component with the interface's own WIT.
 
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_component::ComponentEncoder;
 
-/// The interface, one file each, as in the repository's `wit` folder.
-const WIT: [(&str, &str); 8] = [
-    ("worlds.wit", include_str!("../../../wit/worlds.wit")),
-    ("types.wit", include_str!("../../../wit/types.wit")),
-    ("handshake.wit", include_str!("../../../wit/handshake.wit")),
-    ("connection.wit", include_str!("../../../wit/connection.wit")),
-    ("topics.wit", include_str!("../../../wit/topics.wit")),
-    ("client.wit", include_str!("../../../wit/client.wit")),
-    ("handler.wit", include_str!("../../../wit/handler.wit")),
-    ("shared-state.wit", include_str!("../../../wit/shared-state.wit")),
-];
+use crate::handler::interface::{self, World};
 
 const CORE_MODULE: &str = include_str!("echo.wat");
 
@@ -24,15 +13,8 @@ pub(crate) fn component() -> Vec<u8> {
 }
 
 fn encode() -> anyhow::Result<Vec<u8>> {
-    let mut sources = wit_parser::SourceMap::new();
-    for (name, text) in WIT {
-        sources.push_str(name, text);
-    }
-    let mut resolve = Resolve::default();
-    let package = resolve.push_group(sources.parse().map_err(|(_, error)| error)?)?;
-    let world = resolve.select_world(&[package], Some("websocket-app"))?;
     let mut module = wat::parse_str(CORE_MODULE)?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    interface::embed(&mut module, World::Handler)?;
     ComponentEncoder::default().module(&module)?.validate(true).encode()
 }
 

@@ -19,9 +19,9 @@ pub enum LoadError {
     /// WebAssembly text with a mistake.
     #[error("is WebAssembly text with a mistake: {0}")]
     Text(String),
-    /// A core module that does not say which world it implements.
+    /// A core module that neither says which world it implements nor exports what a world of ours has.
     #[error(
-        "is a core module without a `component-type` section: build it with bindings to `waterspout:websocket` (see `docs/guests.md`)"
+        "is a core module that implements no world: it has no `component-type` section, and does not export the functions of `{HANDLER_INTERFACE}` (see `docs/guests.md`)"
     )]
     CoreModule,
     /// A core module that does not fit the world that it says it implements.

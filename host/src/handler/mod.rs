@@ -10,6 +10,7 @@ pub(crate) mod endpoint;
 pub(crate) mod engine;
 pub(crate) mod file;
 pub mod inspect;
+pub mod interface;
 pub(crate) mod load_error;
 pub mod loading;
 
