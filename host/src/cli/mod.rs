@@ -24,6 +24,7 @@ mod supervisor;
 mod swap_report;
 mod takeover;
 mod versions;
+mod wit;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -86,6 +87,8 @@ enum Command {
     Pin(pin::Pin),
     /// Let other versions take the place of a pinned one again
     Unpin(route_command::RouteCommand),
+    /// Write the interface that handlers implement (WIT), to generate bindings to it in any language
+    Wit(wit::Wit),
     /// Compile one handler: the host's own use
     #[command(name = WORKER_COMMAND, hide = true)]
     CompileWorker {
@@ -129,6 +132,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Build(build)) => build.run()?,
         Some(Command::Dev(dev)) => dev.run()?,
         Some(Command::Check(check)) => check.run()?,
+        Some(Command::Wit(wit)) => wit.run()?,
         Some(Command::Connect(connect)) => connect.run()?,
         Some(Command::Deploy(deploy)) => deploy.run()?,
         Some(Command::Versions(versions)) => versions.run()?,

@@ -1,0 +1,31 @@
+// Echo is the first handler of Tornado's documentation.
+package main
+
+import (
+	"fmt"
+
+	"example.org/waterspout"
+)
+
+// Echo is a connection's handler.
+type Echo struct{ waterspout.Base }
+
+// Open notes in the log that somebody came.
+func (e *Echo) Open() {
+	fmt.Println("WebSocket opened")
+}
+
+// OnMessage says back what it is told.
+func (e *Echo) OnMessage(message waterspout.Message) {
+	// It fails if the peer has just left, or does not read: nothing that an echo could mend.
+	_ = e.WriteMessage("You said: " + message.String())
+}
+
+// OnClose notes in the log that somebody left.
+func (e *Echo) OnClose(*waterspout.CloseFrame) {
+	fmt.Println("WebSocket closed")
+}
+
+func init() { waterspout.Export[Echo]() }
+
+func main() {}

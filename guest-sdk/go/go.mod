@@ -1,0 +1,3 @@
+module example.org/waterspout
+
+go 1.25
