@@ -1,0 +1,7 @@
+module example.org/chat
+
+go 1.25
+
+require example.org/waterspout v0.0.0
+
+replace example.org/waterspout => ./../../../guest-sdk/go
