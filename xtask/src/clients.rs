@@ -169,14 +169,14 @@ fn quote(word: &OsStr) -> Result<String> {
 }
 
 /// Says what a folder was made from, once it is complete.
-struct Stamp {
+pub(crate) struct Stamp {
     file: PathBuf,
     content: String,
 }
 
 impl Stamp {
     /// Of `folder`, which depends on its own path (a virtual environment cannot be moved), on `version` and on the files `inputs`.
-    fn new(folder: &Path, version: &str, inputs: &[&Path]) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, version: &str, inputs: &[&Path]) -> Result<Self> {
         let mut content = format!("{}\n{version}\n", folder.display());
         for input in inputs {
             content +=
@@ -185,11 +185,11 @@ impl Stamp {
         Ok(Self { file: folder.join(".made-from"), content })
     }
 
-    fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         fs::read_to_string(&self.file).is_ok_and(|content| content == self.content)
     }
 
-    fn write(self) -> Result<()> {
+    pub(crate) fn write(self) -> Result<()> {
         fs::write(&self.file, self.content).with_context(|| format!("cannot write {}", self.file.display()))
     }
 }

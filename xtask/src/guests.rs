@@ -6,7 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{
-    component, step,
+    component,
+    languages::Language,
+    step,
     toolchain::{self, Platform, Source, Toolchain},
     workspace::{self, Package, Workspace},
 };
@@ -20,15 +22,21 @@ pub(crate) struct Guests {
     /// Build without WASI, whatever the crate's `[package.metadata.waterspout] lean` says
     #[arg(long)]
     lean: bool,
+    /// Instead, the handlers in another language, built to target/guests/LANGUAGE-NAME.wasm; may be repeated
+    #[arg(long, value_enum, value_name = "LANGUAGE", conflicts_with_all = ["manifest_path", "lean"])]
+    lang: Vec<Language>,
 }
 
 impl Guests {
     /// Only the handler crate in this folder.
     pub(crate) fn of(folder: PathBuf) -> Self {
-        Self { manifest_path: vec![folder], lean: false }
+        Self { manifest_path: vec![folder], ..Self::default() }
     }
 
     pub(crate) fn run(&self) -> Result<()> {
+        if !self.lang.is_empty() {
+            return self.lang.iter().copied().try_for_each(Language::build);
+        }
         self.run_with(&toolchain::setup(Source::Auto)?)
     }
 

@@ -7,6 +7,8 @@
 //! - `toolchain`: a Rust that compiles to WebAssembly, from rustup or from Debian
 //! - `component`: from core module to component
 //! - `guests`: `cargo xtask guests`
+//! - `languages`: the other languages' tools, and handlers in them
+//! - `bindings`: `cargo xtask bindings`
 //! - `clients`: the foreign WebSocket clients and servers that tests talk through and to
 //! - `test`: `cargo xtask test`
 //! - `bench`: `cargo xtask bench`
@@ -18,11 +20,13 @@
 mod attacks;
 mod autobahn;
 mod bench;
+mod bindings;
 mod clients;
 mod component;
 mod debian;
 mod fuzz;
 mod guests;
+mod languages;
 mod soak;
 mod step;
 mod test;
@@ -34,7 +38,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{autobahn::Autobahn, fuzz::Fuzz, guests::Guests, soak::Soak, toolchain::Source};
+use crate::{
+    autobahn::Autobahn, bindings::Bindings, fuzz::Fuzz, guests::Guests, languages::Language, soak::Soak,
+    toolchain::Source,
+};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Waterspout's chores")]
@@ -50,9 +57,20 @@ enum Command {
         /// Where the compiler comes from
         #[arg(long, value_enum, default_value_t = Source::Auto)]
         toolchain: Source,
+        /// Instead of all that, the tools of a language: of its SDK and its handlers here; may be repeated
+        #[arg(long, value_enum, value_name = "LANGUAGE", conflicts_with = "toolchain")]
+        lang: Vec<Language>,
     },
     /// Build the handlers of this repository to target/guests/NAME.wasm
     Guests(Guests),
+    /// Make the generated parts of the SDKs for C and Go again
+    Bindings(Bindings),
+    /// Run the tests of a language's SDK
+    Sdk {
+        /// Which language's; may be repeated
+        #[arg(long, value_enum, value_name = "LANGUAGE", required = true)]
+        lang: Vec<Language>,
+    },
     /// Compare with a native echo: throughput, connections a second, memory (`-- --help` tells how)
     Bench {
         /// Passed on to `waterspout-bench compare`
@@ -91,10 +109,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Setup { toolchain } => {
+        Command::Setup { lang, .. } if !lang.is_empty() => {
+            lang.into_iter().try_for_each(Language::setup)?;
+        }
+        Command::Setup { toolchain, .. } => {
             toolchain::setup(toolchain)?;
             clients::setup()?;
         }
+        Command::Bindings(bindings) => bindings.run()?,
+        Command::Sdk { lang } => lang.into_iter().try_for_each(Language::test)?,
         Command::Guests(guests) => guests.run()?,
         Command::Bench { arguments } => return bench::run(&arguments),
         Command::Attacks { arguments } => return attacks::run(&arguments),

@@ -1,3 +1,5 @@
+// What the component is: the section that `wit-bindgen` 0.63.0 writes as an object file. DO NOT EDIT!
+
 __asm__(
     ".section \".custom_section.component-type:guest\",\"\",@\n"
     "\t.ascii \"\\000\\141\\163\\155\\015\\000\\001\\000\\000\\031\\026\\167\\151\\164\\055\\143\\157\\155\\160\\157\\156\\145\\156\\164\\055\\145\\156\\143\\157\\144\\151\\156\"\n"

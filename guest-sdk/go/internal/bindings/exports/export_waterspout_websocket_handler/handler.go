@@ -3,8 +3,6 @@
 package export_waterspout_websocket_handler
 
 import (
-	"runtime"
-
 	"example.org/waterspout/internal/bindings/imports/waterspout_websocket_client"
 	"example.org/waterspout/internal/bindings/imports/waterspout_websocket_connection"
 	"example.org/waterspout/internal/bindings/imports/waterspout_websocket_handshake"
@@ -42,7 +40,6 @@ var (
 type Handler struct {
 	Methods
 	handle int32
-	pinner runtime.Pinner
 }
 
 // The host's handles lead to them by numbers, which the collector does not see.

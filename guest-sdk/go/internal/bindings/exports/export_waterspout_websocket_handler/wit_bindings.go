@@ -24,12 +24,10 @@ func resourceDropHandler(handle int32)
 func resourceDtorHandler(rep int32) {
 	val := (*Handler)(unsafe.Pointer(uintptr(rep)))
 	val.handle = 0
-	val.pinner.Unpin()
 	val.OnDrop()
 }
 
 func (self *Handler) TakeHandle() int32 {
-	self.pinner.Pin(self)
 	self.handle = resourceNewHandler(unsafe.Pointer(self))
 	return self.handle
 }
@@ -45,7 +43,6 @@ func (self *Handler) Drop() {
 	if self.handle != 0 {
 		self.handle = 0
 		resourceDropHandler(handle)
-		self.pinner.Unpin()
 		self.OnDrop()
 	}
 }

@@ -215,12 +215,6 @@ func (self *ClientConnection) Drop() {
 func ClientConnectionFromOwnHandle(handleValue int32) *ClientConnection {
 	handle := witRuntime.MakeHandle(handleValue)
 	value := &ClientConnection{handle}
-	runtime.AddCleanup(value, func(_ int) {
-		handleValue := handle.TakeOrNil()
-		if handleValue != 0 {
-			resourceDropClientConnection(handleValue)
-		}
-	}, 0)
 	return value
 }
 

@@ -47,12 +47,6 @@ func (self *Connection) Drop() {
 func ConnectionFromOwnHandle(handleValue int32) *Connection {
 	handle := witRuntime.MakeHandle(handleValue)
 	value := &Connection{handle}
-	runtime.AddCleanup(value, func(_ int) {
-		handleValue := handle.TakeOrNil()
-		if handleValue != 0 {
-			resourceDropConnection(handleValue)
-		}
-	}, 0)
 	return value
 }
 

@@ -47,12 +47,6 @@ func (self *Request) Drop() {
 func RequestFromOwnHandle(handleValue int32) *Request {
 	handle := witRuntime.MakeHandle(handleValue)
 	value := &Request{handle}
-	runtime.AddCleanup(value, func(_ int) {
-		handleValue := handle.TakeOrNil()
-		if handleValue != 0 {
-			resourceDropRequest(handleValue)
-		}
-	}, 0)
 	return value
 }
 

@@ -1,0 +1,39 @@
+//! C, by the compiler of zig, which brings a C library for WASI: PyPI has it as a package.
+
+use std::{path::Path, process::Command};
+
+use anyhow::Result;
+
+use super::{Project, folder, pip};
+
+/// Any of 0.17 would do; the same everywhere makes the same components.
+const PACKAGES: [&str; 1] = ["ziglang==0.17.1"];
+
+pub(super) fn setup() -> Result<()> {
+    pip::set_up(&folder("c"), &PACKAGES)
+}
+
+/// `make`, with our own compiler.
+pub(super) fn build(project: &Project) -> Result<Command> {
+    let mut make = make(&project.folder);
+    make.arg(format!("WASI_CC={} -target wasm32-wasi", compiler()));
+    Ok(make)
+}
+
+/// The tests of the SDK, which run on this machine.
+pub(super) fn test(sdk: &Path) -> Result<Command> {
+    let mut make = make(&sdk.join("tests"));
+    make.arg(format!("CC={}", compiler()));
+    Ok(make)
+}
+
+fn make(folder: &Path) -> Command {
+    let mut make = Command::new("make");
+    // Not in the user's own folder: what is compiled there is ours.
+    make.arg("-C").arg(folder).env("ZIG_GLOBAL_CACHE_DIR", super::folder("c").join("cache"));
+    make
+}
+
+fn compiler() -> String {
+    format!("{} -m ziglang cc", folder("c").join("bin/python").display())
+}

