@@ -23,7 +23,7 @@ pub(super) fn build(project: &Project) -> Result<Command> {
 /// The tests of the SDK, which run on this machine.
 pub(super) fn test(sdk: &Path) -> Result<Command> {
     let mut make = make(&sdk.join("tests"));
-    make.arg(format!("CC={}", compiler()));
+    make.arg(format!("CC={}", compiler())).arg(format!("BUILD={}", folder("c").join("tests").display()));
     Ok(make)
 }
 
