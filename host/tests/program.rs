@@ -11,6 +11,9 @@ mod sources;
 mod support;
 mod takeover;
 
+use std::fs;
+use std::path::Path;
+
 use support::{Folder, run};
 
 #[test]
@@ -41,6 +44,26 @@ fn mistaken_arguments_are_exit_1_and_named() {
 }
 
 #[test]
+fn wit_writes_the_interface_as_it_is() {
+    let folder = Folder::new();
+    let ended = run(folder.command().args(["wit", "new/wit"]));
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    for entry in fs::read_dir(ours).expect("the interface") {
+        let file = entry.expect("a file").path();
+        if file.extension().is_some_and(|extension| extension == "wit") {
+            let name = file.file_name().expect("a name");
+            let written = fs::read(folder.path("new/wit").join(name)).expect("it is written");
+            assert_eq!(written, fs::read(&file).expect("it is there"), "{}", file.display());
+        }
+    }
+    folder.write("taken", "a file");
+    let ended = run(folder.command().args(["wit", "taken"]));
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("cannot write taken"), "{}", ended.stderr);
+}
+
+#[test]
 fn help_mentions_every_command_and_every_flag() {
     let folder = Folder::new();
     for (arguments, mentioned) in [
@@ -56,6 +79,7 @@ fn help_mentions_every_command_and_every_flag() {
                 "promote",
                 "pin",
                 "unpin",
+                "wit",
                 "--log",
                 "--log-format",
                 "--help",

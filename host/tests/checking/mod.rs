@@ -19,11 +19,7 @@ pub(crate) fn bad_handlers() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("header.wasm", component[..8].to_vec(), "is a component of another world: it exports nothing"),
         ("half-a-header.wasm", component[..6].to_vec(), "does not compile"),
         ("core.wasm", b"\0asm\x01\0\0\0".to_vec(), "is a core module that implements no world"),
-        (
-            "core.wat",
-            text("(module (func (export \"run\")))"),
-            "is a core module that implements no world",
-        ),
+        ("core.wat", text("(module (func (export \"run\")))"), "is a core module that implements no world"),
         (
             "incomplete.wasm",
             handlers::module_of("(module (memory (export \"memory\") 1))"),
