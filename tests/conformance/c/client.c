@@ -51,8 +51,10 @@ static void report_message(ws_connection *conn, ws_message message) {
 }
 
 static void report_end(ws_connection *conn, const char *word, const ws_close_frame *frame) {
-    if (frame == NULL) ws_printf(conn, "%s none", word);
-    else ws_printf(conn, "%s %d %s", word, frame->code, frame->reason);
+    ws_buffer text = { 0 };
+    append_end(&text, word, frame);
+    ws_write_message(conn, ws_buffer_text(&text));
+    ws_buffer_free(&text);
 }
 
 static void read_one(ws_connection *conn, ws_client *client, uint32_t timeout_ms) {

@@ -27,6 +27,12 @@ ws_error close_as(ws_error (*close)(void *, int, const char *), void *what, cons
 
 static ws_error close_connection(void *conn, int code, const char *reason) { return ws_close(conn, code, reason); }
 
+void append_end(ws_buffer *text, const char *word, const ws_close_frame *frame) {
+    ws_append_text(text, word);
+    if (frame == NULL) ws_append_text(text, " none");
+    else ws_append_format(text, *frame->reason != '\0' ? " %d %s" : " %d", frame->code, frame->reason);
+}
+
 static const char ends[] = "conformance-ends";
 
 static void close_it(ws_connection *conn, ws_message message) {
@@ -36,9 +42,10 @@ static void close_it(ws_connection *conn, ws_message message) {
 
 static void closed(ws_connection *conn, const ws_close_frame *frame) {
     (void)conn;
-    char text[160] = "closed none";
-    if (frame != NULL && frame->code != 1005) snprintf(text, sizeof text, "closed %d %s", frame->code, frame->reason);
-    ws_publish_text(ends, text);
+    ws_buffer text = { 0 };
+    append_end(&text, "closed", frame);
+    ws_publish(ends, ws_buffer_text(&text));
+    ws_buffer_free(&text);
 }
 
 static void observe(ws_connection *conn) {
@@ -61,6 +68,7 @@ static void queue(ws_connection *conn, ws_message message) {
         char *data = calloc(1, length);
         while (ws_write_binary(conn, data, length) == WS_OK) {}
         free(data);
+        ws_publish_text("conformance-full", "full");
     } else if (strcmp(message.data, "amount") == 0) {
         ws_printf(conn, "%u", ws_buffered_amount(conn));
     } else if (strcmp(message.data, "flush") == 0) {

@@ -52,6 +52,7 @@ static void in_on_message(ws_connection *conn, ws_message message) {
         ws_start(ws_query_arg(conn, "url"), NULL, &client);
     } else if (is_meant(conn, "on_writable")) {
         while (ws_write_binary(conn, block, sizeof block) == WS_OK) {}
+        ws_publish_text("conformance-full", "full");
     } else {
         ws_write_message(conn, message);
     }

@@ -64,6 +64,9 @@ static inline const char *first_word(const char *text, char *word, size_t size) 
 /* Closes as "CODE REASON" says, or "- " without either. */
 ws_error close_as(ws_error (*close)(void *, int, const char *), void *what, const char *text);
 
+/* Adds "WORD CODE REASON", "WORD CODE" without a reason, or "WORD none" without a frame. */
+void append_end(ws_buffer *text, const char *word, const ws_close_frame *frame);
+
 /* Adds `null`, or the text as JSON. */
 static inline void append_or_null(ws_buffer *out, const char *text) {
     if (text == NULL) ws_append_text(out, "null");

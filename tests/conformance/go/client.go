@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.org/waterspout"
@@ -78,11 +79,12 @@ func told(message waterspout.Message) string {
 	return "binary " + message.String()
 }
 
+// end is "WORD CODE REASON", "WORD CODE" without a reason, or "WORD none" without a frame.
 func end(word string, frame *waterspout.CloseFrame) string {
 	if frame == nil {
 		return word + " none"
 	}
-	return fmt.Sprintf("%s %d %s", word, frame.Code, frame.Reason)
+	return strings.TrimSuffix(fmt.Sprintf("%s %d %s", word, frame.Code, frame.Reason), " ")
 }
 
 // Connect waits for its server.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -54,11 +53,7 @@ func (c *Close) OnMessage(message waterspout.Message) {
 }
 
 func (c *Close) OnClose(frame *waterspout.CloseFrame) {
-	if frame == nil || frame.Code == 1005 {
-		_ = waterspout.Publish(ends, "closed none")
-	} else {
-		_ = waterspout.Publish(ends, fmt.Sprintf("closed %d %s", frame.Code, frame.Reason))
-	}
+	_ = waterspout.Publish(ends, end("closed", frame))
 }
 
 // Observe is sent what is published.
@@ -100,6 +95,7 @@ func (q *Queue) OnMessage(message waterspout.Message) {
 		data := make([]byte, size)
 		for q.WriteMessage(data) == nil {
 		}
+		_ = waterspout.Publish("conformance-full", "full")
 	case "amount":
 		_ = q.WriteMessage(strconv.Itoa(q.BufferedAmount()))
 	case "flush":

@@ -54,6 +54,7 @@ func (t *Throw) OnMessage(message waterspout.Message) {
 		block := make([]byte, 65536)
 		for t.WriteMessage(block) == nil {
 		}
+		_ = waterspout.Publish("conformance-full", "full")
 	default:
 		_ = t.WriteMessage(message)
 	}
