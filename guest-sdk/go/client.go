@@ -35,6 +35,16 @@ const Forever time.Duration = -1
 type ClientConnection struct {
 	handle clientHandle
 	id     string
+	// The first one with that id, for others that were read from what an older version left.
+	same *ClientConnection
+}
+
+// opened is the host's side of it, or nil.
+func (c *ClientConnection) opened() clientHandle {
+	if c.same != nil {
+		return c.same.handle
+	}
+	return c.handle
 }
 
 // What the host does for such a connection.
@@ -151,17 +161,17 @@ func (c *ClientConnection) ID() string { return c.id }
 
 // SelectedSubprotocol is what the server selected, or "".
 func (c *ClientConnection) SelectedSubprotocol() string {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ""
 	}
-	name, _ := c.handle.selectedSubprotocol()
+	name, _ := c.opened().selectedSubprotocol()
 	return name
 }
 
 // ReadMessage waits for the next message, at most so long, or [Forever]; nil once the connection is closed, and CloseFrame says how.
 // [ErrTimeout]; [ErrClosed], the handler's own connection has ended; [ErrInvalid], made by Start.
 func (c *ClientConnection) ReadMessage(timeout time.Duration) (*Message, error) {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return nil, nil
 	}
 	var most *uint32
@@ -173,7 +183,7 @@ func (c *ClientConnection) ReadMessage(timeout time.Duration) (*Message, error) 
 		most = &ms
 	}
 	collectIfDue()
-	return c.handle.readMessage(most)
+	return c.opened().readMessage(most)
 }
 
 // WriteMessage is as [Connection.WriteMessage]; no event tells when there is room after an ErrBufferFull.
@@ -182,47 +192,47 @@ func (c *ClientConnection) WriteMessage(message any) error {
 	if err != nil {
 		return err
 	}
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
 	defer collectIfDue()
-	return c.handle.writeMessage(made)
+	return c.opened().writeMessage(made)
 }
 
 // Flush is as [Connection.Flush].
 func (c *ClientConnection) Flush() error {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
-	return c.handle.flush()
+	return c.opened().flush()
 }
 
 // Ping is as [Connection.Ping]; in Start's style a [ClientPong] brings the data back.
 func (c *ClientConnection) Ping(data []byte) error {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
-	return c.handle.ping(data)
+	return c.opened().ping(data)
 }
 
 // Close is as [Connection.Close]. A connection that is not open yet is given up.
 func (c *ClientConnection) Close(code int, reason string) error {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
 	number, text, err := closing(code, reason)
 	if err != nil {
 		return err
 	}
-	return c.handle.close(number, text)
+	return c.opened().close(number, text)
 }
 
 // CloseFrame is what the server closed with, once it has; else nil.
 func (c *ClientConnection) CloseFrame() *CloseFrame {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return nil
 	}
-	return c.handle.closeFrame()
+	return c.opened().closeFrame()
 }
 
 // MarshalJSON is its id.
@@ -243,6 +253,10 @@ func (c *ClientConnection) UnmarshalJSON(data []byte) error {
 }
 
 func (c *ClientConnection) find() {
+	if known := clients[c.id]; known != nil && known != c {
+		c.same = known
+		return
+	}
 	if handle := host.client(c.id); handle != nil {
 		c.handle = handle
 		if clients != nil {

@@ -20,6 +20,16 @@ type Connection struct {
 	handle connectionHandle
 	// Known without asking the host.
 	id string
+	// The handler's own, for one that was read from what an older version left.
+	own *Connection
+}
+
+// opened is the host's side of it, or nil.
+func (c *Connection) opened() connectionHandle {
+	if c.own != nil {
+		return c.own.handle
+	}
+	return c.handle
 }
 
 // What the host does for a connection.
@@ -41,14 +51,17 @@ type connectionHandle interface {
 
 // ID is unguessable, and the same for the whole life of the connection, also when its handler is replaced. "" before Open.
 func (c *Connection) ID() string {
-	if c.id == "" && c.handle != nil {
-		c.id = c.handle.id()
+	if c.id == "" && c.opened() != nil {
+		c.id = c.opened().id()
 	}
 	return c.id
 }
 
 // Request is the request that asked for the connection.
 func (c *Connection) Request() *Request {
+	if c.own != nil {
+		return c.own.Request()
+	}
 	if c.request == nil {
 		c.request = &Request{}
 	}
@@ -57,10 +70,10 @@ func (c *Connection) Request() *Request {
 
 // SelectedSubprotocol is what SelectSubprotocol selected, or "".
 func (c *Connection) SelectedSubprotocol() string {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ""
 	}
-	name, _ := c.handle.selectedSubprotocol()
+	name, _ := c.opened().selectedSubprotocol()
 	return name
 }
 
@@ -74,35 +87,35 @@ func (c *Connection) WriteMessage(message any) error {
 	if err != nil {
 		return err
 	}
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
 	defer collectIfDue()
-	return c.handle.writeMessage(made)
+	return c.opened().writeMessage(made)
 }
 
 // Flush waits until all that is queued has been handed to the network; in a shared instance, all wait. [ErrClosed], [ErrTimeout].
 func (c *Connection) Flush() error {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
-	return c.handle.flush()
+	return c.opened().flush()
 }
 
 // BufferedAmount is how many bytes are queued and not yet handed to the network.
 func (c *Connection) BufferedAmount() int {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return 0
 	}
-	return int(c.handle.bufferedAmount())
+	return int(c.opened().bufferedAmount())
 }
 
 // Ping sends a ping with at most 125 bytes. [ErrClosed], [ErrBufferFull], [ErrInvalid].
 func (c *Connection) Ping(data []byte) error {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
-	return c.handle.ping(data)
+	return c.opened().ping(data)
 }
 
 // NoCode is for Close: a frame without a code.
@@ -113,14 +126,14 @@ const NoCode = 0
 //
 // [ErrClosed], the connection has ended; [ErrInvalid]: a code below 1000, above 4999, or 1005, 1006 or 1015, or a reason over 123 bytes.
 func (c *Connection) Close(code int, reason string) error {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
 	number, text, err := closing(code, reason)
 	if err != nil {
 		return err
 	}
-	return c.handle.close(number, text)
+	return c.opened().close(number, text)
 }
 
 func closing(code int, reason string) (*uint16, *string, error) {
@@ -144,48 +157,48 @@ func closing(code int, reason string) (*uint16, *string, error) {
 
 // SetNodelay tells whether small frames are sent at once (TCP_NODELAY), or may wait for more. [ErrClosed].
 func (c *Connection) SetNodelay(value bool) error {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
-	return c.handle.setNodelay(value)
+	return c.opened().setNodelay(value)
 }
 
 // Subscribe has this connection sent what anybody publishes under topic, see [Publish]. [ErrClosed], [ErrLimit], [ErrDenied],
 // [ErrInvalid].
 func (c *Connection) Subscribe(topic string) error {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
 	if err := checkText("the topic", topic); err != nil {
 		return err
 	}
-	return c.handle.subscribe(topic)
+	return c.opened().subscribe(topic)
 }
 
 // Unsubscribe takes back Subscribe.
 func (c *Connection) Unsubscribe(topic string) {
-	if c.handle != nil && utf8.ValidString(topic) {
-		c.handle.unsubscribe(topic)
+	if c.opened() != nil && utf8.ValidString(topic) {
+		c.opened().unsubscribe(topic)
 	}
 }
 
 // SetTimer calls OnTimer with token, once, after delay, which is rounded up to whole milliseconds; an earlier timer with that token is
 // replaced. [ErrClosed]; [ErrLimit]; [ErrInvalid], over 24 days.
 func (c *Connection) SetTimer(token uint32, delay time.Duration) error {
-	if c.handle == nil {
+	if c.opened() == nil {
 		return ErrClosed
 	}
 	ms, err := milliseconds(delay)
 	if err != nil {
 		return err
 	}
-	return c.handle.setTimer(token, ms)
+	return c.opened().setTimer(token, ms)
 }
 
 // ClearTimer takes back SetTimer.
 func (c *Connection) ClearTimer(token uint32) {
-	if c.handle != nil {
-		c.handle.clearTimer(token)
+	if c.opened() != nil {
+		c.opened().clearTimer(token)
 	}
 }
 

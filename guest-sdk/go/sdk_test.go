@@ -198,13 +198,18 @@ func TestWhatIsSharedSurvivesASwapWithItsConnections(t *testing.T) {
 		t.Errorf("before its handler is there: %v", err)
 	}
 	handle := &fake{name: "c1"}
-	if _, err := resumeHandler(&Request{}, handle, nil); err != nil {
+	handler, err := resumeHandler(&Request{}, handle, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := room.People["c1"].WriteMessage("now"); err != nil || len(handle.written) != 1 {
 		t.Errorf("%v, %v", err, handle.written)
 	}
 	endOfResuming()
+	handler.base().connection.handle = nil
+	if err := room.People["c1"].WriteMessage("ended"); !errors.Is(err, ErrClosed) {
+		t.Errorf("a connection that has ended: %v", err)
+	}
 	if err := room.People["c2"].WriteMessage("gone"); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v", err)
 	}

@@ -64,9 +64,7 @@ var awaited = resumption{connections: map[string][]*Connection{}}
 
 func (r *resumption) await(id string, connection *Connection) {
 	connection.id = id
-	if known := resumed[id]; known != nil {
-		connection.handle, connection.request = known.handle, known.request
-	}
+	connection.own = resumed[id]
 	r.connections[id] = append(r.connections[id], connection)
 }
 
@@ -170,7 +168,7 @@ func resumeHandler(request *Request, handle connectionHandle, state []byte) (Han
 	resuming = &resumption{connections: awaited.connections}
 	defer func() { resuming = nil }()
 	for _, read := range awaited.connections[id] {
-		read.handle, read.request = handle, request
+		read.own = connection
 	}
 	resumed[id] = connection
 	for _, client := range awaited.clients {
