@@ -188,7 +188,8 @@ fn rename(name: &str, language: Language, template: Template, files: &mut Files)
     let sdk = format!("../../../guest-sdk/{}", folder_of(language));
     let manifest = language.manifest();
     let text = files.get(manifest).with_context(|| format!("there is no {manifest}"))?;
-    let text = std::str::from_utf8(text)?.replace(&sdk, SDK);
+    // Go takes a path for one only with a dot before it.
+    let text = std::str::from_utf8(text)?.replace(&sdk, &format!("./{SDK}"));
     let old = language.project_name(&text).unwrap_or_else(|| template_name(template).into());
     let renamed: Vec<String> = text
         .lines()
@@ -212,9 +213,7 @@ fn readme(name: &str, language: Language) -> String {
             "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m waterspout build handler -o NAME.wasm"
         }
         Language::C => "make",
-        Language::Go => {
-            "GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags=-checklinkname=0 -o NAME.wasm ."
-        }
+        Language::Go => "GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o NAME.wasm .",
     };
     let build = build.replace("NAME", name);
     format!(

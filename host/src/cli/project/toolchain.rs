@@ -137,7 +137,7 @@ fn go(project: &Project) -> anyhow::Result<()> {
     run(Command::new("go")
         .current_dir(&project.folder)
         .envs([("GOOS", "wasip1"), ("GOARCH", "wasm")])
-        .args(["build", "-buildmode=c-shared", "-ldflags=-s -w -checklinkname=0", "-o"])
+        .args(["build", "-buildmode=c-shared", "-ldflags=-s -w", "-o"])
         .arg(component.file_name().unwrap_or_default())
         .arg("."))
 }
