@@ -6,12 +6,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use futures_util::StreamExt;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio_tungstenite::tungstenite::Message;
+use waterspout_tests::program::{Served, cargo, program, root, run};
 use waterspout_tests::{Client, within};
 
 const README: &str = include_str!("../../README.md");
@@ -19,8 +18,6 @@ const HEADING: &str = "## Replace it while people are connected";
 /// What the README's server is started by, and its guests are built by.
 const RUN: &str = "cargo run --release --";
 const BUILD: &str = "cargo xtask guests";
-/// From the file's change to its being served: it is looked at four times a second, and compiled without optimisation of our compiler.
-const COMPILING: Duration = Duration::from_secs(120);
 
 /// Beneath the repository, and what of it the copy needs.
 const COPIED: [&str; 5] = ["wit", "guest-sdk/rust", "example-guests/rust/chat", "Cargo.lock", "rustfmt.toml"];
@@ -28,10 +25,6 @@ const SOURCE: &str = "example-guests/rust/chat/src/lib.rs";
 /// What is answered to an empty text, before and after the change.
 const BEFORE: &str = "A text has 1 to 500 characters.";
 const AFTER: &str = "Say something, or listen.";
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the repository")
-}
 
 /// The demonstration's part of the README.
 fn section() -> &'static str {
@@ -79,55 +72,10 @@ fn workspace() -> PathBuf {
     folder
 }
 
-/// Runs it in the repository, to its end.
-fn run(command: &mut Command) {
-    let output = command.current_dir(root()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// As a person calls it: what cargo tells a test is not for it, and would have it compile again what looks at that.
-fn cargo() -> Command {
-    const OF_A_TEST: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    for (name, _) in std::env::vars_os() {
-        if OF_A_TEST.iter().any(|begin| name.to_string_lossy().starts_with(begin)) {
-            cargo.env_remove(name);
-        }
-    }
-    cargo
-}
-
 fn build_guests(workspace: &Path) {
     let mut cargo = cargo();
     cargo.args(words(BUILD).skip(1)).arg("--manifest-path").arg(workspace.join("example-guests/rust/chat"));
     run(&mut cargo);
-}
-
-/// The server of this profile.
-fn program() -> PathBuf {
-    let mut cargo = cargo();
-    cargo.args(["build", "--quiet", "--package", "waterspout", "--bin", "waterspout"]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    run(&mut cargo);
-    let test = std::env::current_exe().expect("a test is a file");
-    let profile = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
-    profile.join("waterspout")
-}
-
-/// The next line with this in it.
-async fn line_with<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>, text: &str) -> String {
-    let found = async {
-        loop {
-            let line =
-                lines.next_line().await.expect("text").unwrap_or_else(|| panic!("no line with `{text}`"));
-            if line.contains(text) {
-                return line;
-            }
-        }
-    };
-    tokio::time::timeout(COMPILING, found).await.unwrap_or_else(|_| panic!("no line with `{text}`"))
 }
 
 /// Whatever the README shows of a record, but for what it leaves out.
@@ -167,23 +115,12 @@ async fn the_chat_of_the_readme_is_changed_and_the_people_in_the_room_notice_onl
     let arguments = serve.strip_prefix(RUN).expect("the README's way to run it");
     let workspace = workspace();
     build_guests(&workspace);
-    let mut server = tokio::process::Command::new(program());
-    server
-        .args(words(arguments))
-        .args(["--listen", "127.0.0.1:0"])
-        .current_dir(&workspace)
-        .env("XDG_CACHE_HOME", workspace.join("target/cache"))
-        .env("XDG_STATE_HOME", workspace.join("target/state"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let mut server = server.spawn().expect("it starts");
-    let mut said = BufReader::new(server.stdout.take().expect("piped")).lines();
-    let mut log = BufReader::new(server.stderr.take().expect("piped")).lines();
-    let listening = line_with(&mut said, "listening on ").await;
-    let authority = listening.split('/').nth(2).expect("a URL").to_owned();
-    assert!(section().contains(&listening.replace(&authority, "127.0.0.1:8888")), "{listening}");
-    let address = authority.parse().expect("an address");
+    let mut server = Command::new(program());
+    server.args(words(arguments)).args(["--listen", "127.0.0.1:0"]).current_dir(&workspace);
+    let mut server = Served::start(server, &workspace).await;
+    let shown = server.listening.replace(server.authority(), "127.0.0.1:8888");
+    assert!(section().contains(&shown), "{shown}");
+    let address = server.address();
 
     let enters = async |name: &str| {
         let mut client = Client::connect(address, "/chat/tea", &[]).await.expect("open");
@@ -215,7 +152,7 @@ async fn the_chat_of_the_readme_is_changed_and_the_people_in_the_room_notice_onl
         let workspace = workspace.clone();
         tokio::task::spawn_blocking(move || build_guests(&workspace)).await.expect("it is built");
         for message in ["the handler is replaced", "open connections have been dealt with"] {
-            is_as_shown(&line_with(&mut log, message).await, message);
+            is_as_shown(&server.record_with(message).await, message);
         }
     };
     tokio::select! {
@@ -237,5 +174,5 @@ async fn the_chat_of_the_readme_is_changed_and_the_people_in_the_room_notice_onl
     for client in [&mut ada, &mut bob, &mut cy] {
         is_told(client, "joined", &[("people", serde_json::json!(["Ada", "Bob", "Cy"]))]).await;
     }
-    within("the server to end", server.kill()).await.expect("it runs");
+    server.end().await;
 }

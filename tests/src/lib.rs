@@ -25,6 +25,7 @@
 //! - [`http2`]: a client for WebSockets over HTTP/2, and frames of HTTP/2 made by hand
 //! - [`metrics`]: Prometheus' text, read strictly
 //! - [`host`]: the host
+//! - [`program`]: the program, as a person calls it
 
 pub mod certificates;
 pub mod client;
@@ -35,6 +36,7 @@ pub mod http;
 pub mod http2;
 pub mod logs;
 pub mod metrics;
+pub mod program;
 pub mod tls;
 
 pub use client::Client;

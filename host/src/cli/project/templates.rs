@@ -101,7 +101,7 @@ fn files(name: &str, language: Language, template: Template) -> anyhow::Result<F
     } else {
         rename(name, language, template, &mut files)?;
     }
-    files.insert("README.md".into(), readme(name, language).into());
+    files.insert("README.md".into(), readme(name, language, template).into());
     files.insert(".gitignore".into(), ignored(language).into());
     if template == Template::Chat {
         files.insert("page.html".into(), CHAT_PAGE.into());
@@ -205,21 +205,30 @@ fn names_project(line: &str) -> bool {
     ["\"name\"", "name", "NAME", "module ", "\"build\""].iter().any(|start| line.starts_with(start))
 }
 
-fn readme(name: &str, language: Language) -> String {
+/// Three lines: what to type.
+fn readme(name: &str, language: Language, template: Template) -> String {
     let build = match language {
-        Language::Rust => "cargo build --release",
-        Language::JavaScript => "npm install && npm run build",
-        Language::Python => {
-            "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m waterspout build handler -o NAME.wasm"
+        Language::Rust => {
+            format!(
+                "cargo build --release && cp target/wasm32-wasip2/release/{}.wasm {name}.wasm",
+                name.replace('-', "_")
+            )
         }
-        Language::C => "make",
-        Language::Go => "GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o NAME.wasm .",
+        Language::JavaScript => "npm install && npm run build".into(),
+        Language::Python => format!(
+            "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m waterspout build handler -o {name}.wasm"
+        ),
+        Language::C => "make".into(),
+        Language::Go => format!("GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o {name}.wasm ."),
     };
-    let build = build.replace("NAME", name);
+    let serve = match template {
+        Template::Echo => format!("waterspout serve {name}.wasm"),
+        Template::Chat => format!("waterspout serve --config {CONFIGURATION}"),
+    };
     format!(
         "# {name}: a WebSocket handler for Waterspout\n\
-         Build it with `{build}`; `waterspout build` does the same, and says what is missing.\n\
-         Try it with `waterspout dev`: it serves the handler with a page, and swaps in what you change.\n"
+         Build it with `{build}` (or `waterspout build`, which says what is missing), and serve it with `{serve}`.\n\
+         Both, and again whenever you change something: `waterspout dev`. The page is at http://127.0.0.1:8888/.\n"
     )
 }
 
