@@ -1,0 +1,142 @@
+// From a WebSocketHandler to the exports of a component: what the builder's entry uses.
+
+import { clientEvent } from "./client.js";
+import { lifecycle, WebSocketHandler } from "./handler.js";
+import { answering, guarded, refused, told } from "./reporting.js";
+import { Rejection, Request } from "./request.js";
+import * as values from "./values.js";
+
+/** `chosen` is a handler class, or a function that returns one for a request. */
+export function component(chosen, what) {
+  const isHandler = (value) => typeof value === "function" && value.prototype instanceof WebSocketHandler;
+  if (typeof chosen !== "function") {
+    throw new TypeError(`${what} has no handler: \`export default class extends WebSocketHandler\`, or a function that returns one for a request`);
+  }
+  const choose = (request) => {
+    if (isHandler(chosen)) return chosen;
+    const kind = chosen(request);
+    if (!isHandler(kind)) throw new TypeError("what the module exports returned no class that extends WebSocketHandler");
+    return kind;
+  };
+  if (!isHandler(chosen) && /^class\b/.test(Function.prototype.toString.call(chosen))) {
+    throw new TypeError(`${what}: ${chosen.name || "its class"} does not extend WebSocketHandler`);
+  }
+
+  return class Handler {
+    #handler;
+
+    constructor(request, handler) {
+      if (handler !== undefined) {
+        this.#handler = handler;
+        return;
+      }
+      lifecycle.made();
+      this.#handler = guarded(() => {
+        const asked = Request.of(request);
+        return new (choose(asked))(asked);
+      });
+    }
+
+    #call(method, ...args) {
+      return guarded(() => {
+        const result = this.#handler[method](...args);
+        if (typeof result?.then === "function") {
+          throw new TypeError(`${method} is async: nothing would ever run what comes after an await; writing and flushing need none`);
+        }
+        return result;
+      });
+    }
+
+    prepare() {
+      let rejection;
+      try {
+        rejection = this.#handler.prepare();
+      } catch (thrown) {
+        if (!(thrown instanceof Rejection)) throw told(thrown);
+        rejection = thrown;
+      }
+      if (rejection === undefined || rejection === null) return;
+      throw refused(guarded(() => wireRejection(rejection)));
+    }
+
+    checkOrigin(origin) {
+      return Boolean(this.#call("checkOrigin", origin));
+    }
+
+    selectSubprotocol(offered) {
+      const selected = this.#call("selectSubprotocol", offered) ?? null;
+      return selected === null ? null : guarded(() => values.text(selected, "a subprotocol"));
+    }
+
+    getCompressionOptions() {
+      const options = this.#call("getCompressionOptions");
+      return guarded(() => values.compressionOptions(options));
+    }
+
+    open(connection) {
+      lifecycle.opened(this.#handler, connection);
+      this.#call("open");
+    }
+
+    onMessage(message) {
+      this.#call("onMessage", values.received(message));
+    }
+
+    onPing(data) {
+      this.#call("onPing", values.bytes(data));
+    }
+
+    onPong(data) {
+      this.#call("onPong", values.bytes(data));
+    }
+
+    onWritable() {
+      this.#call("onWritable");
+    }
+
+    onTimer(token) {
+      this.#call("onTimer", token);
+    }
+
+    onClientEvent(id, event) {
+      this.#call("onClientEvent", id, clientEvent(event));
+    }
+
+    onClose(frame) {
+      const handler = this.#handler;
+      lifecycle.closed(handler, frame ?? null);
+      this.#call("onClose", frame ?? null);
+      lifecycle.ended(handler);
+      // The exported object may outlive the connection, but nothing in it.
+      this.#handler = null;
+    }
+
+    suspend() {
+      const state = this.#call("suspend") ?? null;
+      return state === null ? null : guarded(() => values.payload(state, "a state"));
+    }
+
+    static resume(request, connection, bytes) {
+      return answering(() => {
+        const asked = Request.of(request);
+        const kind = choose(asked);
+        const handler = lifecycle.resumed(connection, () => new kind(asked));
+        handler.resume(values.bytes(bytes));
+        return new Handler(request, handler);
+      });
+    }
+  };
+}
+
+function wireRejection(rejection) {
+  if (!(rejection instanceof Rejection)) throw new TypeError("prepare returns a Rejection or nothing");
+  const headers = values.pairs(rejection.headers);
+  const body = values.payload(rejection.body, "a rejection's body");
+  if (body.length > 0 && !headers.some(([name]) => name.toLowerCase() === "content-type")) {
+    headers.unshift(["content-type", "text/plain; charset=utf-8"]);
+  }
+  if (!Number.isInteger(rejection.status) || rejection.status < 0 || rejection.status > 0xffff) {
+    throw new TypeError(`HTTP status ${rejection.status}: 200 to 599 are possible`);
+  }
+  return { status: rejection.status, headers, body };
+}

@@ -1,0 +1,38 @@
+// What becomes of exceptions that leave a handler.
+
+/** An exception ends the instance; before that its message and stack go to the log, which the engine's own report leaves out. */
+export function guarded(work) {
+  try {
+    return work();
+  } catch (error) {
+    throw told(error);
+  }
+}
+
+/** An exception is an answer, which the log explains. */
+export function answering(work) {
+  try {
+    return work();
+  } catch (error) {
+    told(error);
+    throw refused(String(error).toWellFormed?.() ?? String(error));
+  }
+}
+
+export function told(error) {
+  console.error(describe(error));
+  return error;
+}
+
+/** Message and stack, whose places are those of the sources. */
+export function describe(error) {
+  if (!(error instanceof Error)) return `Uncaught ${String(error)}`;
+  const stack = globalThis.__waterspoutPlaces?.(error.stack ?? "") ?? error.stack ?? "";
+  const cause = error.cause === undefined ? "" : `\nCaused by: ${describe(error.cause)}`;
+  return (stack.startsWith(String(error)) ? stack : `Uncaught ${String(error)}\n${stack}`).trimEnd() + cause;
+}
+
+/** The error of a `result`, as the bindings of both engines take it. */
+export function refused(payload) {
+  return Object.assign(new Error("refused"), { payload });
+}

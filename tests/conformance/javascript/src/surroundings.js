@@ -1,0 +1,25 @@
+// What is there beside the connection.
+
+import { config, WebSocketHandler } from "waterspout-guest";
+
+class Print extends WebSocketHandler {
+  onMessage(message) {
+    const [, what, text] = /^(\S+) ?(.*)$/s.exec(message);
+    if (what === "eprint") console.error(text);
+    else console.log(text);
+  }
+}
+
+class Clock extends WebSocketHandler {
+  onMessage() {
+    this.writeMessage({ now: Date.now() / 1000, random: Math.random() });
+  }
+}
+
+class Config extends WebSocketHandler {
+  onMessage(message) {
+    this.writeMessage(config.get(message) ?? "none");
+  }
+}
+
+export const features = { print: Print, clock: Clock, config: Config };
