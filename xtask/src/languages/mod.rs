@@ -1,12 +1,13 @@
 //! Handlers in languages other than Rust: their tools, and the projects of them in this repository.
 //!
-//! The tools go to target/languages/NAME, from the languages' own registries.
+//! The tools go to target/languages/NAME, from the languages' own registries; npm's packages go to node_modules, where it looks for them.
 //!
-//! - `c`, `go`: one language each
+//! - `c`, `go`, `javascript`: one language each
 //! - `pip`: programs from PyPI
 
 mod c;
 mod go;
+mod javascript;
 mod pip;
 
 use std::{
@@ -26,6 +27,8 @@ use crate::{step, workspace};
 pub(crate) enum Language {
     C,
     Go,
+    #[value(name = "javascript", alias = "js")]
+    JavaScript,
 }
 
 /// A folder that its language's usual command builds to `NAME.wasm` in it.
@@ -40,6 +43,7 @@ impl Language {
         match self {
             Self::C => "c",
             Self::Go => "go",
+            Self::JavaScript => "javascript",
         }
     }
 
@@ -48,6 +52,7 @@ impl Language {
         match self {
             Self::C => c::setup(),
             Self::Go => go::setup(),
+            Self::JavaScript => javascript::setup(),
         }
     }
 
@@ -58,6 +63,7 @@ impl Language {
             let build = match self {
                 Self::C => c::build(&project),
                 Self::Go => go::build(&project),
+                Self::JavaScript => Ok(javascript::build(&project)),
             };
             let name = format!("{}-{}", self.name(), project.name);
             step::run(&format!("building {name}"), &workspace::log(&format!("guests-{name}")), &mut build?)?;
@@ -78,6 +84,7 @@ impl Language {
         let test: Command = match self {
             Self::C => c::test(&folder)?,
             Self::Go => go::test(&folder)?,
+            Self::JavaScript => javascript::test(&folder),
         };
         let log = format!("sdk-{}", self.name());
         step::run(&format!("testing the SDK for {}", self.name()), &workspace::log(&log), &mut { test })

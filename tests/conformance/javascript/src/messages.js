@@ -1,6 +1,6 @@
 // Messages both ways.
 
-import { BufferFullError, WebSocketHandler } from "waterspout-guest";
+import { BufferFullError, publish, WebSocketHandler } from "waterspout-guest";
 
 class Echo extends WebSocketHandler {
   onMessage(message) {
@@ -45,22 +45,25 @@ class Ping extends WebSocketHandler {
   }
 }
 
+/** Writes until the queue is full, and says so. */
+export function fill(handler, size) {
+  const bytes = new Uint8Array(size);
+  try {
+    for (;;) handler.writeMessage(bytes);
+  } catch (error) {
+    if (!(error instanceof BufferFullError)) throw error;
+  }
+  publish("conformance-full", "full");
+}
+
 class Queue extends WebSocketHandler {
   onMessage(message) {
     const [what, size] = message.split(" ");
-    if (what === "fill") this.fill(new Uint8Array(Number(size)));
+    if (what === "fill") fill(this, Number(size));
     if (what === "amount") this.writeMessage(String(this.bufferedAmount));
     if (what === "flush") {
       this.flush();
       this.writeMessage("flushed");
-    }
-  }
-
-  fill(bytes) {
-    try {
-      for (;;) this.writeMessage(bytes);
-    } catch (error) {
-      if (!(error instanceof BufferFullError)) throw error;
     }
   }
 

@@ -4,9 +4,9 @@ import { config, WebSocketHandler } from "waterspout-guest";
 
 class Print extends WebSocketHandler {
   onMessage(message) {
-    const [, what, text] = /^(\S+) ?(.*)$/s.exec(message);
-    if (what === "eprint") console.error(text);
-    else console.log(text);
+    const [, text] = /^eprint (.*)$/s.exec(message) ?? [];
+    if (text !== undefined) console.error(text);
+    else console.log(message);
   }
 }
 

@@ -1,6 +1,8 @@
 // A handler that fails in the method that the query names.
 
-import { BufferFullError, WebSocketHandler, websocketStart } from "waterspout-guest";
+import { WebSocketHandler, websocketStart } from "waterspout-guest";
+
+import { fill } from "./messages.js";
 
 class Throw extends WebSocketHandler {
   constructor(request) {
@@ -8,8 +10,12 @@ class Throw extends WebSocketHandler {
     this.failIn("construct");
   }
 
+  isMeant(method) {
+    return this.getArgument("in") === method;
+  }
+
   failIn(method) {
-    if (this.getArgument("in") === method) throw new Error(`conformance: ${method}`);
+    if (this.isMeant(method)) throw new Error(`conformance: ${method}`);
   }
 
   prepare() {
@@ -31,25 +37,15 @@ class Throw extends WebSocketHandler {
 
   open() {
     this.failIn("open");
-    const url = this.getArgument("url");
-    if (url !== undefined) websocketStart(url);
   }
 
   onMessage(message) {
     this.failIn("on_message");
-    if (message === "ping") this.ping();
-    else if (message === "timer") this.setTimer(1, 0);
-    else if (message === "fill") this.fill();
+    if (this.isMeant("on_pong")) this.ping();
+    else if (this.isMeant("on_timer")) this.setTimer(1, 1);
+    else if (this.isMeant("on_writable")) fill(this, 65536);
+    else if (this.isMeant("on_client_event")) websocketStart(this.getArgument("url"));
     else this.writeMessage(message);
-  }
-
-  fill() {
-    const bytes = new Uint8Array(1 << 18);
-    try {
-      for (;;) this.writeMessage(bytes);
-    } catch (error) {
-      if (!(error instanceof BufferFullError)) throw error;
-    }
   }
 
   onPing() {

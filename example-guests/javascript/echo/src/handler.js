@@ -1,0 +1,17 @@
+// Tornado's echo: the first handler of its documentation.
+
+import { WebSocketHandler } from "waterspout-guest";
+
+export default class EchoWebSocket extends WebSocketHandler {
+  open() {
+    console.log("WebSocket opened");
+  }
+
+  onMessage(message) {
+    this.writeMessage(`You said: ${message}`);
+  }
+
+  onClose() {
+    console.log("WebSocket closed");
+  }
+}
