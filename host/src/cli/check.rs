@@ -40,8 +40,7 @@ pub(super) fn check_handler(source: HandlerSource) -> anyhow::Result<()> {
     super::say(&source);
     super::say(inspection.to_string().trim_end());
     let limits = Limits::default();
-    // One instance: nothing is run here.
-    let options = RuntimeOptions { max_instances: 1, compiler, ..RuntimeOptions::default() };
+    let options = RuntimeOptions { max_instances: super::PLACES_OF_ONE, compiler, ..RuntimeOptions::default() };
     let runtime = runtime(&options, [&limits])?;
     with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;
     super::say(format_args!("ok       `waterspout serve {source}` runs it"));
@@ -69,7 +68,7 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
         }
         say_route(route, source);
     }
-    let mut options = RuntimeOptions { max_instances: 1, ..config.runtime };
+    let mut options = RuntimeOptions { max_instances: super::PLACES_OF_ONE, ..config.runtime };
     options.compiler = super::compiler(config.compile, config.sandbox)?;
     let runtime = runtime(&options, config.routes.iter().map(|(route, _)| &route.limits))?;
     let mut loader = Loader::new(&runtime);

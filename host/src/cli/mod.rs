@@ -146,6 +146,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `max-instances` where one instance runs at most: a component with several linear memories takes the places of as many ordinary ones.
+const PLACES_OF_ONE: u32 = 64;
+
 /// This program, started again for each handler.
 ///
 /// `sandboxed`: a system that cannot confine the compiler has it refuse.

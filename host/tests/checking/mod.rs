@@ -144,6 +144,14 @@ fn check_tells_what_a_good_handler_is() {
 }
 
 #[test]
+fn check_takes_a_component_that_has_several_linear_memories() {
+    let folder = Folder::new();
+    let file = folder.write("memories.wasm", handlers::echo_with_memories(5));
+    let ended = run(folder.command().arg("check").arg(&file));
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+}
+
+#[test]
 fn check_tells_every_limit_that_a_configuration_comes_to() {
     let folder = Folder::new();
     let handler = folder.write("echo.wat", "(component)");

@@ -30,6 +30,22 @@ pub(crate) fn binary_echo_module() -> Vec<u8> {
     module_of(&ECHO.replace(as_it_came, "(local.get $connection) (i32.const 1)"))
 }
 
+/// The same as the echo, with so many more linear memories, each of an instance of its own.
+pub(crate) fn echo_with_memories(more: u8) -> Vec<u8> {
+    let mut component = echo();
+    let payloads = wasmparser::Parser::new(0).parse_all(&component);
+    let is_module = |payload: &wasmparser::Result<_>| matches!(payload, Ok(wasmparser::Payload::ModuleSection { .. }));
+    let index = payloads.filter(is_module).count() as u8;
+    let module = wat::parse_str("(module (memory 1))").expect("WebAssembly text");
+    // A section is its kind, its size and its content (Component Model, Binary Format): a core module, ...
+    component.extend([1, module.len() as u8]);
+    component.extend(module);
+    // ... and a list of instances of it, which are given nothing.
+    component.extend([2, 1 + 3 * more, more]);
+    component.extend([0, index, 0].repeat(more.into()));
+    component
+}
+
 /// The same as the echo, but it gives no state when another version is to take over.
 pub(crate) fn echo_module_without_state() -> Vec<u8> {
     changed("(param $handler i32) (result i32)\n    (i32.store8 (i32.const 0) (i32.const 1))", |gives| {

@@ -24,7 +24,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<Option<HandledEnd>> {
     let route = route(&file, &options);
     let runtime = RuntimeOptions {
-        max_instances: 1,
+        max_instances: super::super::PLACES_OF_ONE,
         cache: CacheFolders::of_user(),
         compiler: super::super::compiler(CompileLimits::default(), false)?,
         ..RuntimeOptions::default()

@@ -30,6 +30,7 @@ class Keep extends WebSocketHandler {
       this.set = new Set(["b", "a"]);
       const url = this.getArgument("url");
       if (url !== undefined) this.upstream = websocketStart(url);
+      return;
     }
     this.writeMessage({
       text: this.text,
