@@ -95,7 +95,7 @@ export function component(chosen, what) {
     }
 
     onTimer(token) {
-      this.#call("onTimer", token);
+      this.#call("onTimer", token >>> 0);
     }
 
     onClientEvent(id, event) {

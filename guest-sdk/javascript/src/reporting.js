@@ -19,9 +19,10 @@ export function answering(work) {
   }
 }
 
+/** Writes an exception to the log; what is to be thrown in its place has no stack, because the engine would print that, with places in the bundle. */
 export function told(error) {
   console.error(describe(error));
-  return error;
+  return Object.defineProperty(new Error(String(error)), "stack", { value: "" });
 }
 
 /** Message and stack, whose places are those of the sources. */

@@ -2,7 +2,11 @@
 
 import { InvalidError } from "./errors.js";
 
+/** Of a time or a size. */
 const MOST = 2 ** 31 - 1;
+
+/** Of a timer's token. */
+const MOST_TOKEN = 2 ** 32 - 1;
 
 /** The interface's message for text, bytes, or a value that is sent as JSON. */
 export function message(value) {
@@ -59,11 +63,12 @@ export function closeArguments(code, reason) {
   return [code ?? null, reason === undefined || reason === null ? null : text(reason, "a reason")];
 }
 
+/** As the signed number of the same bits, for which QuickJS's bindings take an unsigned one; `token >>> 0` is what it was. */
 export function token(value) {
-  if (!(whole(value, "a timer's token") >= 0 && value <= MOST)) {
-    throw new InvalidError(`a timer's token is 0 to ${MOST}, not ${value}`);
+  if (!(whole(value, "a timer's token") >= 0 && value <= MOST_TOKEN)) {
+    throw new InvalidError(`a timer's token is 0 to ${MOST_TOKEN}, not ${value}`);
   }
-  return value;
+  return value | 0;
 }
 
 function whole(value, what) {

@@ -16,7 +16,7 @@ class Close extends WebSocketHandler {
   }
 
   onClose(frame) {
-    publish(ENDS, frame === null ? "closed none" : `closed ${frame.code} ${frame.reason}`);
+    publish(ENDS, frame === null ? "closed none" : `closed ${frame.code} ${frame.reason}`.trimEnd());
   }
 }
 

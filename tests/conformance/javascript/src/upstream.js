@@ -12,7 +12,7 @@ import {
 
 const failed = ({ kind, detail }) => `failed ${kind}${detail ? ` ${detail}` : ""}`;
 const told = (message) => (typeof message === "string" ? `text ${message}` : `binary ${new TextDecoder().decode(message)}`);
-const closed = (frame) => (frame === null ? "none" : `${frame.code} ${frame.reason}`);
+const closed = (frame) => (frame === null ? "none" : `${frame.code} ${frame.reason}`.trimEnd());
 const options = ({ headers, subprotocols, timeout_ms }) => ({ headers, subprotocols, connectTimeout: timeout_ms });
 
 /** What both styles can be told. */
@@ -92,6 +92,7 @@ class Start extends Upstream {
       case "opened":
         return this.writeMessage("opened");
       case "failed":
+        this.upstream = null;
         return this.writeMessage(failed(event.error));
       case "message":
         return this.writeMessage(told(event.message));
