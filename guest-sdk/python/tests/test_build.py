@@ -1,0 +1,61 @@
+"""The builder, as far as it needs no tool: what it finds, what it finds wrong."""
+
+import contextlib
+import io
+import os
+import re
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from waterspout import build
+
+
+class Building(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder.name)
+
+    def run_with(self, *arguments):
+        with mock.patch.object(build, "_componentize") as tool, contextlib.redirect_stderr(io.StringIO()) as told:
+            code = build.main(["build", *arguments])
+        return code, tool.call_args and tool.call_args.args[2], told.getvalue()
+
+    def test_a_mistake_in_the_source_is_told_as_python_tells_it(self):
+        Path("handler.py").write_text("class Echo(:\n    pass\n")
+        code, world, told = self.run_with("handler")
+        self.assertEqual((code, world), (1, None))
+        self.assertIn('File "', told)
+        self.assertIn("line 1", told)
+        self.assertIn("SyntaxError: invalid syntax", told)
+
+    def test_a_module_that_is_not_there_is_told_with_where_it_was_looked_for(self):
+        code, _, told = self.run_with("handler")
+        self.assertEqual(code, 1)
+        self.assertIn(f"there is no module handler in {os.getcwd()}", told)
+
+    def test_the_world_follows_from_whether_shared_is_used_anywhere_in_the_project(self):
+        Path("handler.py").write_text("from rooms.state import room\n")
+        Path("rooms").mkdir()
+        Path("rooms/__init__.py").write_text("")
+        for source, world in (
+            ("room = {}", "guest"),
+            ("from waterspout import shared\nroom = shared({})", "sharing-guest"),
+            ("import waterspout\nroom = waterspout.shared({})", "sharing-guest"),
+        ):
+            Path("rooms/state.py").write_text(source)
+            self.assertEqual(self.run_with("handler")[1], world)
+            self.assertEqual(self.run_with("handler.py")[1], world)
+        self.assertEqual(self.run_with("handler", "--no-shared")[1], "guest")
+
+    def test_the_tool_is_pinned_once(self):
+        text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+        self.assertEqual(re.search(r"componentize-py==([\d.]+)", text)[1], build.VERSION)
+
+    def test_what_python_said_is_left_of_what_the_tool_says(self):
+        output = 'Caused by:\n    boring\nTraceback (most recent call last):\n  File "/0/handler.py", line 1, in <module>\nValueError: no\n'
+        told = build._told(output, [os.getcwd()])
+        self.assertEqual(told, 'Traceback (most recent call last):\n  File "handler.py", line 1, in <module>\nValueError: no')
