@@ -110,7 +110,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup { lang, .. } if !lang.is_empty() => {
-            lang.into_iter().try_for_each(Language::setup)?;
+            languages::setup(&lang)?;
         }
         Command::Setup { toolchain, .. } => {
             toolchain::setup(toolchain)?;

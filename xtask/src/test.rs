@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use crate::{
     clients,
     guests::Guests,
+    languages,
     toolchain::{self, Source},
     workspace::{self, Workspace},
 };
@@ -19,6 +20,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let toolchain = toolchain::setup(Source::Auto)?;
     Guests::default().run_with(&toolchain)?;
     clients::setup()?;
+    languages::setup(&languages::OTHERS_THAN_RUST)?;
+    for language in languages::OTHERS_THAN_RUST {
+        language.build()?;
+        language.test()?;
+    }
 
     // Guests export what only a component's host can call: this machine's linker has nothing to make of them.
     let workspace = Workspace::of(&workspace::root().join("Cargo.toml"), &toolchain)?;

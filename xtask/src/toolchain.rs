@@ -18,6 +18,7 @@ use clap::ValueEnum;
 
 use crate::{
     debian::{self, Archive, Unpacked},
+    languages::Environment,
     step, workspace,
 };
 
@@ -74,6 +75,24 @@ pub(crate) fn setup(source: Source) -> Result<Toolchain> {
     };
     eprintln!("guests are compiled by {}", toolchain.version()?.trim());
     Ok(toolchain)
+}
+
+/// What a shell needs to build handlers where rustup's compiler cannot: Debian's, if it is there.
+pub(crate) fn environment() -> Result<Environment> {
+    let folder = workspace::target(workspace::root()).join("toolchain");
+    let Some(unpacked) = Unpacked::at(&folder)?.filter(|_| !has_rustup_targets()) else {
+        return Ok(Environment::default());
+    };
+    let programs = unpacked.root.join("usr/bin");
+    let debian = Toolchain::Debian(unpacked);
+    let target = debian.target(Platform::Wasi).to_owned();
+    let own = [("CARGO_BUILD_TARGET", target), ("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort".into())];
+    let own = own.map(|(name, value)| (name.to_owned(), value));
+    let build = debian.cargo_build(Platform::Wasi)?;
+    let set = build.get_envs().filter_map(|(name, value)| {
+        Some((name.to_string_lossy().into_owned(), value?.to_string_lossy().into_owned()))
+    });
+    Ok(Environment { programs: Some(programs), variables: set.chain(own).collect() })
 }
 
 fn get_any(folder: &Path) -> Result<Toolchain> {

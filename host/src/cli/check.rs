@@ -40,7 +40,8 @@ pub(super) fn check_handler(source: HandlerSource) -> anyhow::Result<()> {
     super::say(&source);
     super::say(inspection.to_string().trim_end());
     let limits = Limits::default();
-    let options = RuntimeOptions { max_instances: super::PLACES_OF_ONE, compiler, ..RuntimeOptions::default() };
+    let options =
+        RuntimeOptions { max_instances: super::PLACES_OF_ONE, compiler, ..RuntimeOptions::default() };
     let runtime = runtime(&options, [&limits])?;
     with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;
     super::say(format_args!("ok       `waterspout serve {source}` runs it"));

@@ -34,7 +34,8 @@ pub(crate) fn binary_echo_module() -> Vec<u8> {
 pub(crate) fn echo_with_memories(more: u8) -> Vec<u8> {
     let mut component = echo();
     let payloads = wasmparser::Parser::new(0).parse_all(&component);
-    let is_module = |payload: &wasmparser::Result<_>| matches!(payload, Ok(wasmparser::Payload::ModuleSection { .. }));
+    let is_module =
+        |payload: &wasmparser::Result<_>| matches!(payload, Ok(wasmparser::Payload::ModuleSection { .. }));
     let index = payloads.filter(is_module).count() as u8;
     let module = wat::parse_str("(module (memory 1))").expect("WebAssembly text");
     // A section is its kind, its size and its content (Component Model, Binary Format): a core module, ...

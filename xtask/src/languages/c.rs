@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::Result;
 
-use super::{Project, folder, pip};
+use super::{Environment, Project, folder, pip};
 
 /// Any of 0.17 would do; the same everywhere makes the same components.
 const PACKAGES: [&str; 1] = ["ziglang==0.17.1"];
@@ -13,10 +13,18 @@ pub(super) fn setup() -> Result<()> {
     pip::set_up(&folder("c"), &PACKAGES)
 }
 
+/// Makefiles take the compiler from a variable.
+pub(super) fn environment() -> Environment {
+    if !folder("c").is_dir() {
+        return Environment::default();
+    }
+    Environment { programs: None, variables: vec![("WASI_CC".into(), wasi_compiler())] }
+}
+
 /// `make`, with our own compiler.
 pub(super) fn build(project: &Project) -> Result<Command> {
     let mut make = make(&project.folder);
-    make.arg(format!("WASI_CC={} -target wasm32-wasi", compiler()));
+    make.arg(format!("WASI_CC={}", wasi_compiler()));
     Ok(make)
 }
 
@@ -36,4 +44,8 @@ fn make(folder: &Path) -> Command {
 
 fn compiler() -> String {
     format!("{} -m ziglang cc", folder("c").join("bin/python").display())
+}
+
+fn wasi_compiler() -> String {
+    format!("{} -target wasm32-wasi", compiler())
 }

@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 
 /// What a language's projects need of a shell.
 #[derive(Default)]
-pub(super) struct Environment {
+pub(crate) struct Environment {
     /// A folder whose programs come before all others.
-    pub(super) programs: Option<PathBuf>,
-    pub(super) variables: Vec<(String, String)>,
+    pub(crate) programs: Option<PathBuf>,
+    pub(crate) variables: Vec<(String, String)>,
 }
 
 impl Environment {
@@ -29,7 +29,9 @@ impl Environment {
 
 /// Writes them all, for `sh`.
 pub(super) fn write(environments: &[Environment], file: &Path) -> Result<()> {
-    let mut script = String::from("# What `cargo xtask setup --lang` has got. Into a shell with it: . target/languages/env\n");
+    let mut script = String::from(
+        "# What `cargo xtask setup --lang` has got. Into a shell with it: . target/languages/env\n",
+    );
     environments.iter().for_each(|environment| environment.write(&mut script));
     let writing = || format!("cannot write {}", file.display());
     fs::create_dir_all(file.parent().with_context(writing)?).with_context(writing)?;

