@@ -13,6 +13,7 @@
 //! - `deflate`: permessage-deflate from the client's side
 //! - `frames`: WebSocket frames as bytes, built once and parsed by hand
 //! - `client`: the opening handshake from the client's side
+//! - `talk`: a connection on which whatever comes back is an answer
 //! - `native`: the peer, a tokio-tungstenite echo with Waterspout's buffers and its rule for flushing
 //! - `load`: the load generator, one thread and one poll loop
 //! - `accepts`: connections opened per second
@@ -20,6 +21,8 @@
 //! - `server`: a server as a child process that never outlives the benchmark
 //! - `memory`: resident memory per idle connection
 //! - `rounds`: servers in turn, A B A B, and the ratios between them
+//! - `talk`: a connection on which whatever comes back is an answer
+//! - `languages`: what handlers cost in each language
 //! - `swaps`: how long connections are without a handler when it is replaced
 //! - `compressed`: the table of compressed echoes
 //! - `compare`: what is compared with what, and the other tables
@@ -34,6 +37,7 @@ mod compressed;
 mod deflate;
 mod figures;
 mod frames;
+mod languages;
 mod load;
 mod machine;
 mod memory;
@@ -42,6 +46,7 @@ mod random;
 mod rounds;
 mod server;
 mod swaps;
+mod talk;
 
 use std::process::ExitCode;
 
@@ -68,6 +73,8 @@ enum Command {
     Accepts(compare::AcceptsOptions),
     /// How long connections are without a handler when it is replaced, for any handler
     Swaps(swaps::Options),
+    /// What a handler costs in each language: size, build, instances, messages, memory
+    Languages(languages::Options),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +85,7 @@ fn main() -> ExitCode {
         Command::Memory(options) => compare::run_memory(&options),
         Command::Accepts(options) => compare::run_accepts(&options),
         Command::Swaps(options) => swaps::run(&options),
+        Command::Languages(options) => languages::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

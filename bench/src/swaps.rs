@@ -4,8 +4,6 @@
 //! answer each text. The pauses are what `waterspout deploy --json` reports; the slowest answer is what a peer has noticed of them, with
 //! its turn among the others.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,12 +14,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::figures::{median, micros};
-use crate::frames::{Deck, Kind, Parser, Piece, Wire};
 use crate::machine;
 use crate::server::Server;
-
-/// What a message holds.
-const PAYLOAD_BYTES: usize = 16;
+use crate::talk::Talk;
 
 /// The arguments of `waterspout-bench swaps`.
 #[derive(clap::Args)]
@@ -106,14 +101,13 @@ fn configure(folder: &Folder, options: &Options) -> Result<PathBuf> {
 }
 
 fn measure(server: &Server, config: &Path, options: &Options, next: &Path) -> Result<()> {
-    let deck = Deck::new(Wire::Plain, Kind::Text, PAYLOAD_BYTES, 1);
     let mut connections = Vec::new();
     for number in 1..=options.connections.get() {
-        let (stream, _) =
-            server.endpoint.open(Wire::Plain).with_context(|| format!("opening connection {number}"))?;
-        connections.push(stream);
+        let connection =
+            Talk::open(&server.endpoint).with_context(|| format!("opening connection {number}"))?;
+        connections.push(connection);
     }
-    talk(&mut connections, &deck)?;
+    talk(&mut connections)?;
     println!("| swap | moved | pause, median | 99 % | longest | reported after | slowest answer meanwhile |");
     println!("|---|---|---|---|---|---|---|");
     let mut ninety_nines = Vec::new();
@@ -125,7 +119,7 @@ fn measure(server: &Server, config: &Path, options: &Options, next: &Path) -> Re
             let talking = scope.spawn(|| {
                 let mut slowest = Duration::ZERO;
                 while !done.load(Ordering::Relaxed) {
-                    slowest = slowest.max(talk(&mut connections, &deck)?);
+                    slowest = slowest.max(talk(&mut connections)?);
                 }
                 anyhow::Ok(slowest)
             });
@@ -155,7 +149,7 @@ fn measure(server: &Server, config: &Path, options: &Options, next: &Path) -> Re
         ninety_nines.push(report.p99_pause_ms);
         longest = longest.max(report.longest_pause_ms);
     }
-    talk(&mut connections, &deck).context("not all have lived")?;
+    talk(&mut connections).context("not all have lived")?;
     println!(
         "\npause of {} connections in {} swaps: 99 % at most {} (median of the swaps), longest {}; target for handlers in Rust: 99 % below 10 ms",
         options.connections,
@@ -180,31 +174,12 @@ fn deploy(waterspout: &Path, handler: &Path, config: &Path) -> Result<Report> {
 }
 
 /// Each sends a message and waits for an answer. Returns the longest time that one took.
-fn talk(connections: &mut [TcpStream], deck: &Deck) -> Result<Duration> {
+fn talk(connections: &mut [Talk]) -> Result<Duration> {
     let mut slowest = Duration::ZERO;
-    for (number, stream) in connections.iter_mut().enumerate() {
+    for (number, connection) in connections.iter_mut().enumerate() {
         let began = Instant::now();
-        stream.write_all(deck.frame(0))?;
-        answered(stream).with_context(|| format!("connection {}", number + 1))?;
+        connection.say(1).with_context(|| format!("connection {}", number + 1))?;
         slowest = slowest.max(began.elapsed());
     }
     Ok(slowest)
-}
-
-/// Reads one message, whatever it is.
-fn answered(stream: &mut TcpStream) -> Result<()> {
-    let mut parser = Parser::default();
-    let mut buffer = [0; 1024];
-    loop {
-        let read = stream.read(&mut buffer).context("waiting for an answer")?;
-        ensure!(read > 0, "the server closed the connection");
-        let mut input = &buffer[..read];
-        while let Some(piece) = parser.next(&mut input)? {
-            match piece {
-                Piece::Data(data) if data.last => return Ok(()),
-                Piece::Data(_) | Piece::Ping(_) | Piece::Pong => {}
-                Piece::Close { code, reason } => bail!("the server closed with {code} {reason:?}"),
-            }
-        }
-    }
 }

@@ -8,8 +8,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use futures_util::StreamExt;
-use tokio_tungstenite::tungstenite::Message;
 use waterspout_tests::program::{Served, cargo, program, root, run};
 use waterspout_tests::{Client, within};
 
@@ -87,19 +85,8 @@ fn is_as_shown(record: &str, message: &str) {
     }
 }
 
-/// The next message but for the server's pings, which are answered by reading them.
-async fn next(client: &mut Client) -> Message {
-    loop {
-        match client.stream().next().await {
-            Some(Ok(Message::Ping(_))) => {}
-            Some(Ok(message)) => return message,
-            end => panic!("somebody was disconnected: {end:?}"),
-        }
-    }
-}
-
 async fn is_told(client: &mut Client, event: &str, what: &[(&str, serde_json::Value)]) -> serde_json::Value {
-    let told = within("what is told", next(client)).await.into_text().expect("text");
+    let told = within("what is told", client.hear()).await;
     let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!(told["type"], event, "{told}");
     for (key, value) in what {
@@ -157,8 +144,8 @@ async fn the_chat_of_the_readme_is_changed_and_the_people_in_the_room_notice_onl
     };
     tokio::select! {
         () = rebuilt => {}
-        told = next(&mut ada) => panic!("Ada was told {told}"),
-        told = next(&mut bob) => panic!("Bob was told {told}"),
+        told = ada.hear() => panic!("Ada was told {told}"),
+        told = bob.hear() => panic!("Bob was told {told}"),
     }
 
     say(&mut bob, "").await;

@@ -99,7 +99,7 @@ async fn echo(language: Language) {
     run(&mut project.shell(build));
     let server = project.serve(&format!("{serve} --listen 127.0.0.1:0")).await;
     let mut client = Client::connect(server.address(), "/websocket", &[]).await.expect("open");
-    assert_eq!(client.say("hello").await, "You said: hello");
+    assert_eq!(says_hello(&mut client).await, "You said: hello");
     server.end().await;
 
     assert!(run(&mut project.shell("waterspout build")).contains("built in "));
@@ -108,18 +108,18 @@ async fn echo(language: Language) {
     let [develop] = project.commands(2)[..] else { panic!("{:?}", project.readme) };
     let mut server = project.serve(&format!("{develop} -- --listen 127.0.0.1:0")).await;
     let mut client = Client::connect(server.address(), "/websocket", &[]).await.expect("open");
-    assert_eq!(client.say("hello").await, "You said: hello");
+    assert_eq!(says_hello(&mut client).await, "You said: hello");
     let right = fs::read_to_string(project.folder.join(language.source)).expect("a source");
     project.change(language.source, |text| format!("{text}\n{}\n", language.broken));
     server.record_with(language.complaint).await;
     server.record_with("what was built before is served on").await;
-    assert_eq!(client.say("hello").await, "You said: hello");
+    assert_eq!(says_hello(&mut client).await, "You said: hello");
     // Mended, and otherwise than it was.
     assert!(right.contains(SAID), "the echo has changed: so must this");
     project.change(language.source, |_| right.replace(SAID, WROTE));
     server.record_with("the handler is replaced").await;
     server.record_with("open connections have been dealt with").await;
-    assert_eq!(client.say("hello").await, "You wrote hello");
+    assert_eq!(says_hello(&mut client).await, "You wrote hello");
     server.end().await;
 }
 
@@ -152,8 +152,14 @@ async fn chat(language: Language) {
     server.end().await;
 }
 
+/// While others compile, the server may ask whether somebody is still there.
+async fn says_hello(client: &mut Client) -> String {
+    client.send_text("hello").await;
+    within("what is said", client.hear()).await
+}
+
 async fn is_told(client: &mut Client, event: &str) -> serde_json::Value {
-    let told = within("what is told", client.recv_text()).await;
+    let told = within("what is said", client.hear()).await;
     let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!(told["type"], event, "{told}");
     told

@@ -105,6 +105,18 @@ impl Client {
         }
     }
 
+    /// The next message but for the server's pings, which are answered by reading them; it must be text. Waits for as long as it takes:
+    /// for what may go on beside something that does.
+    pub async fn hear(&mut self) -> String {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(Message::Ping(_))) => {}
+                Some(Ok(Message::Text(text))) => return text.as_str().to_owned(),
+                other => panic!("text was expected: {other:?}"),
+            }
+        }
+    }
+
     /// The next message, which must be binary.
     pub async fn recv_binary(&mut self) -> Vec<u8> {
         match self.recv().await {
