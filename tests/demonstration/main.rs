@@ -18,7 +18,14 @@ const RUN: &str = "cargo run --release --";
 const BUILD: &str = "cargo xtask guests";
 
 /// Beneath the repository, and what of it the copy needs.
-const COPIED: [&str; 5] = ["wit", "guest-sdk/rust", "example-guests/rust/chat", "Cargo.lock", "rustfmt.toml"];
+const COPIED: [&str; 6] = [
+    "wit",
+    "guest-sdk/rust",
+    "example-guests/rust/chat",
+    "example-guests/chat.html",
+    "Cargo.lock",
+    "rustfmt.toml",
+];
 const SOURCE: &str = "example-guests/rust/chat/src/lib.rs";
 /// What is answered to an empty text, before and after the change.
 const BEFORE: &str = "A text has 1 to 500 characters.";

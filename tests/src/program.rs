@@ -97,12 +97,15 @@ impl Served {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut output = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let listening = tokio::select! {
-            line = line_with(&mut output, "listening on ") => line,
-            // Who ends without listening has said why.
-            said = to_the_end(&mut log) => panic!("{command:?} has ended:\n{said}"),
-        };
-        Self { child, listening, output, log }
+        let listening = tokio::time::timeout(COMPILING, next_with(&mut output, "listening on ")).await;
+        match listening.unwrap_or_else(|_| panic!("{command:?} does not listen within {COMPILING:?}")) {
+            Ok(listening) => Self { child, listening, output, log },
+            // It has said why. No line has an end of a line in it.
+            Err(_) => panic!(
+                "{command:?} has ended:\n{}",
+                next_with(&mut log, "\n").await.unwrap_or_else(|all| all)
+            ),
+        }
     }
 
     /// Where it listens.
@@ -146,26 +149,25 @@ impl Served {
 }
 
 async fn line_with<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>, text: &str) -> String {
-    let mut before = Vec::new();
-    let found = async {
-        loop {
-            match lines.next_line().await.expect("text") {
-                Some(line) if line.contains(text) => return line,
-                Some(line) => before.push(line),
-                None => panic!("no line with `{text}` in:\n{}", before.join("\n")),
-            }
-        }
-    };
-    let found = tokio::time::timeout(COMPILING, found).await;
-    found.unwrap_or_else(|_| panic!("no line with `{text}` within {COMPILING:?}"))
+    match tokio::time::timeout(COMPILING, next_with(lines, text)).await {
+        Ok(Ok(line)) => line,
+        Ok(Err(all)) => panic!("no line with `{text}` in:\n{all}"),
+        Err(_) => panic!("no line with `{text}` within {COMPILING:?}"),
+    }
 }
 
-/// Reads all, as long as there may be more.
-async fn to_the_end<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>) -> String {
+/// The next line with this in it, or all lines, if they end without one.
+async fn next_with<R: AsyncRead + Unpin>(
+    lines: &mut Lines<BufReader<R>>,
+    text: &str,
+) -> Result<String, String> {
     let mut all = String::new();
-    while let Ok(Some(line)) = lines.next_line().await {
+    while let Some(line) = lines.next_line().await.expect("text") {
+        if line.contains(text) {
+            return Ok(line);
+        }
         all.push_str(&line);
         all.push('\n');
     }
-    all
+    Err(all)
 }
