@@ -1,43 +1,60 @@
 // From a module with a handler to a component: esbuild makes one file of it, with the prelude; an engine's builder makes a component of that.
 
-import { SourceMap } from "node:module";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { isBuiltin, SourceMap } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join, relative, resolve } from "node:path";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { build as bundle, formatMessages } from "esbuild";
 
+import { translator } from "./places.js";
+
 const SDK = dirname(dirname(fileURLToPath(import.meta.url)));
 const WIT = join(SDK, "wit");
+
+/** The module that is written here. */
+const ENTRY = "waterspout:entry";
 
 export const ENGINES = ["quickjs", "starlingmonkey"];
 
 /** Why there is no component; told in words for who builds. */
-export class BuildError extends Error {}
+export class BuildError extends Error {
+  /** @param {string} message @param {{ isShown?: boolean }} [how] `isShown`: the message says itself that it is an error */
+  constructor(message, { isShown = false } = {}) {
+    super(message);
+    this.isShown = isShown;
+  }
+}
 
 /**
  * Makes a component of the module `source`; returns its bytes.
  *
  * @param {string} source
- * @param {{ engine?: "quickjs" | "starlingmonkey", minify?: boolean }} [options]
+ * @param {{ engine?: "quickjs" | "starlingmonkey" }} [options]
  * @returns {Promise<Uint8Array>}
  */
-export async function componentize(source, { engine = "quickjs", minify = false } = {}) {
+export async function componentize(source, { engine = "quickjs" } = {}) {
   if (!ENGINES.includes(engine)) throw new BuildError(`there is no engine ${engine}: ${ENGINES.join(" or ")}`);
   const file = resolve(source);
   await stat(file).catch(() => {
     throw new BuildError(`there is no file ${source}`);
   });
-  const { code, shares } = await bundled(file, source, engine, minify);
+  const { code, shares, toSources } = await bundled(file, source, engine);
   const world = `${engine === "quickjs" ? "quickjs-" : ""}${shares ? "sharing-" : ""}guest`;
-  return engine === "quickjs" ? withQuickJs(code, world) : withStarlingMonkey(code, world);
+  try {
+    return await (engine === "quickjs" ? withQuickJs(code, world) : withStarlingMonkey(code, world));
+  } catch (error) {
+    if (error instanceof BuildError) throw error;
+    throw new BuildError(`${source} cannot be made a component: ${toSources(told(error.message))}`);
+  }
 }
 
-async function bundled(file, source, engine, minify) {
+async function bundled(file, source, engine) {
   const made = (shares) =>
     bundle({
-      stdin: { contents: entry(file, source, engine, shares), resolveDir: dirname(file), sourcefile: "waterspout:entry", loader: "js" },
+      stdin: { contents: entry(file, source, engine, shares), resolveDir: dirname(file), sourcefile: ENTRY, loader: "js" },
       bundle: true,
       format: "esm",
       platform: "neutral",
@@ -45,7 +62,7 @@ async function bundled(file, source, engine, minify) {
       target: "es2023",
       external: ["waterspout:*", "wasi:*"],
       alias: { "waterspout-guest": join(SDK, "src/index.js") },
-      minify,
+      define: { WATERSPOUT_ENGINE: JSON.stringify(engine) },
       sourcemap: "external",
       metafile: true,
       write: false,
@@ -54,8 +71,9 @@ async function bundled(file, source, engine, minify) {
       logLevel: "silent",
     }).catch(async (failure) => {
       if (failure.errors === undefined) throw failure;
-      const told = await formatMessages(failure.errors, { kind: "error", color: process.stderr.isTTY });
-      throw new BuildError(told.join("").trim());
+      const errors = failure.errors.map(withAdvice);
+      const shown = await formatMessages(errors, { kind: "error", color: process.stderr.isTTY });
+      throw new BuildError(shown.join("").trim(), { isShown: true });
     });
   // Only what is shared is handed over with an instance; without it, a shared instance drains.
   const first = await made(false);
@@ -65,7 +83,9 @@ async function bundled(file, source, engine, minify) {
   const { outputFiles } = shares ? await made(true) : first;
   const map = outputFiles.find(({ path }) => path.endsWith(".map"));
   const code = outputFiles.find(({ path }) => path.endsWith(".js"));
-  return { code: code.text + places(code.text, JSON.parse(map.text)), shares };
+  const known = places(code.text, JSON.parse(map.text));
+  const translation = `(${translator})(${known.map((part) => JSON.stringify(part)).join(", ")})`;
+  return { code: `${code.text}\nglobalThis.__waterspoutPlaces = ${translation};\n`, shares, toSources: translator(...known) };
 }
 
 function entry(file, source, engine, shares) {
@@ -78,73 +98,69 @@ ${shares ? `export { sharedState } from ${from("shared-state.js")};` : ""}
 `;
 }
 
-/** Code that turns places in the bundle into those of the sources, for the stacks of errors: a line of the bundle is one of a file. */
+/** esbuild's advice is meant for pages and for Node. */
+function withAdvice(error) {
+  const [, name] = /^Could not resolve "([^"]*)"$/.exec(error.text) ?? [];
+  if (name === undefined || /^[./]/.test(name)) return error;
+  const advice = isBuiltin(name)
+    ? "That is a part of Node. A handler has no files, processes or sockets, and a package that needs them does not work in one."
+    : `Is it installed? \`npm install ${name}\``;
+  return { ...error, notes: [{ text: advice }] };
+}
+
+/** What `translator` takes. */
 function places(code, map) {
   const sources = new SourceMap(map);
   const files = [];
-  const lines = code.split("\n").map((text, line) => {
-    const column = text.search(/\S/);
-    const { originalSource, originalLine } = sources.findEntry(line, Math.max(column, 0));
-    if (originalSource === undefined) return 0;
-    const name = relative(process.cwd(), resolve(originalSource));
-    const inside = resolve(originalSource).startsWith(SDK + "/") ? "" : name;
-    if (!files.includes(inside)) files.push(inside);
-    return [files.indexOf(inside), originalLine + 1];
-  });
-  // What one line has in common with the one before it is left out: runs of [first line of the bundle, file, first line there].
   const runs = [];
-  lines.forEach((place, at) => {
-    const before = lines[at - 1];
-    const goesOn = place !== 0 && before !== 0 && before !== undefined && before[0] === place[0] && before[1] + 1 === place[1];
-    if (!goesOn) runs.push(place === 0 ? [at + 1] : [at + 1, ...place]);
+  let before;
+  code.split("\n").forEach((text, line) => {
+    const { originalSource, originalLine } = sources.findEntry(line, Math.max(text.search(/\S/), 0));
+    let place = [];
+    if (originalSource !== undefined) {
+      const path = resolve(originalSource);
+      const name = path.startsWith(SDK + sep) || path.endsWith(ENTRY) ? "" : relative(process.cwd(), path);
+      if (!files.includes(name)) files.push(name);
+      place = [files.indexOf(name), originalLine + 1];
+    }
+    const goesOn = before !== undefined && before[0] === place[0] && (place[0] === undefined || before[1] + 1 === place[1]);
+    if (!goesOn) runs.push([line + 1, ...place]);
+    before = place;
   });
-  return `
-globalThis.__waterspoutPlaces = ((files, runs) => (stack) => stack.split("\\n").flatMap((text) => {
-  const found = /^(.*?)\\(?[^\\s()]*?(?:componentize-qjs:user\\.js|handler\\.bundle\\.js|source\\.js|initializer\\.js):(\\d+)(?::(\\d+))?\\)?\\s*$/.exec(text);
-  if (found === null) return [text];
-  const line = Number(found[2]);
-  const run = runs.findLast(([first]) => first <= line);
-  if (run === undefined || run[1] === undefined || files[run[1]] === "") return [];
-  const name = found[1].replace(/^\\s*at\\s+|@?\\s*$/g, "");
-  return [\`    at \${name === "" || name.startsWith("<") ? "" : name + " "}(\${files[run[1]]}:\${run[2] + line - run[0]})\`];
-}).join("\\n"))(${JSON.stringify(files)}, ${JSON.stringify(runs)});
-`;
+  return [files, runs];
 }
 
 async function withQuickJs(code, world) {
   const { componentize } = await import("componentize-qjs");
-  try {
-    const { component } = await componentize({ witPath: WIT, world, jsSource: code, sync: true });
-    return component;
-  } catch (error) {
-    throw new BuildError(told(error.message));
-  }
+  const { component } = await componentize({ witPath: WIT, world, jsSource: code, sync: true });
+  return component;
 }
 
 async function withStarlingMonkey(code, world) {
-  const builder = await import("@bytecodealliance/componentize-js").catch(() => {
-    throw new BuildError("StarlingMonkey's builder is missing: npm install --save-dev @bytecodealliance/componentize-js@0.22.0");
+  const builder = await import("@bytecodealliance/componentize-js").catch((error) => {
+    if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
+    const [name, version] = Object.entries(manifest().peerDependencies)[0];
+    throw new BuildError(`StarlingMonkey's builder is missing: npm install --save-dev ${name}@${version}`);
   });
   const folder = await mkdtemp(join(tmpdir(), "waterspout-"));
   try {
     const sourcePath = join(folder, "handler.bundle.js");
     await writeFile(sourcePath, code);
-    const { component } = await builder.componentize({
-      sourcePath,
-      witPath: WIT,
-      worldName: world,
-      disableFeatures: ["http", "fetch-event"],
-    });
+    const { component } = await builder.componentize({ sourcePath, witPath: WIT, worldName: world, disableFeatures: ["http", "fetch-event"] });
     return component;
-  } catch (error) {
-    throw new BuildError(told(error.message));
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
-/** What the author can do something about. */
+/** Without what the builders say of themselves. */
 function told(message) {
-  return message.trim();
+  return message
+    .replace(/^[\s:]*(?:Failed to (?:evaluate user JavaScript module|finish JavaScript module evaluation): )*/, "")
+    .replace(/^Failed to initialize component \(wizer.*\n/, "")
+    .trimEnd();
 }
 
+function manifest() {
+  return JSON.parse(readFileSync(join(SDK, "package.json"), "utf8"));
+}

@@ -4,6 +4,7 @@ import { clientEvent } from "./client.js";
 import { lifecycle, WebSocketHandler } from "./handler.js";
 import { answering, guarded, refused, told } from "./reporting.js";
 import { Rejection, Request } from "./request.js";
+import { started } from "./starting.js";
 import * as values from "./values.js";
 
 /** `chosen` is a handler class, or a function that returns one for a request. */
@@ -30,6 +31,7 @@ export function component(chosen, what) {
         this.#handler = handler;
         return;
       }
+      started();
       lifecycle.made();
       this.#handler = guarded(() => {
         const asked = Request.of(request);
@@ -117,6 +119,7 @@ export function component(chosen, what) {
     }
 
     static resume(request, connection, bytes) {
+      started();
       return answering(() => {
         const asked = Request.of(request);
         const kind = choose(asked);

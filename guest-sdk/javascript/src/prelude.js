@@ -6,6 +6,8 @@ import { getStderr } from "wasi:cli/stderr@0.2.0";
 import { getStdout } from "wasi:cli/stdout@0.2.0";
 import { getRandomBytes } from "wasi:random/random@0.2.0";
 
+import { isStarted } from "./starting.js";
+
 const define = (name, value) => {
   if (globalThis[name] === undefined) {
     Object.defineProperty(globalThis, name, { value, writable: true, enumerable: false, configurable: true });
@@ -188,10 +190,13 @@ const crypto = {
 };
 define("crypto", crypto);
 
-/** xoshiro128**, as fast as the engine's own, from a seed that the first call takes. */
+const whileBuilt = Math.random;
+
+/** xoshiro128**, as fast as the engine's own, from a seed that an instance's first call takes. */
 let words = null;
 Math.random = () => {
-  // While the component is built there is no seed to take: it would be kept.
+  // The seed would be every instance's.
+  if (!isStarted()) return whileBuilt();
   words ??= crypto.getRandomValues(new Uint32Array(4));
   const turned = (word, by) => (word << by) | (word >>> (32 - by));
   const next = () => {

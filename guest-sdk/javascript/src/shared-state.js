@@ -2,9 +2,13 @@
 
 import { answering, guarded } from "./reporting.js";
 import { resumeShared, suspendShared } from "./sharing.js";
+import { started } from "./starting.js";
 import { bytes } from "./values.js";
 
 export const sharedState = {
   suspend: () => guarded(suspendShared),
-  resume: (state) => answering(() => resumeShared(bytes(state))),
+  resume: (state) => {
+    started();
+    answering(() => resumeShared(bytes(state)));
+  },
 };

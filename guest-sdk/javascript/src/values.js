@@ -5,8 +5,8 @@ import { InvalidError } from "./errors.js";
 /** Of a time or a size. */
 const MOST = 2 ** 31 - 1;
 
-/** Of a timer's token. */
-const MOST_TOKEN = 2 ** 32 - 1;
+/** Of a timer's token; StarlingMonkey's bindings garble larger numbers. */
+const MOST_TOKEN = typeof WATERSPOUT_ENGINE === "string" && WATERSPOUT_ENGINE === "starlingmonkey" ? MOST : 2 ** 32 - 1;
 
 /** The interface's message for text, bytes, or a value that is sent as JSON. */
 export function message(value) {
@@ -53,7 +53,7 @@ export function text(value, what) {
 
 function isWellFormed(value) {
   if (value.isWellFormed !== undefined) return value.isWellFormed();
-  return !/\p{Surrogate}/u.test(value);
+  return !/[\ud800-\udfff]/u.test(value);
 }
 
 export function closeArguments(code, reason) {

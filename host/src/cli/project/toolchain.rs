@@ -6,12 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::{Language, Project};
 
 /// What Rust's handlers are compiled for, unless the project or the environment says otherwise.
 const RUST_TARGET: &str = "wasm32-wasip2";
+
+/// What the SDK for JavaScript needs, as its manifest's `engines` says.
+const OLDEST_NODE: u32 = 20;
+
+/// How a shell ends if there is no such program (POSIX, Shell Command Language, 2.8.2).
+const COMMAND_NOT_FOUND: i32 = 127;
 
 /// Builds a project's component.
 ///
@@ -93,11 +99,33 @@ fn replace(made: &Path, into: &Path) -> anyhow::Result<()> {
 
 /// `npm run build`.
 fn javascript(project: &Project) -> anyhow::Result<()> {
-    require("npm", &["--version"], "npm is missing: install Node.js 20 or newer from https://nodejs.org")?;
-    if !project.folder.join("node_modules").is_dir() {
-        bail!("what the project needs is not installed: `npm install` in {}", project.folder.display());
+    let remedy = format!("install Node.js {OLDEST_NODE} or newer from https://nodejs.org");
+    require("node", &["--version"], &format!("Node.js is missing: {remedy}"))?;
+    let version = output(Command::new("node").arg("--version")).unwrap_or_default();
+    if node_major(&version).is_some_and(|major| major < OLDEST_NODE) {
+        bail!("Node.js {} is too old: {remedy}", version.trim());
     }
-    run(Command::new("npm").current_dir(&project.folder).args(["run", "--silent", "build"]))
+    require("npm", &["--version"], &format!("npm is missing: {remedy}, which brings it"))?;
+    let uninstalled =
+        || anyhow!("what the project needs is not installed: `npm install` in {}", project.folder.display());
+    // Node looks for packages in the folders above, too.
+    let folder = project.folder.canonicalize().unwrap_or_else(|_| project.folder.clone());
+    if !folder.ancestors().any(|folder| folder.join("node_modules").is_dir()) {
+        return Err(uninstalled());
+    }
+    let mut npm = Command::new("npm");
+    npm.current_dir(&project.folder).args(["run", "--silent", "build"]).stdin(Stdio::null());
+    match npm.status().context("npm does not start")? {
+        status if status.success() => Ok(()),
+        // The shell has not found what `build` in the manifest names.
+        status if status.code() == Some(COMMAND_NOT_FOUND) => Err(uninstalled()),
+        status => bail!("npm has failed ({status}): it says why above"),
+    }
+}
+
+/// Of `v20.20.2` the first number.
+fn node_major(version: &str) -> Option<u32> {
+    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
 /// The SDK's own command, by the Python of the project's virtual environment.
@@ -189,6 +217,13 @@ mod tests {
         ] {
             assert_eq!(made_by_cargo(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn nodes_version_is_read() {
+        assert_eq!(node_major("v20.20.2\n"), Some(20));
+        assert_eq!(node_major("v9.0.0"), Some(9));
+        assert_eq!(node_major("node"), None);
     }
 
     #[test]
