@@ -99,6 +99,8 @@ impl CodeClass {
             .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT))
             .total_memories(slots)
             .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
+            .max_memories_per_module(MEMORIES_AND_TABLES_PER_MODULE)
+            .max_tables_per_module(MEMORIES_AND_TABLES_PER_MODULE)
             .total_stacks(slots)
             .async_stack_keep_resident(STACK_KEPT)
             .table_elements(table_elements as usize)
@@ -116,6 +118,8 @@ const MAPPINGS_RESERVED: u64 = 2_000;
 /// Core instances and tables of an ordinary component, for each of its linear memories: the adapter and the shims included.
 const CORE_INSTANCES_PER_SLOT: u32 = 8;
 const TABLES_PER_SLOT: u32 = 4;
+/// All that a module may have of each (wasmparser's `MAX_WASM_MEMORIES` and `MAX_WASM_TABLES`): what it has takes slots, and those are bounded.
+const MEMORIES_AND_TABLES_PER_MODULE: u32 = 100;
 /// Room for tables in every class (wasmtime's default): a route's own limit is told by name instead.
 const MIN_TABLE_ELEMENTS: u32 = 20_000;
 /// Address space of one fiber stack, of which the guest may use `MAX_WASM_STACK`; the rest is for the host's imports.
@@ -302,6 +306,28 @@ mod tests {
         drop(stores);
         let metrics = engine.pooling_allocator_metrics().expect("a pool");
         assert_eq!(metrics.unused_stack_bytes_resident(), Some(2 * STACK_KEPT));
+    }
+
+    #[tokio::test]
+    async fn in_every_class_a_module_may_have_several_memories_and_tables_and_tables_as_large_as_its_route_allows()
+     {
+        use wasmtime::{Instance, Module, Store};
+        const ELEMENTS: u32 = 100_000;
+        let memories = "(memory 1 2)".repeat(4);
+        let text =
+            format!("(module {memories} {} (table {ELEMENTS} funcref))", "(table 1 funcref)".repeat(4));
+        for class in CodeClass::all() {
+            let engine = class.pooling_engine(4, ELEMENTS).expect("address space");
+            let module = Module::new(&engine, wat::parse_str(&text).expect("text")).expect("a module");
+            let mut store = Store::new(&engine, ());
+            store.set_epoch_deadline(u64::MAX / 2);
+            if class.metered {
+                store.set_fuel(u64::MAX).expect("it counts");
+            }
+            Instance::new_async(&mut store, &module, &[])
+                .await
+                .unwrap_or_else(|error| panic!("{class:?}: {error}"));
+        }
     }
 
     #[test]
