@@ -61,7 +61,7 @@ pub use server::application::Application;
 pub use server::listener::{InheritedSockets, ListenAddress, Listener, ListenerHandle, Reserved};
 pub use server::listening::Server;
 pub use server::page::Page;
-pub use server::routes::{InstancePolicy, Pattern, Route};
+pub use server::routes::{InstancePolicy, MAX_SPARE_INSTANCES, Pattern, Route};
 pub use server::tls::{CertificateFiles, Certificates};
 pub use state::{StateDir, StateError};
 pub use swap::{OnSwap, SwapError, SwapPolicy, SwapReport, migration_hindrance};

@@ -14,6 +14,7 @@ struct Counted<'a> {
     loaded: bool,
     live_instances: usize,
     metered: bool,
+    has_spares: bool,
 }
 
 impl Office {
@@ -29,6 +30,7 @@ impl Office {
                 loaded: endpoint.versions.not_loaded().is_none(),
                 live_instances: endpoint.live_instances(),
                 metered: endpoint.route.limits.fuel_per_event.is_metered(),
+                has_spares: endpoint.route.spare_instances > 0,
             })
             .collect();
         handshakes(&mut exposition, &routes, self.application.unrouted());
@@ -166,6 +168,19 @@ fn guests(exposition: &mut Exposition, routes: &[Counted<'_>]) {
     let mut samples = exposition.family(&metrics::INSTANCES_LIVE);
     for Counted { tenant, route, live_instances, .. } in routes {
         samples.add(&[tenant, route], live_instances);
+    }
+    let with_spares = || routes.iter().filter(|counted| counted.has_spares);
+    let mut samples = exposition.family(&metrics::SPARE_INSTANCES);
+    for Counted { tenant, route, metrics, .. } in with_spares() {
+        samples.add(&[tenant, route], metrics.spares.ready());
+    }
+    let mut samples = exposition.family(&metrics::SPARE_TAKES);
+    for Counted { tenant, route, metrics, .. } in with_spares() {
+        metrics
+            .spares
+            .takes()
+            .into_iter()
+            .for_each(|(outcome, count)| samples.add(&[tenant, route, outcome], count));
     }
     let mut samples = exposition.family(&metrics::LOG_LINES_DROPPED);
     for Counted { tenant, route, metrics, .. } in routes {

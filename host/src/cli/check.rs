@@ -105,6 +105,10 @@ fn say_route(route: &Route, source: &HandlerSource) {
     if !route.connect.is_empty() {
         super::say(format_args!("# its handlers may connect to {}", route.connect));
     }
+    say_lines(
+        &format!("route.{}", route.name),
+        vec![("spare-instances".into(), route.spare_instances.to_string())],
+    );
     say_lines(&format!("route.{}.limits", route.name), route.limits.shown());
 }
 

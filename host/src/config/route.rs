@@ -16,7 +16,7 @@ use crate::limits::tenants::Tenant;
 use crate::limits::{Limits, LimitsTable, SlowConsumer};
 use crate::regular_file::{self, MAX_TEXT_BYTES};
 use crate::server::handshake::{Hosts, Origins};
-use crate::server::routes::{InstancePolicy, Pattern, Route};
+use crate::server::routes::{InstancePolicy, MAX_SPARE_INSTANCES, Pattern, Route};
 use crate::swap::{OnSwap, SwapPolicy};
 use crate::units::{Limit, Written};
 
@@ -26,6 +26,7 @@ pub(super) struct RouteTable {
     pub(super) path: String,
     pub(super) handler: PathBuf,
     pub(super) instance: Option<String>,
+    pub(super) spare_instances: Option<u32>,
     pub(super) hosts: Option<Vec<String>>,
     pub(super) origins: Option<Vec<String>>,
     pub(super) subprotocols: Option<Vec<String>>,
@@ -107,6 +108,18 @@ impl RouteTable {
         if let Some((key, message)) = limits.contradiction() {
             return Err(Mistake { key, message });
         }
+        let spare_instances = self.spare_instances.unwrap_or(0);
+        if spare_instances > MAX_SPARE_INSTANCES {
+            let error = format!("at most {MAX_SPARE_INSTANCES}: each is a live instance");
+            return Err(Mistake::new("spare-instances", spare_instances, error));
+        }
+        if spare_instances > limits.max_instances {
+            let error = format!(
+                "more than the route's `max-instances` ({}), of which they are a part",
+                limits.max_instances
+            );
+            return Err(Mistake::new("spare-instances", spare_instances, error));
+        }
         let origins = match self.origins {
             None => Origins::Same,
             Some(origins) => Origins::listed(&origins).map_err(|error| Mistake::among("origins", error))?,
@@ -169,6 +182,7 @@ impl RouteTable {
         }
         Ok(Route {
             policy,
+            spare_instances,
             hosts,
             origins,
             subprotocols: self.subprotocols,

@@ -36,6 +36,24 @@ fn a_route_that_one_instance_serves_has_no_canaries() {
 }
 
 #[test]
+fn a_route_may_have_a_thousand_spares_and_no_more_than_instances() {
+    let spares =
+        |keys: &str| read(&format!("{ROUTE}{keys}")).map(|config| config.routes[0].0.spare_instances);
+    assert_eq!(spares(""), Ok(0));
+    assert_eq!(spares("spare-instances = 1000"), Ok(1000));
+    assert_eq!(spares("spare-instances = 7\nlimits.max-instances = 7"), Ok(7));
+    for (keys, why) in [
+        ("spare-instances = 1001", "`spare-instances = 1001`: at most 1000"),
+        ("spare-instances = 8\nlimits.max-instances = 7", "more than the route's `max-instances` (7)"),
+        ("spare-instances = -1", "`spare-instances = -1`: "),
+        ("spare-instances = 'unlimited'", "`spare-instances = 'unlimited'`: "),
+    ] {
+        let error = spares(keys).expect_err("a mistake");
+        assert!(error.contains(":4: ") && error.contains(why), "{keys}: {error}");
+    }
+}
+
+#[test]
 fn a_routes_limits_stand_on_the_files() {
     let text = format!(
         "[limits]\nmax-message-bytes = '1KiB'\nmax-timers = 1\n{ROUTE}[route.chat.limits]\nmax-timers = 2"

@@ -77,20 +77,20 @@ impl Endpoint {
         Self::new(route, tenancy, handler.into())
     }
 
-    /// The right to one more live instance of `version`, with the memory that it begins with.
+    /// The right to one more live instance of `version`, with the memory that it begins with. Nothing gives way to it.
     pub(crate) fn try_slot(&self, version: Arc<Version>) -> Result<Slot, Reached> {
         let handler = &version.handler;
         let reached = |scope| Reached { scope, limit: "max-instances" };
         let of_route = self.permits.clone().try_acquire_owned().map_err(|_| reached(Scope::Route))?;
         let of_tenant = self.tenancy.try_instance()?;
-        let memory = self.try_instance_memory(handler)?;
+        let memory = self.tenancy.try_memory(initial_bytes(handler))?;
         let of_server = handler.try_permit().ok_or_else(|| reached(Scope::Server))?;
         Ok(Slot { version, permits: [of_route, of_tenant, of_server], memory })
     }
 
-    /// What an instance of `handler` begins with.
-    pub(crate) fn try_instance_memory(&self, handler: &Handler) -> Result<Reservation, Reached> {
-        self.tenancy.try_memory(handler.initial_bytes().saturating_add(INSTANCE_BYTES))
+    /// What an instance of `handler` begins with that takes another one's place: spares give way.
+    pub(crate) fn take_instance_memory(&self, handler: &Handler) -> Result<Reservation, Reached> {
+        self.tenancy.take_memory(initial_bytes(handler))
     }
 
     /// How the handler is replaced, as of now.
@@ -121,4 +121,9 @@ impl Endpoint {
     pub(crate) fn memory(&self) -> &Budget {
         &self.tenancy.memory
     }
+}
+
+/// What an instance of `handler` begins with.
+fn initial_bytes(handler: &Handler) -> usize {
+    handler.initial_bytes().saturating_add(INSTANCE_BYTES)
 }

@@ -29,7 +29,7 @@ use crate::compiler::{Compiled, Compiler};
 use crate::connection::compression::Budget;
 use crate::handler::bindings::{StatefulIndices, WebsocketAppIndices};
 use crate::handler::cache::{Cache, CacheFolders};
-use crate::handler::engine::{EngineClass, Engines, Shortage};
+use crate::handler::engine::{CodeClass, EngineClass, Engines, Shortage};
 pub use crate::handler::load_error::LoadError;
 use crate::handler::load_error::one_line;
 use crate::imports::{GuestState, TABLE_ELEMENT_BYTES};
@@ -352,6 +352,11 @@ impl Handler {
     #[cfg(any(fuzzing, test))]
     pub(crate) fn free_slots(&self) -> usize {
         self.class.free_slots()
+    }
+
+    /// Whose pool its instances take their places in.
+    pub(crate) fn code_class(&self) -> CodeClass {
+        self.class.code
     }
 
     /// Whether its code counts the fuel that it uses.

@@ -1,9 +1,12 @@
 //! How much memory one instance may take, whatever it is made of.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
 
 use crate::connection::compression::Reservation;
 use crate::limits::Limits;
+use crate::limits::tenants::Tenancy;
 
 /// What an element of a table takes in the host.
 pub(crate) const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
@@ -27,6 +30,8 @@ pub(crate) struct InstanceLimiter {
     own_bytes: usize,
     /// Of the tenant's memory; at first what the component may begin with.
     reserved: Reservation,
+    /// Whose idle things give way when there is nothing left to reserve; none before it serves anybody.
+    displaces: Option<Arc<Tenancy>>,
     /// What it would have had with what the tenant had no memory for, in this event.
     refused_bytes: Option<usize>,
 }
@@ -55,7 +60,15 @@ impl InstanceLimiter {
             memory: Allowance { used: 0, limit: limits.max_memory_bytes },
             table: Allowance { used: 0, limit: limits.max_table_elements as usize },
             reserved,
+            displaces: None,
             refused_bytes: None,
+        }
+    }
+
+    /// It serves somebody: from now on what this tenant has made ahead gives way to it.
+    pub(super) fn displace(&mut self, tenancy: &Arc<Tenancy>) {
+        if self.displaces.is_none() {
+            self.displaces = Some(tenancy.clone());
         }
     }
 
@@ -77,13 +90,24 @@ impl InstanceLimiter {
 
     fn reserve(&mut self, memory: Allowance, table: Allowance) -> bool {
         let bytes = self.bytes(memory, table);
-        let reserved = bytes <= self.reserved.bytes() || self.reserved.resize(bytes);
+        let reserved = bytes <= self.reserved.bytes() || self.resize(bytes);
         if reserved {
             (self.memory, self.table) = (memory, table);
         } else {
             self.refused_bytes = Some(bytes);
         }
         reserved
+    }
+
+    fn resize(&mut self, bytes: usize) -> bool {
+        loop {
+            if self.reserved.resize(bytes) {
+                return true;
+            }
+            if !self.displaces.as_ref().is_some_and(|tenancy| tenancy.idle.give_up_one(None)) {
+                return false;
+            }
+        }
     }
 
     /// There are so many handles now; false if the tenant has no memory for them.

@@ -105,6 +105,7 @@ impl GuestState {
     pub(crate) fn start_event(&mut self, party: &Party) {
         self.limiter.start_event();
         if !self.serving.as_ref().is_some_and(|serving| Arc::ptr_eq(&serving.link, &party.link)) {
+            self.limiter.displace(&self.tenancy);
             self.speaker.speaks_for(&party.link);
             self.serving = Some(party.clone());
         }

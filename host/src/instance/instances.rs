@@ -20,6 +20,7 @@ use crate::connection::link::{Closing, Link};
 use crate::handler::endpoint::Endpoint;
 use crate::instance::party::Party;
 use crate::instance::seat::SeatError;
+use crate::instance::spares::Spares;
 use crate::instance::{Answer, Call, CallFailure, Instance};
 use crate::limits::processors::Turns;
 use crate::limits::{Reached, Scope};
@@ -30,6 +31,7 @@ use crate::swap::{Succession, Turn, Version, move_instance};
 #[derive(Debug)]
 pub(crate) struct Instances {
     pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) spares: Arc<Spares>,
     shared: Mutex<HashMap<InstanceKey, Live>>,
 }
 
@@ -67,7 +69,7 @@ type AnswerSender = oneshot::Sender<Result<Answer, CallFailure>>;
 
 impl Instances {
     pub(crate) fn new(endpoint: Arc<Endpoint>) -> Arc<Self> {
-        Arc::new(Self { endpoint, shared: Mutex::default() })
+        Arc::new(Self { spares: Spares::new(endpoint.clone()), endpoint, shared: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<InstanceKey, Live>> {
@@ -96,7 +98,7 @@ impl Instances {
             return Ok(live.place());
         }
         let number = version.number;
-        let slot = self.endpoint.try_slot(version)?;
+        let beginning = self.spares.begin(version)?;
         link.set_version(number);
         // A connection has one call in the mailbox, and one farewell.
         let (mailbox, letters) = mpsc::channel(2 * most);
@@ -125,7 +127,7 @@ impl Instances {
         drop(shared);
         let party = party.clone();
         let life = async move {
-            let instance = Instance::new(&actor.instances.endpoint, slot, &party).await;
+            let instance = beginning.instance(&actor.instances.endpoint, &party).await;
             drop(party);
             actor.run(instance).await;
         };

@@ -10,6 +10,7 @@ pub(crate) mod meter;
 pub(crate) mod party;
 pub(crate) mod seat;
 mod shortage;
+pub(crate) mod spares;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -197,14 +198,14 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Instantiates what the slot is for, for one party's sake.
+    /// Instantiates what the slot is for, for one party's sake, or to have it when one comes.
     pub(crate) async fn new(
         endpoint: &Arc<Endpoint>,
         slot: Slot,
-        party: &Party,
+        party: Option<&Party>,
     ) -> Result<Self, CallFailure> {
         let Slot { version, permits, memory } = slot;
-        match Self::make(endpoint, &version, memory, Some(party)).await {
+        match Self::make(endpoint, &version, memory, party).await {
             Ok(mut instance) => {
                 instance.permits = Some(permits);
                 version.start_pause.succeeded();
@@ -213,11 +214,16 @@ impl Instance {
             Err(error) => {
                 let failure = CallFailure::of(&error);
                 let pause = failure.reached().is_none().then(|| {
-                    endpoint.versions.note_failed(version.number, party.peer);
+                    if let Some(party) = party {
+                        endpoint.versions.note_failed(version.number, party.peer);
+                    }
                     // Nothing of the peer's has been seen: it is the handler's own failure.
                     version.start_pause.failed()
                 });
-                report(&error, failure, endpoint, &version, Some(party), "instantiate", pause);
+                // That there is no room for what nobody needs yet is no news.
+                if party.is_some() || pause.is_some() {
+                    report(&error, failure, endpoint, &version, party, "instantiate", pause);
+                }
                 Err(failure)
             }
         }
@@ -264,6 +270,11 @@ impl Instance {
         store.data_mut().limiter.settle();
         let (endpoint, version) = (endpoint.clone(), version.clone());
         Ok(Self { store, app, stateful, meter, endpoint, version, permits: None })
+    }
+
+    /// It was made for nobody, and is somebody's now: its imports do what they do.
+    fn begin_to_serve(&mut self) {
+        self.store.data_mut().mute(false);
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {

@@ -68,8 +68,8 @@ impl Seat {
             None => {
                 let endpoint = &instances.endpoint;
                 party.link.set_version(version.number);
-                let slot = endpoint.try_slot(version)?;
-                let instance = Instance::new(endpoint, slot, &party).await.map_err(SeatError::Failed)?;
+                let beginning = instances.spares.begin(version)?;
+                let instance = beginning.instance(endpoint, &party).await.map_err(SeatError::Failed)?;
                 Place::Own(Box::new(instance))
             }
         };

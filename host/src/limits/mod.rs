@@ -3,6 +3,7 @@
 //! Nothing is unlimited unless the operator says so. Hitting a limit means one of: *wait*, *refuse* (with an error the other side sees) or *close* (with
 //! a code); each field says which.
 
+pub(crate) mod idle;
 pub(crate) mod overruns;
 pub(crate) mod pauses;
 pub(crate) mod permits;

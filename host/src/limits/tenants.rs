@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::connection::compression::{Budget, Reservation};
 use crate::connection::topics::Topics;
+use crate::limits::idle::IdleOnes;
 use crate::limits::processors::{Account, Processors};
 use crate::limits::rate::Rate;
 use crate::limits::{Reached, Scope, TenantLimits};
@@ -56,6 +57,8 @@ pub(crate) struct Tenancy {
     pub(crate) account: Account,
     /// `max-log-bytes-per-second`.
     log: Rate,
+    /// What gives way before one of his is refused.
+    pub(crate) idle: IdleOnes,
     /// Its topics are nobody else's.
     pub(crate) topics: Arc<Topics>,
 }
@@ -75,6 +78,7 @@ impl Tenancy {
             max_memory_bytes: total.max_memory_bytes,
             account: processors.open_account(total.cpu_share),
             log: Rate::new(total.max_log_bytes_per_second as f64),
+            idle: IdleOnes::default(),
             topics: Arc::default(),
         })
     }
@@ -115,6 +119,16 @@ impl Tenancy {
     /// So much of the tenant's memory, and of the server's; or which of them has none.
     pub(crate) fn try_memory(&self, bytes: usize) -> Result<Reservation, Reached> {
         self.memory.reserve(bytes).ok_or_else(|| self.lacks_memory(bytes))
+    }
+
+    /// The same for somebody who is there: what is idle gives way to him.
+    pub(crate) fn take_memory(&self, bytes: usize) -> Result<Reservation, Reached> {
+        loop {
+            match self.try_memory(bytes) {
+                Err(_) if self.idle.give_up_one(None) => {}
+                taken => return taken,
+            }
+        }
     }
 
     /// Whose bound it is that so much more memory was refused.

@@ -76,7 +76,11 @@ families! {
     VERSION_CONNECTIONS = "waterspout_version_connections", Gauge, ["tenant", "route", "version"],
         "Open connections, by the number of the handler's version that serves them.";
     INSTANCES_LIVE = "waterspout_instances_live", Gauge, ["tenant", "route"],
-        "Live instances.";
+        "Live instances, those included that wait for a connection.";
+    SPARE_INSTANCES = "waterspout_spare_instances", Gauge, ["tenant", "route"],
+        "Instances that wait for a connection. Only of routes with spare-instances.";
+    SPARE_TAKES = "waterspout_spare_takes_total", Counter, ["tenant", "route", "outcome"],
+        "Instances that were needed, by outcome: found (one waited) or none (it had to be made). Only of routes with spare-instances.";
     LOG_LINES_DROPPED = "waterspout_log_lines_dropped_total", Counter, ["tenant", "route"],
         "Lines that handlers printed and that were dropped at a limit.";
     CPU_SECONDS = "waterspout_cpu_seconds_total", Counter, ["tenant"],

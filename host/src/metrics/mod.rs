@@ -9,6 +9,7 @@ mod clients;
 mod families;
 mod fuel;
 mod register;
+mod spares;
 mod swaps;
 mod text;
 
@@ -26,6 +27,7 @@ pub(crate) use clients::{Clients, OpenClient};
 pub(crate) use families::*;
 pub(crate) use fuel::FuelCount;
 pub(crate) use register::{Open, Register, Registered};
+pub(crate) use spares::SpareCounts;
 pub(crate) use swaps::{ConnectionOutcome, SwapOutcome, Swaps};
 pub(crate) use text::Exposition;
 
@@ -43,6 +45,7 @@ pub(crate) struct RouteMetrics {
     traps: [AtomicU64; TrapCause::ALL.len()],
     dropped_log_lines: AtomicU64,
     pub(crate) fuel: FuelCount,
+    pub(crate) spares: SpareCounts,
     /// What of this is told in the log, too, and not for each.
     pub(crate) records: Records,
 }

@@ -261,6 +261,16 @@ impl Application {
         self.inner.services.iter().map(|service| &service.endpoint)
     }
 
+    /// Routes have their spare instances made, beside what is served meanwhile.
+    pub(crate) fn make_spares(&self) {
+        self.inner.services.iter().for_each(|service| service.instances.spares.refill());
+    }
+
+    /// Nobody comes any more: no route has spare instances from now on.
+    pub(crate) fn end_spares(&self) {
+        self.inner.services.iter().for_each(|service| service.instances.spares.end());
+    }
+
     /// The counts of handshakes that no route takes.
     pub(crate) fn unrouted(&self) -> &RouteMetrics {
         &self.inner.unrouted
@@ -401,13 +411,16 @@ impl Application {
         let key =
             route.policy.key(&captures).map_err(|_| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))?;
         let version = endpoint.versions.for_newcomer(key.as_ref()).ok_or_else(not_loaded)?;
-        if let Some(left) = version.start_pause.left() {
+        // Whoever finds a spare need not wait until another one can be made.
+        if !instances.spares.has(&version)
+            && let Some(left) = version.start_pause.left()
+        {
             return Err(paused_start(left));
         }
         let on_upgrade = hyper::upgrade::on(&mut http);
         let (mut head, _) = http.into_parts();
         handshake::as_over_http1(&mut head);
-        let memory = tenancy.try_memory(CONNECTION_BYTES).map_err(full)?;
+        let memory = tenancy.take_memory(CONNECTION_BYTES).map_err(full)?;
         let link = Arc::new(Link::new(&route.limits, route.slow_consumer, memory));
         let request = Arc::new(Request::new(&head, captures, client.address(), host, route.clone()));
         let outgoings = Outgoings::new(dialler.clone());

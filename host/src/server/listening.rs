@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 use crate::connection::close::CloseCause;
 use crate::connection::link::Closing;
 use crate::connection::socket::{AnyTransport, Counted, Transport};
-use crate::limits::processors::Processors;
 use crate::limits::repeats::Repeats;
 use crate::limits::{Reached, Scope};
 use crate::metrics::RouteMetrics;
@@ -98,7 +97,8 @@ impl Server {
         replaced: impl Future<Output = ()>,
     ) -> usize {
         let Self { listeners, application, options } = self;
-        let _serving = Serving(application.processors().clone());
+        let _serving = Serving(application.clone());
+        application.make_spares();
         let permits = Arc::new(Semaphore::new(options.max_connections as usize));
         let admission = Arc::new(Admission::new(&options, Some(permits.clone())));
         let mut watches = JoinSet::new();
@@ -131,6 +131,7 @@ impl Server {
             }
         };
         drop(listeners);
+        application.end_spares();
         let open = application.open_connections();
         if is_replaced {
             tracing::info!(connections = open.leave(), "another process accepts: who is here stays");
@@ -154,11 +155,12 @@ impl Server {
 }
 
 /// While a server serves. Dropped, also with the future that serves, it leaves nothing behind for which a runtime would not wait.
-struct Serving(Arc<Processors>);
+struct Serving(Application);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.retire();
+        self.0.end_spares();
+        self.0.processors().retire();
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Route {
     pub pattern: Pattern,
     /// What its connections share.
     pub policy: InstancePolicy,
+    /// Instances that are made before a connection needs them, at most [`MAX_SPARE_INSTANCES`] and no more than it may have. They count like any
+    /// other, and give way before a connection of the same tenant is refused.
+    pub spare_instances: u32,
     /// The host names it answers to.
     pub hosts: Hosts,
     /// The origins that its pages may have.
@@ -53,6 +56,9 @@ pub struct Route {
     pub set_cookie: bool,
 }
 
+/// A route's [`spare_instances`](Route::spare_instances) at most: far more than a second brings of handlers that take long to begin.
+pub const MAX_SPARE_INSTANCES: u32 = 1_000;
+
 impl Route {
     /// A route with every setting at its default: one instance for each connection, any host name, same origin.
     pub fn new(name: impl Into<String>, pattern: Pattern) -> Self {
@@ -61,6 +67,7 @@ impl Route {
             tenant: Tenant::default(),
             pattern,
             policy: InstancePolicy::Connection,
+            spare_instances: 0,
             hosts: Hosts::Any,
             origins: Origins::Same,
             subprotocols: None,

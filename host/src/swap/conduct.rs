@@ -158,7 +158,7 @@ async fn replace(
     }
     try_out(instances, &version).await?;
     let rollout = endpoint.versions.replace(version, mode, served(instances), undo == Undo::WhenTooManyFail);
-    announce(endpoint, &rollout);
+    announce(instances, &rollout);
     endpoint.metrics.swaps.count(SwapOutcome::Done);
     Ok(rollout)
 }
@@ -275,7 +275,7 @@ fn withdraw(instances: &Instances, why: &str) -> Option<Arc<Rollout>> {
     );
     endpoint.metrics.swaps.count(SwapOutcome::RolledBack);
     let rollout = endpoint.versions.withdraw(endpoint.swap_policy().on_swap, served(instances))?;
-    announce(endpoint, &rollout);
+    announce(instances, &rollout);
     Some(rollout)
 }
 
@@ -307,7 +307,7 @@ async fn watch(instances: Arc<Instances>, canary: Arc<Canary>) {
 async fn try_out(instances: &Arc<Instances>, version: &Arc<Version>) -> Result<(), SwapError> {
     let endpoint = &instances.endpoint;
     let _place = version.handler.trial_permit().await;
-    let tried = match endpoint.try_instance_memory(&version.handler) {
+    let tried = match endpoint.take_instance_memory(&version.handler) {
         Err(reached) => Err(SwapError::NoRoom(reached.limit)),
         Ok(memory) => match Instance::stand_in(endpoint, version, memory).await {
             Ok(_) => Ok(()),
@@ -331,7 +331,8 @@ fn served(instances: &Instances) -> (usize, usize) {
 }
 
 /// Newcomers get another version: those who are there are told to look.
-fn announce(endpoint: &Endpoint, rollout: &Rollout) {
+fn announce(instances: &Instances, rollout: &Rollout) {
+    let endpoint = &instances.endpoint;
     tracing::info!(
         tenant = endpoint.tenancy.name, route = %endpoint.route.name, from = rollout.from.as_ref().map(tracing::field::display), to = %rollout.to,
         on_swap = rollout.mode().name(), connections = rollout.connections, "the handler is replaced"
@@ -344,6 +345,7 @@ fn announce(endpoint: &Endpoint, rollout: &Rollout) {
     }
     // Only now: who is seated later finds the new version by himself.
     endpoint.seats.links().iter().for_each(|link| link.nudge());
+    instances.spares.renew();
 }
 
 /// What will stand in the way when this version is to be replaced.
@@ -417,7 +419,7 @@ async fn take_back(instances: &Arc<Instances>, rollout: &Rollout, told: Option<T
     let changing = endpoint.versions.changing().await;
     // None: there is another change meanwhile, which sees to everybody.
     if let Some(back) = endpoint.versions.take_back(rollout, served(instances)) {
-        announce(endpoint, &back);
+        announce(instances, &back);
         begin(instances, back, oneshot::channel().0);
     }
     drop(changing);

@@ -80,10 +80,10 @@ async fn attempt(
         return Ok(Err(Stays::Unsupported(Unsupported::NewSharesNothing)));
     }
     let max_bytes = endpoint.route.limits.max_state_bytes;
-    let Some(state_memory) = endpoint.memory().reserve(max_bytes) else {
+    let Ok(state_memory) = endpoint.tenancy.take_memory(max_bytes) else {
         return Ok(Err(Stays::NoRoom("max-memory-bytes")));
     };
-    let Ok(memory) = endpoint.try_instance_memory(&to.handler) else {
+    let Ok(memory) = endpoint.take_instance_memory(&to.handler) else {
         return Ok(Err(Stays::NoRoom("max-memory-bytes")));
     };
     let snapshot = match instance.suspend(parties, shared, max_bytes).await? {

@@ -170,8 +170,8 @@ impl Succession {
 
 /// Whether there is memory for two instances now.
 fn has_room(endpoint: &Endpoint, rollout: &Rollout) -> bool {
-    let state = endpoint.memory().reserve(endpoint.route.limits.max_state_bytes);
-    state.is_some() && endpoint.try_instance_memory(&rollout.to.handler).is_ok()
+    let state = endpoint.tenancy.take_memory(endpoint.route.limits.max_state_bytes);
+    state.is_ok() && endpoint.take_instance_memory(&rollout.to.handler).is_ok()
 }
 
 #[cfg(test)]

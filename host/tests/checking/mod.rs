@@ -158,7 +158,7 @@ fn check_tells_every_limit_that_a_configuration_comes_to() {
     let text = format!(
         "max-instances = 9\n[limits]\nmax-timers = 3\n[tenant.acme]\nhosts = ['a.example']\n\
          connect = ['api.example:443']\n[tenant.acme.total]\nmax-connections = 7\nmax-memory-bytes = 'unlimited'\n\
-         [tenant.acme.route.chat]\npath = '/chat'\nhandler = '{}'\nlimits.life-time = 'unlimited'\nlimits.fuel-per-event = 5000\n",
+         [tenant.acme.route.chat]\npath = '/chat'\nhandler = '{}'\nspare-instances = 5\nlimits.life-time = 'unlimited'\nlimits.fuel-per-event = 5000\n",
         handler.display()
     );
     let file = folder.write("waterspout.toml", text);
@@ -169,6 +169,7 @@ fn check_tells_every_limit_that_a_configuration_comes_to() {
         "[tenant.acme.total]\nmax-connections = 7",
         "max-memory-bytes = \"unlimited\"\ncpu-share = 100",
         "# its handlers may connect to api.example:443",
+        "[route.chat]\nspare-instances = 5\n[route.chat.limits]\n",
         "max-timers = 3",
         "cpu-per-event = \"50ms\"\nfuel-per-event = 5000\nwall-per-event",
         "life-time = \"unlimited\"",

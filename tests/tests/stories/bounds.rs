@@ -44,6 +44,7 @@ const BOUNDS: &[(&str, &[Bound])] = &[
         both("max-memory-bytes", "all_tenants_together_have_the_runtimes_memory"),
     ]),
     ("Keys of a route", &[
+        both("spare-instances", "a_route_may_have_a_thousand_spares_and_no_more_than_instances"),
         both("max-drain", "drained_connections_keep_the_old_version_until_max_drain_and_then_close_with_1012"),
         both("spread", "close_ends_every_connection_with_1012_within_the_spread"),
         both("canary-time", "it_is_promoted_after_its_time_and_addresses_and_not_before"),
