@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::figures::{median, micros};
+use crate::folder::Folder;
 use crate::machine;
 use crate::server::Server;
 use crate::talk::Talk;
@@ -33,15 +34,6 @@ pub(crate) struct Options {
     /// The languages, as `waterspout new --lang` takes them
     #[arg(long, value_delimiter = ',', default_value = "rust,js,python,c,go")]
     languages: Vec<String>,
-}
-
-/// A folder for projects and the server's cache. Gone with the value.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// How long the builds of a project took.
@@ -80,9 +72,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     native.args(["native", "--listen", "127.0.0.1:0"]);
     let native = measure(native).context("measuring the native echo")?;
     println!("| none: a native echo | | | | | {} |", cells(&native));
-    let folder = Folder(std::env::temp_dir().join(format!("waterspout-bench-{}", std::process::id())));
+    let folder = Folder::new()?;
     for language in &options.languages {
-        let row = row(&waterspout, language, &folder.0).with_context(|| format!("measuring {language}"))?;
+        let row =
+            row(&waterspout, language, folder.path()).with_context(|| format!("measuring {language}"))?;
         println!("{row}");
     }
     println!(
@@ -241,15 +234,14 @@ mod tests {
 
     #[test]
     fn the_echo_of_a_project_is_changed_wherever_it_is() {
-        let folder =
-            Folder(std::env::temp_dir().join(format!("waterspout-bench-change-{}", std::process::id())));
-        let source = folder.0.join("src/handler.js");
-        fs::create_dir_all(folder.0.join("src")).unwrap();
-        fs::write(folder.0.join("package.json"), "{}").unwrap();
+        let folder = Folder::new().unwrap();
+        let source = folder.path().join("src/handler.js");
+        fs::create_dir_all(folder.path().join("src")).unwrap();
+        fs::write(folder.path().join("package.json"), "{}").unwrap();
         fs::write(&source, "`You said: ${message}`").unwrap();
-        change(&folder.0).unwrap();
+        change(folder.path()).unwrap();
         assert_eq!(fs::read_to_string(&source).unwrap(), "`You wrote: ${message}`");
-        assert!(change(&folder.0).unwrap_err().to_string().contains("You said: "));
+        assert!(change(folder.path()).unwrap_err().to_string().contains("You said: "));
     }
 
     #[test]

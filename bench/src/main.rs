@@ -21,7 +21,8 @@
 //! - `server`: a server as a child process that never outlives the benchmark
 //! - `memory`: resident memory per idle connection
 //! - `rounds`: servers in turn, A B A B, and the ratios between them
-//! - `talk`: a connection on which whatever comes back is an answer
+//! - `folder`: files of one run
+//! - `openings`: how long a newcomer waits, with spare instances and without
 //! - `languages`: what handlers cost in each language
 //! - `swaps`: how long connections are without a handler when it is replaced
 //! - `compressed`: the table of compressed echoes
@@ -36,12 +37,14 @@ mod compare;
 mod compressed;
 mod deflate;
 mod figures;
+mod folder;
 mod frames;
 mod languages;
 mod load;
 mod machine;
 mod memory;
 mod native;
+mod openings;
 mod random;
 mod rounds;
 mod server;
@@ -71,6 +74,8 @@ enum Command {
     Memory(compare::MemoryOptions),
     /// Only connections opened per second, native and Waterspout
     Accepts(compare::AcceptsOptions),
+    /// How long a newcomer waits for a connection that is open, with spare instances and without, for any handler
+    Openings(openings::Options),
     /// How long connections are without a handler when it is replaced, for any handler
     Swaps(swaps::Options),
     /// What a handler costs in each language: size, build, instances, messages, memory
@@ -84,6 +89,7 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::run(&options),
         Command::Memory(options) => compare::run_memory(&options),
         Command::Accepts(options) => compare::run_accepts(&options),
+        Command::Openings(options) => openings::run(&options),
         Command::Swaps(options) => swaps::run(&options),
         Command::Languages(options) => languages::run(&options),
     };

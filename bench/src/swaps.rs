@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::figures::{median, micros};
+use crate::folder::Folder;
 use crate::machine;
 use crate::server::Server;
 use crate::talk::Talk;
@@ -55,15 +56,6 @@ struct Report {
     longest_pause_ms: f64,
 }
 
-/// A folder for the server's configuration and its admin socket. Gone with the value.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The `swaps` command.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let next = options.next.as_ref().unwrap_or(&options.handler);
@@ -77,17 +69,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     println!("{}", machine::describe());
-    let folder = Folder(std::env::temp_dir().join(format!("waterspout-bench-{}", std::process::id())));
-    let config = configure(&folder, options)?;
+    let folder = Folder::new()?;
+    let config = configure(folder.path(), options)?;
     let mut command = Command::new(std::path::absolute(&options.waterspout)?);
     command.args(["--log", "warn", "serve", "--no-page", "--config"]).arg(&config);
     let server = Server::spawn(command).context("starting waterspout")?;
     measure(&server, &config, options, next).map_err(|error| server.explain(error))
 }
 
-fn configure(folder: &Folder, options: &Options) -> Result<PathBuf> {
-    let Folder(folder) = folder;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+fn configure(folder: &Path, options: &Options) -> Result<PathBuf> {
     let handler = std::path::absolute(&options.handler)?;
     let config = folder.join("waterspout.toml");
     let text = format!(
