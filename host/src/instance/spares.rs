@@ -24,6 +24,9 @@ use crate::limits::{Reached, Scope};
 use crate::server::routes::MAX_SPARE_INSTANCES;
 use crate::swap::Version;
 
+/// How long after one is taken the next is made: whoever took it opens meanwhile, and has the processor and the process's map of memory to
+/// himself.
+const HEAD_START: Duration = Duration::from_millis(10);
 /// How long after there was no room for a spare, or one was given up, the next one is made; each time after that twice as long.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// At most.
@@ -277,6 +280,7 @@ impl Drop for Spares {
 
 /// Makes spares until as many are there as are wanted. While it waits it keeps nothing but the endpoint.
 async fn make_all(spares: Weak<Spares>) {
+    tokio::time::sleep(HEAD_START).await;
     let mut short = 0;
     loop {
         let (wait, endpoint, changes) = {
@@ -345,7 +349,7 @@ mod tests {
 
     async fn are_ready(spares: &Spares, count: usize) {
         while ready(spares) != count {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
