@@ -177,5 +177,42 @@ class Choice(unittest.TestCase):
 
     def test_none_or_several_are_told_with_what_to_do(self):
         for classes, told in (([], "no handler"), ([Echo, WebSocketHandler], "several handlers")):
-            with self.assertRaisesRegex(SystemExit, told):
+            with self.assertRaisesRegex(_component.Mistake, told):
                 _component._choice("handler", classes)
+
+
+class Failures(unittest.TestCase):
+    def told(self, failing):
+        try:
+            failing()
+        except Exception as error:
+            return _component._told(type(error), error, error.__traceback__)
+
+    def test_what_the_sdk_called_in_between_is_not_shown(self):
+        handler = adapted(WebSocketHandler, FakeConnection())._handler
+        told = self.told(lambda: handler.set_timer("token", 1))
+        self.assertIn("a timer's token is an int, not str", told)
+        self.assertIn("test_handler.py", told)
+        self.assertNotIn("values.py", told)
+
+    def test_endless_recursion_is_shown_in_part(self):
+        def again():
+            again()
+
+        told = self.told(again)
+        self.assertTrue(told.startswith("Traceback (most recent call last):"), told)
+        self.assertIn("RecursionError", told)
+        self.assertLess(len(told.splitlines()), 2 * _component.MAX_FRAMES)
+
+    def test_a_syntax_error_is_told_with_its_line_and_the_file_as_the_author_calls_it(self):
+        told = self.told(lambda: compile("def x(:\n", "/0/handler.py", "exec"))
+        self.assertIn('File "handler.py", line 1\n    def x(:\n', told)
+        self.assertTrue(told.endswith("SyntaxError: invalid syntax\n"), told)
+
+    def test_a_class_that_is_no_handler_is_not_exported(self):
+        class Plain:
+            pass
+
+        for what in (Plain, 1):
+            with self.assertRaisesRegex(TypeError, "neither a class that extends WebSocketHandler nor a function"):
+                _component.export(what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import inspect
@@ -19,9 +20,12 @@ import encodings.idna  # noqa: F401
 import encodings.latin_1  # noqa: F401
 import pickle  # noqa: F401
 
-from . import _state, _wit, client, config, errors, sharing, topics, values  # noqa: F401
+from . import _failure, _state, _wit, client, config, errors, sharing, topics, values  # noqa: F401
 from .handler import WebSocketHandler
 from .request import HTTPError, Rejection, Request, to_host
+
+MAX_FRAMES = 30
+"""The most of a traceback that is shown: the innermost calls."""
 
 _SDK = os.path.dirname(__file__) + os.sep
 
@@ -37,12 +41,27 @@ def load(module: str, may_share: bool) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, write_through=False)
     sharing.may_share = may_share
-    exported = getattr(importlib.import_module(module), "__dict__")
-    choose = _exported or _choice(module, _classes(module, exported))
+    try:
+        exported = getattr(importlib.import_module(module), "__dict__")
+        choose = _exported or _choice(module, _classes(module, exported))
+    except Mistake as mistake:
+        _refuse(_failure.MISTAKE, str(mistake))
+    except BaseException as error:
+        _refuse(_failure.EXCEPTION, _told(type(error), error, error.__traceback__))
     _remember_sources()
+    sys.excepthook = _fail
     # Whatever is there at the build stays: the collector needs not look at it, and so does not write to memory that instances share.
     gc.collect()
     gc.freeze()
+
+
+class Mistake(Exception):
+    """Why a module is no handler, in words."""
+
+
+def _refuse(kind: str, words: str) -> None:
+    print(f"{_failure.BEGIN}{kind}\n{words}{_failure.END}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 _exported: Callable[[Request], type[WebSocketHandler]] | None = None
@@ -52,10 +71,11 @@ def export(what: Any) -> Any:
     global _exported
     if isinstance(what, type) and issubclass(what, WebSocketHandler):
         _exported = lambda _: what  # noqa: E731
-    elif callable(what):
-        _exported = what
+    elif isinstance(what, type) or not callable(what):
+        name = what.__name__ if isinstance(what, type) else repr(what)
+        raise TypeError(f"{name} is neither a class that extends WebSocketHandler nor a function that returns one for a request")
     else:
-        raise TypeError("export a WebSocketHandler class, or a function that returns one for a request")
+        _exported = what
     return what
 
 
@@ -70,9 +90,9 @@ def _choice(module: str, classes: list[type[WebSocketHandler]]) -> Callable[[Req
     if len(classes) == 1:
         return lambda _: classes[0]
     if not classes:
-        raise SystemExit(f"error: {module} has no handler: define a class that extends waterspout.WebSocketHandler")
+        raise Mistake(f"the module {module} has no handler: define a class that extends waterspout.WebSocketHandler")
     names = ", ".join(c.__name__ for c in classes)
-    raise SystemExit(f"error: {module} has several handlers ({names}): say which by waterspout.export({classes[-1].__name__})")
+    raise Mistake(f"the module {module} has several handlers ({names}): say which by waterspout.export({classes[-1].__name__})")
 
 
 def _remember_sources() -> None:
@@ -86,8 +106,13 @@ def _remember_sources() -> None:
 
 
 def _print_exception(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """As Python does, but what the author did not write is left out where something remains."""
-    told = traceback.TracebackException(kind, error, trace)
+    print(_told(kind, error, trace), end="", file=sys.stderr, flush=True)
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: Any) -> str:
+    """As Python tells it, but what the author did not write is left out where something remains."""
+    # Of endless recursion a few rounds: showing all of it would take longer than an event may.
+    told = traceback.TracebackException(kind, error, trace, limit=-MAX_FRAMES)
     seen: set[int] = set()
     pending: list[traceback.TracebackException | None] = [told]
     while pending:
@@ -95,16 +120,53 @@ def _print_exception(kind: type[BaseException], error: BaseException, trace: Any
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        frames = [frame for frame in one.stack if not frame.filename.startswith(_SDK)]
+        frames = [frame for frame in one.stack if not _is_ours(frame)]
         for frame in frames:
-            # The folders of the project are numbered there: "/0/handler.py".
-            root, _, rest = frame.filename.removeprefix("/").partition("/")
-            if root.isdigit() and rest:
-                frame.filename = rest
-        if frames:
+            frame.filename = _as_written(frame.filename)
+        # A syntax error's own place is not on the stack.
+        if isinstance(getattr(one, "filename", None), str):
+            one.filename = _as_written(one.filename)
+        if frames or one is told:
             one.stack = traceback.StackSummary.from_list(frames)
         pending += [one.__cause__, one.__context__, *(one.exceptions or ())]
-    print("".join(told.format()), end="", file=sys.stderr, flush=True)
+    lines = list(told.format())
+    # Of a syntax error in the handler itself nothing but the error is left: Python says no more, either.
+    return "".join(lines if told.stack or len(lines) == 1 else lines[lines[0].startswith("Traceback") :])
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    """The SDK's, or of what imports the handler: what made the component, and importlib."""
+    file = frame.filename
+    return file.startswith((_SDK, "<frozen importlib", "/python/importlib/")) or file.endswith("/waterspout_app.py")
+
+
+def _as_written(file: str) -> str:
+    """The folders of the project are numbered in a component: ``/0/handler.py``."""
+    root, _, rest = file.removeprefix("/").partition("/")
+    return rest if root.isdigit() and rest else file
+
+
+def _fail(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What nobody caught ends the instance. Without this the runtime that called us would do it, with a panic of its own in the log."""
+    _print_exception(kind, error, trace)
+    os._exit(1)
+
+
+_exits = False
+
+
+def _catch_exit() -> None:
+    """Once an instance, and after the bindings have made something of the host's: then ours is the first to be called."""
+    global _exits
+    if not _exits and _wit.IN_COMPONENT:
+        _exits = True
+        atexit.register(_exit)
+
+
+def _exit() -> None:
+    """After ``sys.exit()``: CPython would take itself apart first, and what the host has lent it in the wrong order."""
+    print("SystemExit: the handler has ended its instance", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _run(result: Any) -> Any:
@@ -147,6 +209,7 @@ class Handler:
     """The exported resource."""
 
     def __init__(self, request: Any):
+        _catch_exit()
         _state.resumed.clear()
         request = Request(request)
         self._handler = _made(choose(request), request)
@@ -220,6 +283,7 @@ class Handler:
 
     @classmethod
     def resume(cls, request: Any, connection: Any, state: bytes) -> Handler:
+        _catch_exit()
         request, id = Request(request), connection.id()
         self = cls.__new__(cls)
         try:

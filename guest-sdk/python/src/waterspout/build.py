@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from . import _failure
 
 TOOL = "componentize-py"
 VERSION = "0.25.0"
@@ -29,15 +33,27 @@ class BuildError(Exception):
     """Why there is no component; told in words for who builds."""
 
 
+class _PythonError(BuildError):
+    """The same in Python's own words: a traceback, or a syntax error with its line."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """``python -m waterspout``."""
     parser = argparse.ArgumentParser(prog="python -m waterspout", description="WebSocket handlers for Waterspout")
+    parser.add_argument("--version", action="version", version=f"waterspout-guest {_version()}, for {TOOL} {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     build_command = commands.add_parser("build", help="make a component of a module")
     _add_arguments(build_command)
     wit = commands.add_parser("wit", help="print the folder with the interface")
     wit.set_defaults(run=lambda _: print(_HERE / "wit"))
     return _run(parser.parse_args(arguments))
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("waterspout-guest")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def componentize(arguments: list[str] | None = None) -> int:
@@ -62,6 +78,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     try:
         arguments.run(arguments)
+    except _PythonError as error:
+        print(error, file=sys.stderr)
+        return 1
     except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -79,7 +98,6 @@ def build(module: str, output: Path | None = None, *, path: list[Path] | None = 
         folders.insert(0, file.resolve().parent)
         module = file.stem
     file = _find(module, folders)
-    _check_syntax(file)
     output = output or Path(f"{module.rpartition('.')[2]}.wasm")
     if not output.parent.is_dir():
         raise BuildError(f"there is no folder {output.parent}")
@@ -94,8 +112,9 @@ def build(module: str, output: Path | None = None, *, path: list[Path] | None = 
 
 
 def _componentize(made: str, folders: list[Path], world: str, output: Path) -> None:
-    # The handler's folder first: its tracebacks then begin with a name that can be left out.
-    path = list(dict.fromkeys([*map(str, folders), made, str(_HERE.parent)]))
+    # Beside the SDK are the packages that the handler's author has installed, unless it was installed from a checkout.
+    packages = [str(_HERE.parent), sysconfig.get_path("purelib")]
+    path = list(dict.fromkeys([*map(str, folders), made, *packages]))
     command = [
         *_tool(), "--quiet", "--wit-path", str(_HERE / "wit"), "--world", world, "--world-module", "waterspout_wit",
         "--export-interface-name", "waterspout:websocket/handler@0.1.0=waterspout_handler",
@@ -104,9 +123,11 @@ def _componentize(made: str, folders: list[Path], world: str, output: Path) -> N
     ]  # fmt: skip
     for folder in path:
         command += ["--python-path", folder]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # What the tool says of its own calls helps nobody here.
+    environment = {**os.environ, "RUST_BACKTRACE": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
-        raise BuildError(_told(done.stderr or done.stdout, path))
+        raise _reason(done.stderr or done.stdout)
 
 
 def _tool() -> list[str]:
@@ -118,15 +139,14 @@ def _tool() -> list[str]:
     return [sys.executable, "-c", "import sys, componentize_py; sys.exit(componentize_py.script())"]
 
 
-def _told(output: str, path: list[str]) -> str:
-    """What Python said, without what the tool says about itself: its traceback begins where the tool's own chain of causes ends."""
-    for number, folder in enumerate(path):
-        output = output.replace(f'"/{number}/', f'"{folder}/' if folder != str(Path.cwd()) else '"')
-    lines = output.splitlines()
-    starts = [at for at, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    if starts:
-        lines = lines[starts[0] :]
-    return "\n".join(lines).strip() or f"{TOOL} failed and said nothing"
+def _reason(output: str) -> BuildError:
+    """What :mod:`waterspout._component` said, without what the tool says around it; all of it where the tool itself has failed."""
+    _, begin, rest = output.partition(_failure.BEGIN)
+    said, end, _ = rest.partition(_failure.END)
+    if not (begin and end):
+        return BuildError(output.strip() or f"{TOOL} failed and said nothing")
+    kind, _, words = said.partition("\n")
+    return (_PythonError if kind == _failure.EXCEPTION else BuildError)(words.rstrip())
 
 
 def _find(module: str, folders: list[Path]) -> Path:
@@ -139,18 +159,9 @@ def _find(module: str, folders: list[Path]) -> Path:
     raise BuildError(f"there is no module {module} in {where}")
 
 
-def _check_syntax(file: Path) -> None:
-    """Python says it best, and long before the tool would."""
-    try:
-        compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
-    except SyntaxError as error:
-        import traceback
-
-        raise BuildError("".join(traceback.format_exception_only(error)).strip()) from None
-
-
 def _sources(file: Path, folders: list[Path]) -> Iterator[ast.Module]:
-    """The module and those of the project that it imports."""
+    """The module and those of the project that it imports. What this Python cannot read is passed over: the component's may, and if not, says
+    so itself."""
     pending, seen = [file], set()
     while pending:
         current = pending.pop()
