@@ -30,6 +30,12 @@ pub(super) struct FollowingTurn<'a> {
 }
 
 impl Following {
+    /// Nobody begins to deal with a file as long as this is held.
+    #[cfg(test)]
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     fn latest(&self) -> MutexGuard<'_, Latest> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }

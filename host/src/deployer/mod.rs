@@ -637,7 +637,17 @@ mod tests {
             std::fs::write(&path, content).expect("writable");
             let file = Arc::new(HandlerFile::read(&path, None).expect("there"));
             let follow = || deployer.clone().follow_one(0, file.clone());
-            tokio::join!(follow(), follow())
+            let both = async { tokio::join!(follow(), follow()) };
+            let mut both = std::pin::pin!(both);
+            let held = record.following.hold().await;
+            tokio::select! {
+                biased;
+                _ = &mut both => unreachable!("nobody has his turn"),
+                // Both wait for it.
+                () = std::future::ready(()) => {}
+            }
+            drop(held);
+            both.await
         };
         assert_eq!(both_find(&other).await, (true, false));
         assert_eq!(record.endpoint.versions.standing().latest_number, 2);

@@ -16,7 +16,7 @@ pub(super) struct Record {
     pub(super) endpoint: Arc<Endpoint>,
     file: Mutex<FileRecord>,
     pub(super) folder: Option<RouteFolder>,
-    following: Following,
+    pub(super) following: Following,
 }
 
 #[derive(Debug, Default)]
