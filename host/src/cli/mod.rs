@@ -218,4 +218,19 @@ mod tests {
             assert!(page.contains(&format!("`--{flag}")), "docs/configuration.md lacks --{flag}");
         }
     }
+
+    /// `waterspout::server::tls` is src/server/tls.rs, or a folder.
+    #[test]
+    fn the_targets_that_the_documentation_names_are_there() {
+        let page = include_str!("../../../docs/operating.md");
+        let targets = page.split(['`', '"', ' ']).filter_map(|word| word.strip_prefix("waterspout::"));
+        let mut count = 0;
+        for target in targets.map(|target| target.trim_end_matches(':')) {
+            let path =
+                std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(target.replace("::", "/"));
+            assert!(path.with_extension("rs").is_file() || path.is_dir(), "docs/operating.md names {target}");
+            count += 1;
+        }
+        assert!(count > 20, "{count}");
+    }
 }

@@ -282,6 +282,22 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_every_cause_with_its_frame_and_level() {
+        let page = include_str!("../../../docs/operating.md");
+        for cause in CloseCause::ALL {
+            let Row { frame, label, level } = cause.row();
+            let begin = format!("| `{label}` | ");
+            let row = page.lines().find_map(|line| line.strip_prefix(&begin));
+            let row = row.unwrap_or_else(|| panic!("docs/operating.md lacks {label}"));
+            if let Some((code, reason)) = frame {
+                assert!(row.starts_with(&format!("{code} {reason} | ")), "{label}: {row}");
+            }
+            let level = level.as_str().to_lowercase();
+            assert!(row.split(" | ").nth(1).is_some_and(|cell| cell.starts_with(&level)), "{label}: {row}");
+        }
+    }
+
+    #[test]
     fn every_reason_of_ours_fits_a_close_frame() {
         for cause in [
             CloseCause::Trapped,
