@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -44,6 +45,8 @@ pub(crate) struct Spares {
 struct State {
     /// All of the version that was the current one when they were made.
     ready: Vec<Instance>,
+    /// Of other versions, or from before the end: they are taken apart one after the other, by the same task.
+    outdated: Vec<Instance>,
     /// Makes more, as long as some are wanting.
     maker: Option<AbortHandle>,
     /// Room is short: until then none is made.
@@ -85,6 +88,7 @@ impl Beginning {
 
 /// What the task does next that makes spares.
 enum Next {
+    Discard(Box<Instance>),
     Make(Arc<Version>),
     Wait(Duration),
     /// Nothing is wanting.
@@ -167,38 +171,45 @@ impl Spares {
         }
         let mut state = self.lock();
         // The lock is held until they are out, so that none is put in meanwhile that was current before.
-        let (stays, old) = std::mem::take(&mut state.ready)
-            .into_iter()
-            .partition::<Vec<_>, _>(|spare| self.is_current(spare.version()));
-        state.ready = stays;
+        let State { ready, outdated, .. } = &mut *state;
+        outdated.extend(ready.extract_if(.., |spare| !self.is_current(spare.version())));
         self.note_ready(&state);
-        drop(state);
-        drop(old);
-        self.refill();
+        self.begin_maker(state);
     }
 
     /// Has as many made as are wanting, beside whoever calls this.
     pub(crate) fn refill(self: &Arc<Self>) {
-        let mut state = self.lock();
+        let state = self.lock();
+        self.begin_maker(state);
+    }
+
+    /// If there is anything to do, and nobody does it.
+    fn begin_maker(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let has_maker = state.maker.as_ref().is_some_and(|maker| !maker.is_finished());
-        if state.ended || has_maker || state.ready.len() >= self.wanted {
+        let has_all = state.ended || state.ready.len() >= self.wanted;
+        if has_maker || has_all && state.outdated.is_empty() {
             return;
         }
         let work = Turns::new(self.endpoint.tenancy.clone(), make_all(Arc::downgrade(self)));
-        state.maker = Some(tokio::spawn(work).abort_handle());
+        match Handle::try_current() {
+            Ok(threads) => state.maker = Some(threads.spawn(work).abort_handle()),
+            // The runtime has ended, and with it whoever could use one.
+            Err(_) => drop(std::mem::take(&mut state.outdated)),
+        }
     }
 
     /// There are none from now on.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(self: &Arc<Self>) {
         let mut state = self.lock();
         state.ended = true;
-        let (ready, maker) = (std::mem::take(&mut state.ready), state.maker.take());
+        let State { ready, outdated, .. } = &mut *state;
+        outdated.append(ready);
         self.note_ready(&state);
-        drop(state);
-        if let Some(maker) = maker {
+        // It may wait for longer than they should be there.
+        if let Some(maker) = state.maker.take() {
             maker.abort();
         }
-        drop(ready);
+        self.begin_maker(state);
     }
 
     fn note_ready(&self, state: &State) {
@@ -208,6 +219,9 @@ impl Spares {
     fn next(&self) -> Next {
         let current = self.endpoint.versions.current();
         let mut state = self.lock();
+        if let Some(outdated) = state.outdated.pop() {
+            return Next::Discard(Box::new(outdated));
+        }
         let version = current.filter(|_| !state.ended && state.ready.len() < self.wanted);
         let Some(version) = version else {
             // Under the lock: whoever takes one next begins another task.
@@ -259,12 +273,12 @@ impl Idle for Spares {
         let state = self.lock();
         let of_class =
             |spare: &&Instance| class.is_none_or(|class| spare.version().handler.code_class() == class);
-        state.ready.iter().filter(of_class).count()
+        state.ready.iter().chain(&state.outdated).filter(of_class).count()
     }
 
     fn give_up_one(&self) -> bool {
         let mut state = self.lock();
-        let given_up = if state.ready.is_empty() { None } else { Some(state.ready.remove(0)) };
+        let given_up = state.outdated.pop().or_else(|| state.ready.pop());
         state.rests_until = Some(Instant::now() + FIRST_WAIT);
         self.note_ready(&state);
         drop(state);
@@ -274,7 +288,9 @@ impl Idle for Spares {
 
 impl Drop for Spares {
     fn drop(&mut self) {
-        self.end();
+        if let Some(maker) = self.lock().maker.take() {
+            maker.abort();
+        }
     }
 }
 
@@ -289,6 +305,10 @@ async fn make_all(spares: Weak<Spares>) {
             let changes = endpoint.versions.changes();
             let wait = match spares.next() {
                 Next::End => return,
+                Next::Discard(instance) => {
+                    drop(instance);
+                    None
+                }
                 Next::Wait(time) => Some(time),
                 Next::Make(version) => match spares.make_one(version).await {
                     Ok(()) => {

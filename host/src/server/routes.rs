@@ -26,7 +26,8 @@ pub struct Route {
     /// What its connections share.
     pub policy: InstancePolicy,
     /// Instances that are made before a connection needs them, at most [`MAX_SPARE_INSTANCES`] and no more than it may have. They count like any
-    /// other, and give way before a connection of the same tenant is refused.
+    /// other, and give way before a connection of the same tenant is refused. A [`Server`](crate::Server) begins to make them when it runs; without
+    /// one they are made from the first connection on. Default: 0.
     pub spare_instances: u32,
     /// The host names it answers to.
     pub hosts: Hosts,

@@ -123,7 +123,13 @@ async fn a_new_version_has_spares_of_its_own_and_those_of_the_old_one_go() {
         admin::start(TestHost::new(loud("one")).route(|route| route.spare_instances = 2)).await;
     are_ready(&host, "test", 2).await;
     host.swap(&loud("two"), None).await.expect("it is taken");
-    within("spares of the new version", async { while said(&host, "two").len() < 3 {} }).await;
+    within("spares of the new version", async {
+        // With an await, so that it can be given up.
+        while said(&host, "two").len() < 3 {
+            admin::metrics(&host).await;
+        }
+    })
+    .await;
     are_ready(&host, "test", 2).await;
     assert_eq!(gauge(&host, "waterspout_instances_live", &[]).await, 2.0);
     let mut client = host.connect("/websocket").await;
