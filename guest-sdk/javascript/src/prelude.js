@@ -6,6 +6,7 @@ import { getStderr } from "wasi:cli/stderr@0.2.0";
 import { getStdout } from "wasi:cli/stdout@0.2.0";
 import { getRandomBytes } from "wasi:random/random@0.2.0";
 
+import { described } from "./describing.js";
 import { isStarted } from "./starting.js";
 
 const define = (name, value) => {
@@ -129,7 +130,7 @@ define("TextDecoder", TextDecoder);
 /** Of an error the stack, of other objects what JSON says, as far as it can. */
 function shown(value) {
   if (typeof value === "string") return value;
-  if (value instanceof Error) return value.stack ? `${value}\n${value.stack}` : String(value);
+  if (value instanceof Error) return described(value);
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value !== "object" || value === null) return String(value);
   if (value instanceof Uint8Array) return `Uint8Array(${value.length}) [${value.slice(0, 100).join(", ")}${value.length > 100 ? ", ..." : ""}]`;
@@ -164,7 +165,7 @@ define("console", {
   debug: print,
   warn,
   error: warn,
-  trace: (...values) => warn(...values, `\n${new Error().stack ?? ""}`),
+  trace: (...values) => warn(described(Object.assign(new Error(values.map(shown).join(" ")), { name: "Trace" }))),
   assert: (condition, ...values) => {
     if (!condition) warn("Assertion failed:", ...values);
   },

@@ -1,5 +1,7 @@
 // What becomes of exceptions that leave a handler.
 
+import { described } from "./describing.js";
+
 /** An exception ends the instance; before that its message and stack go to the log, which the engine's own report leaves out. */
 export function guarded(work) {
   try {
@@ -21,16 +23,8 @@ export function answering(work) {
 
 /** Writes an exception to the log; what is to be thrown in its place has no stack, because the engine would print that, with places in the bundle. */
 export function told(error) {
-  console.error(describe(error));
+  console.error(`Uncaught ${described(error)}`);
   return Object.defineProperty(new Error(String(error)), "stack", { value: "" });
-}
-
-/** Message and stack, whose places are those of the sources. */
-export function describe(error) {
-  if (!(error instanceof Error)) return `Uncaught ${String(error)}`;
-  const stack = globalThis.__waterspoutPlaces?.(error.stack ?? "") ?? error.stack ?? "";
-  const cause = error.cause === undefined ? "" : `\nCaused by: ${describe(error.cause)}`;
-  return (stack.startsWith(String(error)) ? stack : `Uncaught ${String(error)}\n${stack}`).trimEnd() + cause;
 }
 
 /** The error of a `result`, as the bindings of both engines take it. */
