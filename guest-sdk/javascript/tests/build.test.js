@@ -38,7 +38,7 @@ test("mistakes name the file and the line", async (t) => {
     ["export default\nclass = {};", /handler\.ts:2:6/, /\[ERROR\] Expected "\{"/],
     ['import "left-pad";', /handler\.ts:1:7/, /npm install left-pad/],
     ['import "node:fs";', /A handler has no files/],
-    ['\n\nthrow new RangeError("at once");', /RangeError: at once\n {4}at handler\.ts:3/],
+    ['export default 1;\n\nthrow new RangeError("at once");', /Error: at once\n {4}at handler\.ts:3/],
     ["export const nothing = 1;", /handler\.ts has no handler/],
   ]) {
     const { code, stdout, stderr, component } = await built(t, source);
