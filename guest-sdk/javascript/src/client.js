@@ -11,20 +11,64 @@ state.register("client", {
   find: (id) => new ClientConnection(null, id),
 });
 
+/** Whose event is handled, and so who asks. */
+let current = null;
+
+/** By handler the connections that have a handle of the host's, as long as the handler has them itself. */
+const holding = new WeakMap();
+
+/** References are looked through from so many on: most are to what has gone. */
+const MANY = 16;
+
+/** For component.js, which calls handlers. */
+export const clients = {
+  calling(handler) {
+    current = handler;
+  },
+
+  /** Gives back what the host keeps for the connections of a handler that has ended. */
+  ended(handler) {
+    current = null;
+    for (const reference of holding.get(handler) ?? []) reference.deref()?.[END]();
+    holding.delete(handler);
+  },
+};
+
+const END = Symbol("end");
+
 export class ClientConnection {
-  #handle;
+  #handle = null;
   #id;
 
   constructor(handle, id = null) {
     // Without a handle: known by its id only, and not found yet.
-    this.#handle = handle;
+    if (handle !== null) this.#hold(handle);
     this.#id = id;
   }
 
+  #hold(handle) {
+    this.#handle = handle;
+    if (current === null) return;
+    let references = holding.get(current) ?? [];
+    if (references.length >= MANY) references = references.filter((reference) => reference.deref() !== undefined);
+    references.push(new WeakRef(this));
+    holding.set(current, references);
+  }
+
   #host() {
-    this.#handle ??= find(this.#id) ?? null;
-    if (this.#handle === null) throw new WebSocketClosedError();
+    if (this.#handle === null) {
+      const handle = find(this.#id) ?? null;
+      if (handle === null) throw new WebSocketClosedError();
+      this.#hold(handle);
+    }
     return this.#handle;
+  }
+
+  [END]() {
+    // Asked for while it can be.
+    this.#id ??= this.#handle.id();
+    this.#handle?.[Symbol.dispose]?.();
+    this.#handle = null;
   }
 
   /** Of a connection that has gone: `otherwise`. */

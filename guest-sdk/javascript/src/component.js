@@ -1,6 +1,6 @@
 // From a WebSocketHandler to the exports of a component: what the builder's entry uses.
 
-import { clientEvent } from "./client.js";
+import { clientEvent, clients } from "./client.js";
 import { lifecycle, WebSocketHandler } from "./handler.js";
 import { answering, guarded, refused, told } from "./reporting.js";
 import { Rejection, Request } from "./request.js";
@@ -40,6 +40,7 @@ export function component(chosen, what) {
     }
 
     #call(method, ...args) {
+      clients.calling(this.#handler);
       return guarded(() => {
         const result = this.#handler[method](...args);
         if (typeof result?.then === "function") {
@@ -108,6 +109,7 @@ export function component(chosen, what) {
       const handler = this.#handler;
       lifecycle.closed(handler, frame ?? null);
       this.#call("onClose", frame ?? null);
+      clients.ended(handler);
       lifecycle.ended(handler);
       // The exported object may outlive the connection, but nothing in it.
       this.#handler = null;

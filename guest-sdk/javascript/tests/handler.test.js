@@ -225,3 +225,23 @@ test("a connection of one's own has all that the interface wants, and its events
   handler.onClientEvent("u1", { tag: "closed", val: undefined });
   assert.deepEqual(events, [["u1", "message", "hello"], ["u1", "failed", "http"], ["u1", "closed", null]]);
 });
+
+test("when a handler ends, handles of its own connections are given back; their ids are known still", () => {
+  const disposed = [];
+  const handle = (id) => ({ id: () => id, [Symbol.dispose]: () => disposed.push(id) });
+  globalThis.fakeHost = { start: (url) => handle(url), get: (id) => (id === "gone" ? undefined : handle(id)) };
+  const kept = [];
+  class Holder extends WebSocketHandler {
+    open() {
+      for (let at = 0; at < 40; at++) kept.push(websocketStart(`ws://${this.id}/${at}`));
+    }
+  }
+  const [one, two] = ["one", "two"].map((id) => opened(Holder, connection(id)));
+  two.onMessage({ tag: "text", val: "" });
+  one.onClose(null);
+  assert.deepEqual(disposed, Array.from({ length: 40 }, (_, at) => `ws://one/${at}`));
+  assert.equal(kept[0].id, "ws://one/0");
+  globalThis.fakeHost.get = () => undefined;
+  assert.throws(() => kept[0].flush(), WebSocketClosedError);
+  assert.equal(disposed.length, 40, "another handler's stay");
+});
