@@ -69,7 +69,8 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
         }
         say_route(route, source);
     }
-    let mut options = RuntimeOptions { max_instances: super::PLACES_OF_ONE, ..config.runtime };
+    let max_instances = config.runtime.max_instances.min(super::PLACES_OF_ONE);
+    let mut options = RuntimeOptions { max_instances, ..config.runtime };
     options.compiler = super::compiler(config.compile, config.sandbox)?;
     let runtime = runtime(&options, config.routes.iter().map(|(route, _)| &route.limits))?;
     let mut loader = Loader::new(&runtime);

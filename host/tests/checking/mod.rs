@@ -235,3 +235,16 @@ fn check_shows_which_import_is_missing_and_which_world_it_is() {
         assert!(ended.stdout.contains(wanted), "{name}: {ended:?}");
     }
 }
+
+#[test]
+fn with_a_configuration_its_own_number_of_instances_counts() {
+    let folder = Folder::new();
+    folder.write("memories.wasm", handlers::echo_with_memories(5));
+    let route = "[route.memories]\npath = '/'\nhandler = 'memories.wasm'";
+    for (keys, code) in [("", 0), ("max-instances = 5", 1)] {
+        let file = folder.write("waterspout.toml", format!("{keys}\n{route}\n"));
+        let ended = run_for(folder.command().arg("check").arg("--config").arg(&file), 1000);
+        assert_eq!(ended.code, code, "{keys}: {ended:?}");
+        assert_eq!(ended.stderr.contains("raise `max-instances`"), code == 1, "{ended:?}");
+    }
+}
