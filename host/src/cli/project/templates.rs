@@ -29,6 +29,7 @@ pub(in crate::cli) enum Template {
 #[exclude = "*/.venv/*"]
 #[exclude = "*/__pycache__/*"]
 #[exclude = "*.egg-info/*"]
+#[exclude = "*/build/*"]
 #[exclude = "*.wasm"]
 struct Examples;
 
@@ -40,6 +41,7 @@ struct Examples;
 #[exclude = "*/.venv/*"]
 #[exclude = "*/__pycache__/*"]
 #[exclude = "*.egg-info/*"]
+#[exclude = "*/build/*"]
 #[exclude = "*/tests/*"]
 struct Sdks;
 
@@ -196,6 +198,10 @@ fn rename(name: &str, language: Language, template: Template, files: &mut Files)
         .map(|line| if names_project(line) { line.replace(&old, name) } else { line.into() })
         .collect();
     files.insert(manifest.into(), (renamed.join("\n") + "\n").into());
+    // Python has what it needs in a file of its own.
+    if let Some(requirements) = files.get_mut("requirements.txt") {
+        *requirements = std::str::from_utf8(requirements)?.replace(&sdk, &format!("./{SDK}")).into();
+    }
     Ok(())
 }
 
@@ -216,7 +222,7 @@ fn readme(name: &str, language: Language, template: Template) -> String {
         }
         Language::JavaScript => "npm install && npm run build".into(),
         Language::Python => format!(
-            "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m waterspout build handler -o {name}.wasm"
+            "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/python -m waterspout build handler -o {name}.wasm"
         ),
         Language::C => "make".into(),
         Language::Go => format!("GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o {name}.wasm ."),

@@ -128,28 +128,74 @@ fn node_major(version: &str) -> Option<u32> {
     version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-/// The SDK's own command, by the Python of the project's virtual environment.
+/// The SDK's own command, by the Python of the virtual environment that is active, or else of the project's own.
 fn python(project: &Project) -> anyhow::Result<()> {
-    let own = project.folder.join(".venv/bin/python");
-    let python = if own.is_file() { own.into_os_string() } else { "python3".into() };
-    require(
-        &python,
-        &["--version"],
-        "Python is missing: install Python 3.11 or newer from https://python.org",
-    )?;
-    let installed = output(Command::new(&python).args(["-m", "waterspout", "--version"]));
-    if installed.is_err() {
-        bail!(
-            "what the project needs is not installed: `python3 -m venv .venv && .venv/bin/pip install -e .` in {}",
-            project.folder.display()
-        );
-    }
+    let python = match env::var_os("VIRTUAL_ENV").filter(|active| !active.is_empty()) {
+        Some(active) => active_environment(project, Path::new(&active))?,
+        None => own_environment(project)?,
+    };
     let component = project.component();
     let component = component.file_name().unwrap_or_default();
     run(Command::new(&python)
         .current_dir(&project.folder)
         .args(["-m", "waterspout", "build", "handler", "-o"])
         .arg(component))
+}
+
+/// The file of a project in Python that names what it needs.
+const REQUIREMENTS: &str = "requirements.txt";
+
+/// The Python of an environment that is the user's: nothing is installed into it unasked.
+fn active_environment(project: &Project, environment: &Path) -> anyhow::Result<PathBuf> {
+    let python = environment.join("bin/python");
+    if !has_sdk(&project.folder, &python) {
+        bail!(
+            "the virtual environment {} does not have what the project needs: `python -m pip install -r {REQUIREMENTS}` in {}; or `deactivate`, and the project gets one of its own",
+            environment.display(),
+            project.folder.display()
+        );
+    }
+    Ok(python)
+}
+
+/// The Python of the project's `.venv`, which is made where it is missing, and has what the project's requirements name.
+fn own_environment(project: &Project) -> anyhow::Result<PathBuf> {
+    let folder = std::path::absolute(&project.folder)
+        .with_context(|| format!("{} has no absolute path", project.folder.display()))?;
+    let environment = folder.join(".venv");
+    let python = environment.join("bin/python");
+    if !python.is_file() {
+        require(
+            "python3",
+            &["--version"],
+            "Python is missing: install Python 3.10 or newer from https://python.org (Debian: `apt-get install python3 python3-venv`)",
+        )?;
+        if output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_err() {
+            bail!("Python's module venv is missing: install it (Debian: `apt-get install python3-venv`)");
+        }
+        crate::cli::say(format_args!("python3 -m venv {}", environment.display()));
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+    }
+    let requirements = folder.join(REQUIREMENTS);
+    let wanted =
+        fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+    // What was installed; missing where somebody has followed the README by hand.
+    let stamp = environment.join(REQUIREMENTS);
+    let installed = fs::read(&stamp).ok();
+    if !has_sdk(&folder, &python) || installed.as_ref().is_some_and(|installed| *installed != wanted) {
+        crate::cli::say(format_args!("{} -m pip install -r {REQUIREMENTS}", python.display()));
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS];
+        run(Command::new(&python).current_dir(&folder).args(pip))?;
+    }
+    if installed.as_ref() != Some(&wanted) {
+        fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    }
+    Ok(python)
+}
+
+/// Whether a Python has the SDK.
+fn has_sdk(folder: &Path, python: &Path) -> bool {
+    output(Command::new(python).current_dir(folder).args(["-m", "waterspout", "--version"])).is_ok()
 }
 
 /// `make`: the Makefile says which compiler.
