@@ -4,6 +4,7 @@ mod checking;
 mod compiling;
 mod connect;
 mod deploying;
+mod projects;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod serving;
