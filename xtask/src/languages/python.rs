@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Project, folder, pip};
 use crate::workspace;
 
-/// The one that the SDK is made for: a test of its own compares them.
+/// The one that the SDK names.
 const PACKAGES: [&str; 1] = ["componentize-py==0.25.0"];
 
 pub(super) fn setup() -> Result<()> {
@@ -48,4 +48,15 @@ fn python() -> Command {
         .env("PYTHONPATH", workspace::root().join("guest-sdk/python/src"))
         .env("PYTHONDONTWRITEBYTECODE", "1");
     python
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PACKAGES;
+
+    #[test]
+    fn the_package_is_the_one_that_the_sdk_names() {
+        let manifest = include_str!("../../../guest-sdk/python/pyproject.toml");
+        assert!(manifest.contains(&format!("{:?}", PACKAGES[0])), "{manifest}");
+    }
 }

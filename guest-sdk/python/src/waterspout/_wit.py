@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 try:
-    from componentize_py_types import Err
-    from waterspout_wit.imports import client, store, topics, types
+    from componentize_py_types import Err as Err
+    from waterspout_wit.imports import client as client, store as store, topics as topics, types as types
 
     IN_COMPONENT = True
 except ModuleNotFoundError as error:

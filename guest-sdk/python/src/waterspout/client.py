@@ -66,6 +66,7 @@ ClientEvent = Union[ClientOpened, ClientFailed, ClientMessage, ClientPong, Clien
 
 
 def client_event(event: Any) -> ClientEvent:
+    """What the bindings call an event, by our name."""
     match type(event).__name__:
         case "ClientEvent_Opened":
             return ClientOpened()

@@ -79,7 +79,7 @@ class ConnectError(WebSocketError):
         super().__init__(kind if detail is None else f"{kind}: {detail}")
         self.kind, self.detail, self.status = kind, detail, status
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[object, ...]:
         return ConnectError, (self.kind, self.detail, self.status)
 
 

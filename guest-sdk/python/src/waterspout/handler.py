@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +78,10 @@ class WebSocketHandler:
         """Called when the handler is made, also when it takes over from an older version: the place for fields and their first
         values."""
 
-    def set_default_headers(self) -> None:
+    def set_default_headers(self) -> Awaitable[None] | None:
         """Called before :meth:`prepare`: the place for :meth:`set_header`."""
 
-    def prepare(self) -> Rejection | None:
+    def prepare(self) -> Rejection | Awaitable[Rejection | None] | None:
         """Called first. A :class:`Rejection` that is raised or returned ends the handshake with that HTTP answer."""
 
     def check_origin(self, origin: str) -> bool:
@@ -96,29 +96,29 @@ class WebSocketHandler:
         """Whether and how messages are compressed, if the peer offers it: ``{}`` for the host's defaults, or with
         ``compression_level`` (0 to 9) and ``mem_level`` (1 to 9). By default they are not."""
 
-    def open(self, *args: str, **kwargs: str) -> None:
+    def open(self, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
         """The connection is open. No message is delivered before this returns. What the route's pattern captured comes as arguments,
         as far as the method names them."""
 
-    def on_message(self, message: Message) -> None:
+    def on_message(self, message: Message) -> Awaitable[None] | None:
         """A message came: ``str`` if it is text, ``bytes`` if it is binary."""
 
-    def on_ping(self, data: bytes) -> None:
+    def on_ping(self, data: bytes) -> Awaitable[None] | None:
         """A ping came; the pong has been sent."""
 
-    def on_pong(self, data: bytes) -> None:
+    def on_pong(self, data: bytes) -> Awaitable[None] | None:
         """A pong came, usually for a :meth:`ping` of ours."""
 
-    def on_writable(self) -> None:
+    def on_writable(self) -> Awaitable[None] | None:
         """Once after a :class:`BufferFullError`, when half the queue is free again."""
 
-    def on_timer(self, token: int) -> None:
+    def on_timer(self, token: int) -> Awaitable[None] | None:
         """A timer that was set with this token (:meth:`set_timer`) ran out."""
 
-    def on_client_event(self, id: str, event: ClientEvent) -> None:
+    def on_client_event(self, id: str, event: ClientEvent) -> Awaitable[None] | None:
         """Something happened on the connection with this id, which this handler started (:func:`websocket_start`)."""
 
-    def on_close(self) -> None:
+    def on_close(self) -> Awaitable[None] | None:
         """The connection has ended; :attr:`close_code` and :attr:`close_reason` say how."""
 
     def suspend(self) -> bytes | None:
