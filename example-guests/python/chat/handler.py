@@ -107,6 +107,8 @@ class Chat(WebSocketHandler):
 def bounded(text, max_chars, otherwise):
     """The text without surrounding space, if there is any, but not too much."""
     text = text.strip()
+    # JSON can say lone surrogates. They are no text, and nobody could be told of them: a ValueError.
+    text.encode()
     if not 1 <= len(text) <= max_chars:
         raise Refused(otherwise)
     return text
