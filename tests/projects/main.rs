@@ -111,14 +111,14 @@ async fn echo(language: Language) {
     assert_eq!(says_hello(&mut client).await, "You said: hello");
     let right = fs::read_to_string(project.folder.join(language.source)).expect("a source");
     project.change(language.source, |text| format!("{text}\n{}\n", language.broken));
-    server.record_with(language.complaint).await;
-    server.record_with("what was built before is served on").await;
+    tells(&mut server, &mut client, language.complaint).await;
+    tells(&mut server, &mut client, "what was built before is served on").await;
     assert_eq!(says_hello(&mut client).await, "You said: hello");
     // Mended, and otherwise than it was.
     assert!(right.contains(SAID), "the echo has changed: so must this");
     project.change(language.source, |_| right.replace(SAID, WROTE));
-    server.record_with("the handler is replaced").await;
-    server.record_with("open connections have been dealt with").await;
+    tells(&mut server, &mut client, "the handler is replaced").await;
+    tells(&mut server, &mut client, "open connections have been dealt with").await;
     assert_eq!(says_hello(&mut client).await, "You wrote hello");
     server.end().await;
 }
@@ -150,6 +150,14 @@ async fn chat(language: Language) {
         assert_eq!((&said["name"], &said["text"]), (&"Bob".into(), &"Tea ☕".into()));
     }
     server.end().await;
+}
+
+/// Waits for a record while somebody is connected. Building takes longer than a server waits for the answer to a ping.
+async fn tells(server: &mut Served, client: &mut Client, record: &str) {
+    tokio::select! {
+        _ = server.record_with(record) => {}
+        said = client.hear() => panic!("nobody was spoken to: {said}"),
+    }
 }
 
 /// While others compile, the server may ask whether somebody is still there.
