@@ -96,6 +96,18 @@ impl AdminOptions {
             _ => Ok(()),
         }
     }
+
+    /// Whether the token can be read.
+    ///
+    /// # Errors
+    /// [`AdminError::Token`].
+    pub fn check_token(&self) -> Result<(), AdminError> {
+        self.open_token().map(drop)
+    }
+
+    fn open_token(&self) -> Result<Option<TokenFile>, AdminError> {
+        Ok(self.token_file.clone().map(TokenFile::open).transpose()?)
+    }
 }
 
 /// Connections at once; more wait in the kernel's backlog.
@@ -149,8 +161,8 @@ impl Admin {
         inherited: &mut InheritedSockets,
     ) -> Result<Self, AdminError> {
         options.check()?;
-        let AdminOptions { address, mode, token_file } = options;
-        let token = token_file.clone().map(TokenFile::open).transpose()?;
+        let token = options.open_token()?;
+        let AdminOptions { address, mode, .. } = options;
         let mode = matches!(address, ListenAddress::Unix(_)).then_some(mode.unwrap_or(SOCKET_MODE));
         let listener = Listener::bind(address, mode, inherited)
             .map_err(|error| AdminError::Listen { address: address.clone(), error })?;

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, bail};
 use clap::Args;
-use waterspout::config::Config;
+use waterspout::config::{Config, PageChoice};
 use waterspout::handler::inspect::Inspection;
 use waterspout::{
-    CompileLimits, HandlerSource, Limits, Loader, Route, Runtime, RuntimeOptions, Tenant, migration_hindrance,
+    Certificates, CompileLimits, HandlerSource, InstancePolicy, Limits, Loader, Page, Route, Runtime,
+    RuntimeOptions, Tenant, migration_hindrance,
 };
 
 use super::progress::with_progress;
@@ -65,10 +67,11 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
     for (route, source) in &config.routes {
         if !told.contains(&&route.tenant) {
             told.push(&route.tenant);
-            say_table(&format!("tenant.{}.total", route.tenant.name), route.tenant.total.shown());
+            say_tenant(&route.tenant);
         }
         say_route(route, source);
     }
+    check_files(&config)?;
     let max_instances = config.runtime.max_instances.min(super::PLACES_OF_ONE);
     let mut options = RuntimeOptions { max_instances, ..config.runtime };
     options.compiler = super::compiler(config.compile, config.sandbox)?;
@@ -100,17 +103,56 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `serve` reads beside the handlers, and refuses to start without.
+fn check_files(config: &Config) -> anyhow::Result<()> {
+    super::serve::check_user(config)?;
+    if !config.certificates.is_empty() {
+        Certificates::load(config.certificates.iter().cloned())?;
+    }
+    if let PageChoice::File(file) = &config.page {
+        Page::from_file(file).with_context(|| format!("the page {} cannot be read", file.display()))?;
+    }
+    if let Some(admin) = &config.admin {
+        admin.check_token().context("in `[admin]`")?;
+    }
+    if let Some(folder) = config.state_dir.as_deref().filter(|path| path.exists() && !path.is_dir()) {
+        bail!("state-dir: {} is no folder", folder.display());
+    }
+    Ok(())
+}
+
+fn say_tenant(tenant: &Tenant) {
+    let lines = tenant.total.shown();
+    if tenant.is_default() {
+        super::say("\n# the routes without a tenant, together");
+        lines.iter().for_each(|(key, value)| super::say(format_args!("# {key} is {value}")));
+    } else {
+        say_table(&format!("tenant.{}.total", quoted(&tenant.name)), lines);
+    }
+}
+
 fn say_route(route: &Route, source: &HandlerSource) {
-    let tenant = &route.tenant.name;
-    super::say(format_args!("\n# {} for {source}, of tenant {tenant}", route.pattern.as_str()));
+    let mut name = format!("route.{}", quoted(&route.name));
+    if !route.tenant.is_default() {
+        name = format!("tenant.{}.{name}", quoted(&route.tenant.name));
+    }
+    super::say("");
     if !route.connect.is_empty() {
         super::say(format_args!("# its handlers may connect to {}", route.connect));
     }
-    say_lines(
-        &format!("route.{}", route.name),
-        vec![("spare-instances".into(), route.spare_instances.to_string())],
-    );
-    say_lines(&format!("route.{}.limits", route.name), route.limits.shown());
+    let mut lines = vec![
+        ("path".into(), route.pattern.as_str().to_owned()),
+        ("handler".into(), source.to_string()),
+        ("instance".into(), route.policy.to_string()),
+        ("spare-instances".into(), route.spare_instances.to_string()),
+    ];
+    lines.extend(route.swap.shown());
+    if route.policy == InstancePolicy::Route {
+        // It has none.
+        lines.retain(|(key, _)| !key.starts_with("canary-"));
+    }
+    say_lines(&name, lines);
+    say_lines(&format!("{name}.limits"), route.limits.shown());
 }
 
 fn say_table(name: &str, lines: Vec<(String, String)>) {
@@ -123,6 +165,17 @@ fn say_lines(name: &str, lines: Vec<(String, String)>) {
     say_keys(lines);
 }
 
+/// A name in the head of a table (TOML 1.0, keys).
+fn quoted(name: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !name.is_empty() && name.bytes().all(is_bare) { name.into() } else { as_text(name) }
+}
+
+/// A text in quotes.
+fn as_text(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
 fn say_keys(lines: Vec<(String, String)>) {
     for (key, value) in lines {
         if value.starts_with('`') {
@@ -131,7 +184,7 @@ fn say_keys(lines: Vec<(String, String)>) {
             continue;
         }
         let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
-        let quote = if is_number { "" } else { "\"" };
-        super::say(format_args!("{key} = {quote}{value}{quote}"));
+        let value = if is_number { value } else { as_text(&value) };
+        super::say(format_args!("{key} = {value}"));
     }
 }

@@ -172,11 +172,7 @@ impl Serve {
         if self.user.is_some() {
             config.user = self.user;
         }
-        if let (Some(user), false) = (&config.user, config.sandbox) {
-            anyhow::bail!(
-                "user `{user}` is whom the sandbox becomes: add `--sandbox`, or `sandbox = true` to the file"
-            );
-        }
+        check_user(&config)?;
         Ok(config)
     }
 
@@ -211,6 +207,16 @@ impl Serve {
         }
         Ok(config)
     }
+}
+
+/// Nobody becomes a user without the sandbox.
+pub(super) fn check_user(config: &Config) -> anyhow::Result<()> {
+    if let (Some(user), false) = (&config.user, config.sandbox) {
+        anyhow::bail!(
+            "user `{user}` is whom the sandbox becomes: add `--sandbox`, or `sandbox = true` to the file"
+        );
+    }
+    Ok(())
 }
 
 /// The addresses to listen on: taken when the handlers are known to be good, or, where privileges are given up, before.

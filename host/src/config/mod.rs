@@ -177,6 +177,8 @@ impl Config {
             ("max-handshakes-per-address", server.max_handshakes_per_address.show()),
             ("max-instances", runtime.max_instances.show()),
             ("max-memory-bytes", runtime.max_memory_bytes.show()),
+            ("takeover-drain", server.takeover_drain.show()),
+            ("takeover-timeout", self.takeover_timeout.show()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()

@@ -88,6 +88,9 @@ impl RouteTable {
         defaults: &RouteDefaults,
         folder: &Path,
     ) -> Result<Route, Mistake> {
+        if name.is_empty() {
+            return Err(Mistake { key: "path", message: "a route needs a name: `[route.NAME]`".into() });
+        }
         let pattern = Pattern::new(&self.path).map_err(|error| Mistake::new("path", &self.path, error))?;
         let policy = match &self.instance {
             None => InstancePolicy::Connection,

@@ -31,6 +31,9 @@ impl TenantTable {
             let why = format!("`{DEFAULT_TENANT}` are the routes without a tenant: choose another name");
             return Err(Mistake { key: "tenant", message: why });
         }
+        if name.is_empty() {
+            return Err(Mistake { key: "tenant", message: "a tenant needs a name".into() });
+        }
         let mut defaults = of_file.clone();
         let mut total = TenantLimits::default();
         std::mem::take(&mut self.total).apply_to(&mut total);

@@ -23,6 +23,13 @@ pub struct Tenant {
 /// The tenant of routes that name none.
 pub const DEFAULT_TENANT: &str = "default";
 
+impl Tenant {
+    /// Whether it has the routes that are nobody's.
+    pub fn is_default(&self) -> bool {
+        self.name == DEFAULT_TENANT
+    }
+}
+
 impl Default for Tenant {
     /// [`DEFAULT_TENANT`], bounded by nothing but the server.
     fn default() -> Self {

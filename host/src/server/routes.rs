@@ -1,6 +1,7 @@
 //! Which handler a request is for: path patterns, what they capture, and which instance serves it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
@@ -240,6 +241,19 @@ pub enum InstancePolicy {
     Route,
     /// One instance for each distinct value of these captures: a room is an object.
     Template(Vec<String>),
+}
+
+/// As one writes it: what [`InstancePolicy::new`] reads.
+impl fmt::Display for InstancePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection => f.write_str("connection"),
+            Self::Route => f.write_str("route"),
+            Self::Template(names) => {
+                f.write_str(&names.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join("/"))
+            }
+        }
+    }
 }
 
 /// Names one shared instance of a route: the values of the template's captures, in order. Not joined into one string, so

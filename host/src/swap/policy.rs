@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::units::Unit;
+
 /// What becomes of open connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +65,20 @@ impl Default for SwapPolicy {
 const MAX_SPREAD: Duration = Duration::from_secs(24 * 3600);
 
 impl SwapPolicy {
+    /// Keys and values as one would write them.
+    pub fn shown(&self) -> Vec<(String, String)> {
+        [
+            ("on-swap", self.on_swap.name().into()),
+            ("max-drain", self.max_drain.show()),
+            ("spread", self.spread.show()),
+            ("max-swap-failures-percent", self.max_failures_percent.to_string()),
+            ("canary-time", self.canary_time.show()),
+            ("canary-addresses", self.canary_addresses.to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+
     /// What is wrong with it: the key, and why.
     pub(crate) fn contradiction(&self) -> Option<(&'static str, String)> {
         if self.spread > MAX_SPREAD {

@@ -168,8 +168,10 @@ fn check_tells_every_limit_that_a_configuration_comes_to() {
         "max-handshakes-per-address = 100",
         "[tenant.acme.total]\nmax-connections = 7",
         "max-memory-bytes = \"unlimited\"\ncpu-share = 100",
-        "# its handlers may connect to api.example:443",
-        "[route.chat]\nspare-instances = 5\n[route.chat.limits]\n",
+        "# its handlers may connect to api.example:443\n[tenant.acme.route.chat]\npath = \"/chat\"\n",
+        "spare-instances = 5\non-swap = \"migrate\"\nmax-drain = \"1h\"\n",
+        "canary-addresses = 20\n[tenant.acme.route.chat.limits]\n",
+        "takeover-timeout = ",
         "max-timers = 3",
         "cpu-per-event = \"50ms\"\nfuel-per-event = 5000\nwall-per-event",
         "life-time = \"unlimited\"",
@@ -184,6 +186,56 @@ fn check_tells_every_limit_that_a_configuration_comes_to() {
     );
     for arguments in [&["check"][..], &["check", "a.wasm", "--config", "b.toml"]] {
         assert_eq!(run(folder.command().args(arguments)).code, 1);
+    }
+}
+
+#[test]
+fn what_check_tells_of_a_configuration_is_one_itself_and_comes_to_the_same() {
+    let folder = Folder::new();
+    folder.write("echo.wasm", handlers::echo_module());
+    let text = "[route.'my chat']\npath = '/chat/{room}'\nhandler = 'echo.wasm'\ninstance = '{room}'\nmax-drain = 'unlimited'\n\
+                [route.one]\npath = '/one'\nhandler = 'echo.wasm'\ninstance = 'route'\non-swap = 'drain'\n\
+                [tenant.acme]\nhosts = ['a.example']\n[tenant.acme.route.\"a.b\"]\npath = '/c'\nhandler = 'echo.wasm'\nlimits.max-timers = 3\n";
+    let file = folder.write("waterspout.toml", text);
+    let told = |file: &std::path::Path| {
+        let ended = run_for(folder.command().arg("check").arg("--config").arg(file), 1000);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+        ended.stdout
+    };
+    let first = told(&file);
+    // Hosts are not told: they are no limit.
+    let again = folder.write(
+        "again.toml",
+        first.replace("[tenant.acme.total]", "[tenant.acme]\nhosts = ['a.example']\n[tenant.acme.total]"),
+    );
+    let lines = |text: &str| {
+        text.lines().filter(|line| !line.contains(".toml")).map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&told(&again)), lines(&first));
+}
+
+#[test]
+fn check_refuses_what_serve_refuses_before_it_listens() {
+    let folder = Folder::new();
+    folder.write("echo.wasm", handlers::echo_module());
+    folder.write("plain", "a file");
+    let route = "[route.echo]\npath = '/'\nhandler = 'echo.wasm'\n";
+    for (keys, why) in [
+        ("user = 'nobody'\n", "add `--sandbox`"),
+        ("state-dir = 'plain'\n", "is no folder"),
+        ("page = 'missing.html'\n", "missing.html cannot be read"),
+        ("[admin]\nlisten = '127.0.0.1:0'\ntoken-file = 'missing'\n", "`token-file`"),
+        (
+            "[[listener]]\naddress = '127.0.0.1:0'\ntls = true\n[[certificate]]\ncertificate = 'missing.pem'\nkey = 'missing.pem'\n",
+            "missing.pem",
+        ),
+        ("[route.'']\npath = '/x'\nhandler = 'echo.wasm'\n", "a route needs a name"),
+        ("[tenant.'']\nhosts = ['a.example']\n", "a tenant needs a name"),
+    ] {
+        let file = folder.write("waterspout.toml", format!("{keys}{route}"));
+        let ended = run_for(folder.command().arg("check").arg("--config").arg(&file), 1000);
+        assert_eq!(ended.code, 1, "{keys}: {ended:?}");
+        assert!(ended.stderr.contains(why), "{keys}: {ended:?}");
     }
 }
 
