@@ -366,7 +366,8 @@ async fn serve(
         if let Err(error) = predecessor.ready() {
             tracing::warn!(%error, "the process to take over from is gone");
         }
-        deployer.settle().await;
+        // Nobody but this process accepts: it must not wait for what is compiled now.
+        tokio::spawn(deployer.settle());
         handles.iter().chain(&of_admin_handle).for_each(|handle| handle.own_file(true));
         unused.close_the_rest();
         of_admin.close_the_rest();

@@ -322,21 +322,24 @@ impl Deployer {
         taken
     }
 
-    /// From now on the state is this process's: files that have changed since it was written are deployed, canaries are judged, and
-    /// every change is kept. Once.
-    pub async fn settle(&self) {
+    /// From now on the state is this process's: canaries are judged, every change is kept, and files that have changed since the state was
+    /// written are deployed. Once. Resolves when all that is done; compiling may take long, and whoever serves need not wait for it.
+    pub fn settle(&self) -> impl Future<Output = ()> + use<> {
         self.watch_canaries();
-        self.follow_files(0..self.inner.records.len()).await;
-        self.keep_all().await;
-        self.inner.stored.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.keep_up();
+        let this = self.clone();
+        async move {
+            this.keep_unless_handed_over().await;
+            this.inner.stored.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            this.keep_up();
+            this.follow_files(0..this.inner.records.len()).await;
+            // What is known of files that hold what is served.
+            this.keep_unless_handed_over().await;
+        }
     }
 
     /// At the end of the process: keeps what has just changed.
     pub async fn finish(&self) {
-        if !self.inner.handed_over.load(Ordering::SeqCst) {
-            self.keep_all().await;
-        }
+        self.keep_unless_handed_over().await;
     }
 
     /// Bytes that a handler may have; none if there is no bound.
@@ -516,6 +519,12 @@ impl Deployer {
             }
             // The runtime ends.
             Err(error) => Kept::Failed(error.to_string()),
+        }
+    }
+
+    async fn keep_unless_handed_over(&self) {
+        if !self.inner.handed_over.load(Ordering::SeqCst) {
+            self.keep_all().await;
         }
     }
 

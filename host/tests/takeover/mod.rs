@@ -1,5 +1,7 @@
 //! SIGUSR2: another process takes over the sockets of the one that runs, and who is connected, or connects meanwhile, sees nothing of it.
 
+#[cfg(target_os = "linux")]
+mod compiling;
 mod peers;
 mod refusals;
 pub(crate) mod sockets;
