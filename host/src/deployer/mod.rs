@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use self::record::Record;
+use self::record::{Failed, Record};
 pub use self::start::Starter;
 use crate::handler::file::{HandlerFile, Seen, Verdict};
 use crate::handler::{Handler, HandlerSource, LoadError, Runtime};
@@ -152,7 +152,7 @@ impl Deployer {
     /// [`Starter`].
     pub fn new(application: Application, runtime: Arc<Runtime>) -> Self {
         let endpoints = application.endpoints().cloned();
-        let records = endpoints.map(|endpoint| Record::new(endpoint, None, None, None)).collect();
+        let records = endpoints.map(|endpoint| Record::new(endpoint, None, None, None, None)).collect();
         Self { inner: Arc::new(Inner::new(application, runtime, None, records)) }
     }
 
@@ -282,6 +282,7 @@ impl Deployer {
     /// goes on. Returns how many handlers have been replaced.
     pub async fn reread(&self, routes: &[(Route, HandlerSource)]) -> usize {
         for (index, record) in self.inner.records.iter().enumerate() {
+            record.forget_failure();
             let name = self.full_name(index);
             let same = routes.iter().find(|(route, _)| {
                 route.name == name.route && Some(&route.tenant.name) == name.tenant.as_ref()
@@ -476,7 +477,7 @@ impl Deployer {
                 record.note_served(file.seen.clone());
                 return false;
             }
-            Verdict::Known => return false,
+            Verdict::Known | Verdict::Failed => return false,
             Verdict::Pinned => {
                 tracing::info!(tenant, %route, %handler, "the handler's file is another, and the version is pinned: it stays");
                 return false;
@@ -490,8 +491,16 @@ impl Deployer {
             }
         }
         let prepared = self.prepare(index, HandlerSource::Bytes(file.bytes.clone())).await;
-        // Told already.
-        let Ok(prepared) = prepared else { return false };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            // Told already.
+            Err(error) => {
+                if let DeployError::Load(_) = error {
+                    record.note_failed(Failed::File(file.stamp));
+                }
+                return false;
+            }
+        };
         // What was read is what is loaded, whatever the file is by now.
         let prepared = Prepared { seen: Some(file.seen.clone()), ..prepared };
         let origin = Origin::File(file.seen.path.clone());
@@ -499,8 +508,16 @@ impl Deployer {
     }
 
     fn note_unreadable(&self, index: usize, path: &Path, error: &LoadError) {
+        let record = &self.inner.records[index];
+        if !record.note_failed(Failed::Unreadable) {
+            return;
+        }
         let RouteName { tenant, route } = self.full_name(index);
-        tracing::warn!(tenant, %route, handler = %path.display(), "the handler's file {error}; what is served goes on");
+        let meanwhile = match record.endpoint.versions.current() {
+            Some(_) => "what is served goes on",
+            None => "the route has no handler still, and answers 503",
+        };
+        tracing::warn!(tenant, %route, handler = %path.display(), "the handler's file {error}; {meanwhile}");
     }
 
     /// Writes what a route serves now.
@@ -663,7 +680,10 @@ mod tests {
         assert_eq!(both_find(b"no handler").await, (false, false));
         assert_eq!(refused(), 1);
         // Who asks again is told again.
-        deployer.follow_files(0..1).await;
+        deployer.reread(&[]).await;
+        assert_eq!(refused(), 2);
+        // And who does not is not.
+        assert_eq!(deployer.follow_files(0..1).await, 0);
         assert_eq!(refused(), 2);
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::following::{Following, FollowingTurn};
 use crate::handler::endpoint::Endpoint;
-use crate::handler::file::{HandlerFile, Seen, Served, Verdict};
+use crate::handler::file::{HandlerFile, Seen, Served, Stamp, Verdict};
 use crate::state::{FORMAT, KeptCanary, Manifest, RouteFolder, StateError};
 use crate::swap::Standing;
 
@@ -27,6 +27,16 @@ struct FileRecord {
     seen: Option<Seen>,
     /// The same for versions that are about to be current, by number.
     in_flight: BTreeMap<u32, Option<Seen>>,
+    failed: Option<Failed>,
+}
+
+/// What was found in the place of a route's file, could not be loaded, and has been told: it is not tried again by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// A file that cannot be read, or none.
+    Unreadable,
+    /// This one, until it changes.
+    File(Stamp),
 }
 
 impl Record {
@@ -35,8 +45,9 @@ impl Record {
         path: Option<PathBuf>,
         seen: Option<Seen>,
         folder: Option<RouteFolder>,
+        failed: Option<Failed>,
     ) -> Self {
-        let file = Mutex::new(FileRecord { path, seen, in_flight: BTreeMap::new() });
+        let file = Mutex::new(FileRecord { path, seen, in_flight: BTreeMap::new(), failed });
         Self { endpoint, file, folder, following: Following::default() }
     }
 
@@ -79,6 +90,16 @@ impl Record {
         file.in_flight.remove(&number);
     }
 
+    /// What was found cannot be loaded. Returns whether that is news.
+    pub(super) fn note_failed(&self, failed: Failed) -> bool {
+        self.file().failed.replace(failed) != Some(failed)
+    }
+
+    /// Somebody asks for the file: what has failed is tried, and told, again.
+    pub(super) fn forget_failure(&self) {
+        self.file().failed = None;
+    }
+
     /// The file holds what is served.
     pub(super) fn note_served(&self, seen: Seen) {
         self.file().seen = Some(seen);
@@ -89,6 +110,10 @@ impl Record {
         let standing = self.endpoint.versions.standing();
         let mut file = self.file();
         file.settle(&standing);
+        if file.failed == Some(Failed::File(found.stamp)) {
+            return Verdict::Failed;
+        }
+        file.failed = None;
         let current = standing.current.as_ref();
         let served = Served {
             sha256: current.map(|current| current.handler.digest()),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use super::record::Record;
+use super::record::{Failed, Record};
 use super::{Deployer, Inner};
 use crate::handler::file::{HandlerFile, Seen};
 use crate::handler::loading::{Ahead, Loader, NotLoaded};
@@ -31,6 +31,7 @@ pub struct Starter<'a> {
 struct Begun {
     path: Option<PathBuf>,
     seen: Option<Seen>,
+    failed: Option<Failed>,
     folder: Option<RouteFolder>,
     standing: Option<Standing>,
     /// The file's bytes, until a manifest names them.
@@ -116,6 +117,7 @@ impl<'a> Starter<'a> {
         source: &HandlerSource,
         begun: &mut Begun,
     ) -> Result<Result<Handler, NotLoaded>, StateError> {
+        let mut stamp = None;
         let (origin, bytes) = match source {
             HandlerSource::Echo => (Origin::Embedded, HandlerSource::Echo),
             HandlerSource::Bytes(bytes) => (Origin::Program, HandlerSource::Bytes(bytes.clone())),
@@ -123,16 +125,21 @@ impl<'a> Starter<'a> {
                 Ok(file) => {
                     let origin = Origin::File(file.seen.path.clone());
                     begun.seen = Some(file.seen);
+                    stamp = Some(file.stamp);
                     (origin, HandlerSource::Bytes(file.bytes))
                 }
                 // It says so again.
-                Err(_) => return Ok(self.loader.load(source, &route.limits)),
+                Err(_) => {
+                    begun.failed = Some(Failed::Unreadable);
+                    return Ok(self.loader.load(source, &route.limits));
+                }
             },
         };
         let handler = match self.loader.load(&bytes, &route.limits) {
             Ok(handler) => handler,
             Err(mut missing) => {
                 missing.handler = source.to_string();
+                begun.failed = stamp.map(Failed::File);
                 return Ok(Err(missing));
             }
         };
@@ -258,7 +265,7 @@ impl<'a> Starter<'a> {
                 endpoint.versions.begin_with(standing);
             }
             stored.extend(begun.stored);
-            records.push(Record::new(endpoint.clone(), begun.path, begun.seen, begun.folder));
+            records.push(Record::new(endpoint.clone(), begun.path, begun.seen, begun.folder, begun.failed));
         }
         let inner = Inner { stored: Mutex::new(stored), ..Inner::new(application, runtime, state, records) };
         let deployer = Deployer { inner: Arc::new(inner) };

@@ -130,6 +130,8 @@ pub(crate) enum Verdict {
     NotNewer,
     /// What is served is to stay.
     Pinned,
+    /// It could not be loaded, and has not changed since.
+    Failed,
 }
 
 impl Verdict {

@@ -226,9 +226,13 @@ impl Application {
         let Ok(instances) = self.instances(route) else { return };
         let endpoint = &instances.endpoint;
         endpoint.metrics.swaps.count(SwapOutcome::Refused);
+        let meanwhile = match endpoint.versions.current() {
+            Some(_) => "the old one goes on",
+            None => "there is no other, and the route answers 503",
+        };
         tracing::warn!(
             tenant = endpoint.tenancy.name, route = %endpoint.route.name,
-            "{}; the old one goes on", printable(error.as_bytes())
+            "{}; {meanwhile}", printable(error.as_bytes())
         );
     }
 

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use rustix::process::Signal;
+
 use super::{echo, wasm};
-use crate::support::{Folder, Program, TOKEN, request, run};
+use crate::support::{Folder, Program, TOKEN, handlers, request, run};
 
 /// Four tenants: one with a good handler, one with none, and two that share a file which takes too long to compile.
 fn configuration(folder: &Folder) -> std::path::PathBuf {
@@ -79,6 +81,31 @@ fn routes_whose_handlers_cannot_be_loaded_answer_503_and_everybody_else_is_serve
     }
     let refused = "waterspout_handshakes_total{tenant=\"gone-inc\",route=\"gone\",status=\"503\"} 1\n";
     assert!(metrics.contains(refused), "no {refused}");
+}
+
+#[test]
+fn what_cannot_be_loaded_at_the_start_is_told_once_and_tried_again_only_when_somebody_asks() {
+    let folder = Folder::new();
+    let config = configuration(&folder);
+    let program = Program::start(folder.command().args(["serve", "--watch", "--config"]).arg(&config));
+    // Who watches has looked at the other files before it deploys this one.
+    folder.write("good.wasm", handlers::binary_echo());
+    let mut records = program.records_to("open connections have been dealt with");
+    records.retain(|record| record.contains("ERROR") || record.contains("WARN"));
+    let routes = |records: &[String]| -> Vec<String> {
+        let routes = records.iter().filter_map(|record| record.split("route=").nth(1));
+        routes.filter_map(|rest| rest.split_whitespace().next()).map(str::to_owned).collect()
+    };
+    assert_eq!(routes(&records), ["gone", "slow", "same", "odd"], "{records:#?}");
+    program.signal(Signal::HUP);
+    let mut records = program.records_to("SIGHUP: the handlers are looked at");
+    records.retain(|record| record.contains("WARN"));
+    let mut told = routes(&records);
+    told.sort();
+    assert_eq!(told, ["gone", "odd", "same", "slow"], "{records:#?}");
+    for record in &records {
+        assert!(record.contains("answers 503") && !record.contains("goes on"), "{record}");
+    }
 }
 
 #[test]
