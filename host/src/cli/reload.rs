@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use waterspout::config::{Config, ConfigError, Document};
 use waterspout::{Certificates, Deployer, ListenAddress};
 
@@ -28,12 +28,16 @@ pub(super) struct Configuration {
     pub(super) listen: Option<ListenAddress>,
 }
 
+/// SIGHUP from now on. Before, it ends the process, as the system has it.
+pub(super) fn signals() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("cannot wait for SIGHUP")
+}
+
 impl Reload {
-    /// Waits for SIGHUP from now on.
-    pub(super) fn begin(self) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    /// Begins to act on `signals`, also on one that has come before.
+    pub(super) fn begin(self, mut signals: Signal) {
         tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
+            while signals.recv().await.is_some() {
                 // As `Type=notify-reload` wants it (`systemd.service(5)`); for others `systemctl reload` waits, too.
                 let now = clock_gettime(ClockId::Monotonic);
                 let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
@@ -42,7 +46,6 @@ impl Reload {
                 self.supervisor.tell("READY=1");
             }
         });
-        Ok(())
     }
 
     async fn reload(&self) {

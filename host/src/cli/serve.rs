@@ -261,8 +261,8 @@ async fn serve(
     life: Life,
 ) -> anyhow::Result<()> {
     let Life { mut predecessor, invocation, confined, supervisor } = life;
-    // Too early, it must not end the process.
-    let _not_yet = super::takeover::signals()?;
+    // Too early, neither must end the process.
+    let (hangups, _not_yet) = (super::reload::signals()?, super::takeover::signals()?);
     raise_descriptor_limit(config.server.max_connections);
     let file = configuration.as_ref().map(|configuration| configuration.file.clone());
     let in_file = |error: anyhow::Error| match &file {
@@ -360,7 +360,7 @@ async fn serve(
         deployer: deployer.clone(),
         supervisor: supervisor.clone(),
     };
-    reload.begin()?;
+    reload.begin(hangups);
     let is_first = predecessor.is_none();
     if let Some(predecessor) = predecessor {
         if let Err(error) = predecessor.ready() {

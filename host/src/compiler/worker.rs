@@ -6,6 +6,8 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::thread;
 
+use nix::sys::signal::{SigSet, Signal};
+
 use super::confinement::{Allowance, Confinement, confine};
 use super::job::{Answer, Job};
 use super::protocol::{Request, Said, write_answer};
@@ -53,6 +55,7 @@ pub fn worker_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         eprint("this command is for the host's own use: it compiles one handler for `serve` and `check`");
         return ExitCode::from(1);
     };
+    leave_signals_to_the_host();
     // Text for a person was ready before; from here on nothing can be opened.
     let (confinement, why) = confine(arguments.allowance);
     if let Some(why) = &why {
@@ -76,6 +79,14 @@ pub fn worker_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(1),
     }
+}
+
+/// Who signals every process of this program, by its name or by its service, asks the servers to read their files again, or to be replaced.
+/// A compiler has nothing to do with that, and would be ended by it. For the calling thread, and those that it starts.
+fn leave_signals_to_the_host() {
+    let of_servers: SigSet = [Signal::SIGHUP, Signal::SIGUSR2].into_iter().collect();
+    // Where it is denied, they end this process as the system has it.
+    let _ = of_servers.thread_block();
 }
 
 fn answer(request: Request, allowance: Allowance) -> Said {

@@ -160,6 +160,24 @@ fn however_the_host_ends_its_compiler_ends_with_it() {
 }
 
 #[test]
+fn what_asks_servers_to_read_their_files_or_to_be_replaced_does_not_end_a_compiler() {
+    let folder = Folder::new();
+    let host = Host::start(&folder);
+    let compiler = host.compiler();
+    for signal in [Signal::HUP, Signal::USR2] {
+        kill_process(compiler, signal).expect("it runs");
+    }
+    // Bits 0 and 11 of what waits for ever (`proc_pid_status(5)`).
+    assert_eq!(status(compiler, "ShdPnd").as_deref(), Some("0000000000000801"));
+    // Nor does it end a server that has not begun to serve: see that it goes on to compile.
+    kill_process(host.pid(), Signal::HUP).expect("it runs");
+    kill_process(compiler, Signal::KILL).expect("it runs");
+    let (code, said) = host.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("(signal: 9"), "{said}");
+}
+
+#[test]
 fn a_compiler_that_is_killed_is_told_in_one_sentence_and_none_stays() {
     let folder = Folder::new();
     let host = Host::start(&folder);
