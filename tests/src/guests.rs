@@ -58,7 +58,7 @@ impl Guest {
         match self {
             Self::Echo => HandlerSource::Echo,
             Self::Named(name) => HandlerSource::File(built(name)),
-            Self::Bytes(bytes) => HandlerSource::Bytes(bytes.clone()),
+            Self::Bytes(bytes) => HandlerSource::Bytes(bytes.clone().into()),
         }
     }
 

@@ -372,6 +372,16 @@ impl Deployer {
 
     /// Loads a handler, and keeps its bytes.
     async fn prepare(&self, index: usize, source: HandlerSource) -> Result<Prepared, DeployError> {
+        self.prepare_from(index, source, None).await
+    }
+
+    /// The same for what was found in a file; without one, the route's file is looked at afterwards.
+    async fn prepare_from(
+        &self,
+        index: usize,
+        source: HandlerSource,
+        found: Option<Seen>,
+    ) -> Result<Prepared, DeployError> {
         // Never closed.
         let _permit = self.inner.loading.acquire().await;
         let this = self.clone();
@@ -384,9 +394,8 @@ impl Deployer {
             let stored =
                 record.folder.as_ref().map(|folder| folder.store(handler.digest(), &bytes)).transpose()?;
             // A file that cannot be read has not been seen.
-            let path = record.path();
-            let file = path.and_then(|path| HandlerFile::read(&path, runtime.max_handler_bytes()).ok());
-            Ok(Prepared { handler, seen: file.map(|file| file.seen), _stored: stored })
+            let look = || Some(HandlerFile::read(&record.path()?, runtime.max_handler_bytes()).ok()?.seen);
+            Ok(Prepared { handler, seen: found.or_else(look), _stored: stored })
         });
         let loaded = loaded.await;
         // Fails only if the work panics, or when the process ends.
@@ -490,7 +499,9 @@ impl Deployer {
                 return false;
             }
         }
-        let prepared = self.prepare(index, HandlerSource::Bytes(file.bytes.clone())).await;
+        // What was read is what is loaded, whatever the file is by now.
+        let (source, found) = (HandlerSource::Bytes(file.bytes.clone()), file.seen.clone());
+        let prepared = self.prepare_from(index, source, Some(found)).await;
         let prepared = match prepared {
             Ok(prepared) => prepared,
             // Told already.
@@ -501,8 +512,6 @@ impl Deployer {
                 return false;
             }
         };
-        // What was read is what is loaded, whatever the file is by now.
-        let prepared = Prepared { seen: Some(file.seen.clone()), ..prepared };
         let origin = Origin::File(file.seen.path.clone());
         self.put_in_place(index, prepared, origin, None).await.is_ok()
     }
@@ -618,7 +627,7 @@ mod tests {
 
     /// The echo with a section more, so that it is another handler.
     fn other() -> HandlerSource {
-        HandlerSource::Bytes([crate::handler::echo::component().as_slice(), &[0, 2, 1, b'x']].concat())
+        HandlerSource::Bytes([crate::handler::echo::component().as_slice(), &[0, 2, 1, b'x']].concat().into())
     }
 
     fn chat() -> RouteName {
@@ -700,7 +709,7 @@ mod tests {
         let first = record.turn_for(found.clone(), None).await;
         let waits = record.turn_for(found, None);
         let changes = async {
-            std::fs::write(&path, [other.as_slice(), &[0, 2, 1, b'y']].concat()).expect("writable");
+            std::fs::write(&path, [&other[..], &[0, 2, 1, b'y']].concat()).expect("writable");
             drop(first);
         };
         let (second, ()) = tokio::join!(waits, changes);

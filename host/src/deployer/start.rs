@@ -72,7 +72,7 @@ impl<'a> Starter<'a> {
             match kept {
                 Some((folder, manifest)) => handlers.extend(manifest.digests().map(|digest| {
                     let (folder, digest) = (folder.clone(), digest.to_owned());
-                    let source = move || folder.bytes(&digest, max_bytes).ok().map(HandlerSource::Bytes);
+                    let source = move || folder.bytes(&digest, max_bytes).ok().map(|bytes| HandlerSource::Bytes(bytes.into()));
                     Ahead { limits, source: Box::new(source) }
                 })),
                 None => handlers.push(Ahead { limits, source: Box::new(|| Some(source.clone())) }),
@@ -232,7 +232,7 @@ impl<'a> Starter<'a> {
         kept: &KeptVersion,
     ) -> Result<Arc<Version>, String> {
         let bytes = folder.bytes(&kept.sha256, self.runtime.max_handler_bytes())?;
-        let handler = self.loader.load(&HandlerSource::Bytes(bytes), &route.limits).map_err(|error| {
+        let handler = self.loader.load(&HandlerSource::Bytes(bytes.into()), &route.limits).map_err(|error| {
             format!(
                 "version {}, {} in {}, {}",
                 kept.number,

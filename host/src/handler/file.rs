@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::handler::{HandlerSource, LoadError, sha256};
@@ -87,7 +88,7 @@ pub(crate) mod any_path {
 pub(crate) struct HandlerFile {
     pub(crate) seen: Seen,
     pub(crate) stamp: Stamp,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
 }
 
 impl HandlerFile {

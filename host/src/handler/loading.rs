@@ -198,7 +198,7 @@ mod tests {
         let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
         let runtime = Runtime::new(&options, [&limits]).expect("room for two instances");
         let mut loader = Loader::new(&runtime);
-        let missing = loader.load(&HandlerSource::Bytes(b"nonsense".to_vec()), &limits);
+        let missing = loader.load(&HandlerSource::Bytes(b"nonsense".as_slice().into()), &limits);
         let route = Route::new("chat", Pattern::new("/chat").expect("a path"));
         let application = Application::new([(route, missing)], None);
         let answer = handshake(&application).await;
@@ -221,7 +221,7 @@ mod tests {
         let runtime = Runtime::new(&options, [&limits, &larger]).expect("room for two instances");
         let mut loader = Loader::new(&runtime);
         let mut why = |bytes: &[u8], limits| {
-            let missing = loader.load(&HandlerSource::Bytes(bytes.to_vec()), limits);
+            let missing = loader.load(&HandlerSource::Bytes(bytes.to_vec().into()), limits);
             missing.expect_err("nonsense").error
         };
         let (one, same) = (why(b"nonsense", &limits), why(b"nonsense", &limits));
@@ -235,7 +235,7 @@ mod tests {
         let limits = Limits::default();
         let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
         let runtime = Runtime::new(&options, [&limits]).expect("room for two instances");
-        let sources = [b"one", b"two", b"one"].map(|bytes| HandlerSource::Bytes(bytes.to_vec()));
+        let sources = [b"one", b"two", b"one"].map(|bytes| HandlerSource::Bytes(bytes.as_slice().into()));
         let gone = HandlerSource::File("/no/such/handler".into());
         let mut loader = Loader::new(&runtime);
         loader.compile_ahead(

@@ -20,6 +20,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Component, InstancePre};
@@ -124,7 +125,7 @@ impl Runtime {
         &self,
         source: &HandlerSource,
         limits: &Limits,
-    ) -> Result<(&Arc<EngineClass>, Vec<u8>), LoadError> {
+    ) -> Result<(&Arc<EngineClass>, Bytes), LoadError> {
         if let Some((_, why)) = limits.contradiction() {
             return Err(LoadError::Limits(why));
         }
@@ -231,7 +232,7 @@ fn deserialize(class: &EngineClass, compiled: &Compiled) -> wasmtime::Result<Com
     unsafe { Component::deserialize(&class.engine, compiled.artefact()) }
 }
 
-/// Where a handler comes from.
+/// Where a handler comes from. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandlerSource {
     /// The embedded echo: sends every message back unchanged, kind and all.
@@ -239,20 +240,20 @@ pub enum HandlerSource {
     /// A file.
     File(PathBuf),
     /// Bytes in memory.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
 }
 
 impl HandlerSource {
-    /// The bytes, of which there may be so many.
-    pub(crate) fn read(&self, max_bytes: Option<usize>) -> Result<Vec<u8>, LoadError> {
+    /// The bytes, of which there may be so many. Those in memory are not copied.
+    pub(crate) fn read(&self, max_bytes: Option<usize>) -> Result<Bytes, LoadError> {
         let limit = max_bytes.unwrap_or(usize::MAX);
         let bytes = match self {
-            Self::Echo => crate::handler::echo::component(),
+            Self::Echo => crate::handler::echo::component().into(),
             Self::File(path) => {
                 let mut bytes = Vec::new();
                 // One more than it may have tells that it has too many.
                 regular_file::open(path)?.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes)?;
-                bytes
+                bytes.into()
             }
             Self::Bytes(bytes) => bytes.clone(),
         };
@@ -404,4 +405,17 @@ fn check_size(resources: &wasmtime::ResourcesRequired, limits: &Limits) -> Resul
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_memory_are_shared_by_all_who_load_them() {
+        let source = HandlerSource::Bytes(vec![0; 1 << 20].into());
+        let HandlerSource::Bytes(bytes) = &source else { unreachable!("it is bytes") };
+        let read = source.clone().read(None).expect("no limit");
+        assert_eq!(read.as_ptr(), bytes.as_ptr());
+    }
 }

@@ -358,7 +358,7 @@ mod tests {
         change(&mut route);
         let options = RuntimeOptions { max_instances: 8, ..RuntimeOptions::default() };
         let runtime = Runtime::new(&options, [&route.limits]).expect("address space");
-        let handler = runtime.load(&HandlerSource::Bytes(echo.into()), &route.limits);
+        let handler = runtime.load(&HandlerSource::Bytes(echo.to_owned().into()), &route.limits);
         let handler = handler.unwrap_or_else(|error| panic!("{error}"));
         Spares::new(Endpoint::alone(Arc::new(route), handler))
     }

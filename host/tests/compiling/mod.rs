@@ -176,7 +176,7 @@ fn runtime(compiler: ChildCompiler, cache: Option<CacheFolders>) -> Runtime {
 }
 
 fn load(runtime: &Runtime, handler: &[u8]) -> Result<Handler, LoadError> {
-    runtime.load(&HandlerSource::Bytes(handler.to_vec()), &Limits::default())
+    runtime.load(&HandlerSource::Bytes(handler.to_vec().into()), &Limits::default())
 }
 
 #[test]
