@@ -1,5 +1,6 @@
 //! Why a handler is not loaded. Its sentences go on from the handler's name: `chat.wasm cannot be read: ...`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::units::Unit;
@@ -8,11 +9,11 @@ use crate::units::Unit;
 pub(crate) const HANDLER_INTERFACE: &str = "waterspout:websocket/handler@0.1.0";
 
 /// Why a file is not a handler that this host can run.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LoadError {
     /// The file could not be read.
     #[error("cannot be read: {0}")]
-    Read(#[from] std::io::Error),
+    Read(#[source] Arc<std::io::Error>),
     /// Neither WebAssembly nor its text.
     #[error("is not WebAssembly: it is neither a component, a core module nor WebAssembly text{0}")]
     NotWasm(&'static str),
@@ -89,6 +90,12 @@ pub enum LoadError {
     /// The runtime was not made for a route with this much memory, or not for one whose fuel is metered.
     #[error("belongs to a route whose `max-memory-bytes` or `fuel-per-event` the runtime was not made for")]
     UnforeseenClass,
+}
+
+impl From<std::io::Error> for LoadError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Read(error.into())
+    }
 }
 
 /// An error with its causes, in one line.

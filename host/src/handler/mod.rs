@@ -9,6 +9,7 @@ pub(crate) mod echo;
 pub(crate) mod endpoint;
 pub(crate) mod engine;
 pub(crate) mod file;
+pub(crate) mod flights;
 pub mod inspect;
 pub mod interface;
 pub(crate) mod load_error;
@@ -31,6 +32,7 @@ use crate::connection::compression::Budget;
 use crate::handler::bindings::{StatefulIndices, WebsocketAppIndices};
 use crate::handler::cache::{Cache, CacheFolders};
 use crate::handler::engine::{CodeClass, EngineClass, Engines, Shortage};
+use crate::handler::flights::Flights;
 pub use crate::handler::load_error::LoadError;
 use crate::handler::load_error::one_line;
 use crate::imports::{GuestState, TABLE_ELEMENT_BYTES};
@@ -47,6 +49,8 @@ pub struct Runtime {
     compiler: Compiler,
     /// Of those who want the compiler.
     queue: Queue,
+    /// By class and digest.
+    compiling: Flights<(CodeClass, Arc<str>), Result<Code, LoadError>>,
     shortage: Option<Shortage>,
     memory: Budget,
 }
@@ -102,7 +106,8 @@ impl Runtime {
         let memory = Budget::of(options.max_memory_bytes);
         let compiler = options.compiler.clone();
         let queue = Queue::new(compiler.max_at_once());
-        Ok(Self { engines, cache, compiler, queue, shortage, memory })
+        let compiling = Flights::default();
+        Ok(Self { engines, cache, compiler, queue, compiling, shortage, memory })
     }
 
     /// What was wanted and this system does not allow.
@@ -171,9 +176,19 @@ impl Runtime {
         })
     }
 
-    /// A handler's code: kept from an earlier start, or compiled when it is its turn.
+    /// A handler's code: kept from an earlier start, or compiled when it is its turn. Who wants the same meanwhile gets it, too, or the same
+    /// refusal.
     pub(crate) fn compile(&self, class: &EngineClass, handler: &[u8]) -> Result<Code, LoadError> {
-        let digest = || sha256(handler).into();
+        let digest: Arc<str> = sha256(handler).into();
+        self.compiling.join(&(class.code, digest.clone()), || self.compile_alone(class, handler, digest))
+    }
+
+    fn compile_alone(
+        &self,
+        class: &EngineClass,
+        handler: &[u8],
+        digest: Arc<str>,
+    ) -> Result<Code, LoadError> {
         let kept = self
             .cache
             .as_ref()
@@ -182,7 +197,7 @@ impl Runtime {
             match deserialize(class, &kept) {
                 Ok(component) => {
                     let core_instances = kept.core_instances();
-                    return Ok(Code { component, core_instances, digest: digest() });
+                    return Ok(Code { component, core_instances, digest });
                 }
                 Err(error) => tracing::warn!(error = one_line(&error), "a cached handler is compiled again"),
             }
@@ -195,7 +210,7 @@ impl Runtime {
         if let Some(cache) = &self.cache {
             cache.store(&class.engine, handler, compiled.as_bytes());
         }
-        Ok(Code { component, core_instances: compiled.core_instances(), digest: digest() })
+        Ok(Code { component, core_instances: compiled.core_instances(), digest })
     }
 
     /// Bytes that a handler may have; none if there is no bound.

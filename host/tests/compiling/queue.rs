@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 use super::children::{children_of, status, until};
 use super::wasm;
-use crate::support::{Folder, run};
+use crate::support::{Folder, Program, handlers, run};
 
 /// A host that has begun to compile. Killed when dropped.
 struct Host(Child);
@@ -48,7 +49,7 @@ fn so_many_handlers_are_compiled_at_once_and_the_next_one_waits() {
     let host = Host::start(folder.command().args(["serve", "--config"]).arg(config));
     let two = until(|| Some(host.compilers()).filter(|compilers| compilers.len() == 2));
     // The third one's turn comes when one of them has ended, however it does.
-    rustix::process::kill_process(two[0], rustix::process::Signal::KILL).expect("it works");
+    rustix::process::kill_process(two[0], Signal::KILL).expect("it works");
     let next = until(|| {
         let now = host.compilers();
         assert!(now.len() <= 2, "{now:?}");
@@ -66,4 +67,22 @@ fn handlers_that_fail_at_once_are_told_of_in_the_order_of_the_file() {
     let ended = run(folder.command().args(["serve", "--config"]).arg(config));
     let routes: Vec<_> = ended.stderr.lines().filter_map(|line| line.split('`').nth(1)).collect();
     assert_eq!((ended.code, routes), (1, vec!["r0", "r1", "r2"]), "{ended:?}");
+}
+
+#[test]
+fn a_file_of_several_routes_is_compiled_once_for_all_when_it_has_changed() {
+    let folder = Folder::new();
+    folder.write("shared.wasm", handlers::echo());
+    let mut text = "listen = '127.0.0.1:0'\n[compile]\ntimeout = '1s'\nmax-at-once = 1\n".to_owned();
+    for number in 0..9 {
+        text += &format!("[route.r{number}]\npath = '/{number}'\nhandler = 'shared.wasm'\n");
+    }
+    let config = folder.write("waterspout.toml", text);
+    let program = Program::start(folder.command().args(["serve", "--config"]).arg(config));
+    folder.write("shared.wasm", wasm::slow());
+    let began = Instant::now();
+    program.signal(Signal::HUP);
+    let records = program.records_to("SIGHUP: the handlers are looked at");
+    assert_eq!(records.iter().filter(|record| record.contains("takes longer than 1s")).count(), 9);
+    assert!(began.elapsed().as_secs() < 6, "each has waited for the time-out: {:?}", began.elapsed());
 }
