@@ -87,6 +87,14 @@ impl Takeover {
                 tracing::warn!(%error, "what is deployed from now on is not kept");
             }
         };
+        let not_kept = self.deployer.not_kept();
+        if !not_kept.is_empty() {
+            tracing::warn!(
+                routes = not_kept.join(", "),
+                remedy = "deploy what is wanted once more; with `state-dir` it would be kept",
+                "without `state-dir` the process that takes over begins with the routes' files: what was deployed, rolled back or pinned is not kept"
+            );
+        }
         // From here on the files are its own.
         self.listeners.iter().chain(&self.admin).for_each(|listener| listener.own_file(false));
         // While this is the main process, whose word counts.

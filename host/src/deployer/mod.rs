@@ -308,6 +308,18 @@ impl Deployer {
         }
     }
 
+    /// The routes (`TENANT/ROUTE`) of which another process would not know what this one does, because there is no state: another version than
+    /// their file's is served, or offered to some, or the version is pinned.
+    pub fn not_kept(&self) -> Vec<String> {
+        let records = self.inner.records.iter().filter(|record| record.folder.is_none());
+        let own = records.filter(|record| {
+            let standing = record.endpoint.versions.standing();
+            let is_deployed = standing.current.as_ref().is_some_and(|version| version.origin == Origin::Deployed);
+            is_deployed || standing.pinned || standing.canary.is_some() || standing.is_rolled_back()
+        });
+        own.map(|record| format!("{}/{}", record.endpoint.tenancy.name, record.endpoint.route.name)).collect()
+    }
+
     /// It did not.
     ///
     /// # Errors

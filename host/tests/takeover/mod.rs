@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod compiling;
+mod keeping;
 mod peers;
 mod refusals;
 pub(crate) mod sockets;
