@@ -62,7 +62,6 @@ impl Seat {
             true => version,
             false => versions.for_newcomer(key).unwrap_or(version),
         };
-        versions.note_served(version.number, party.peer);
         let place = match key {
             Some(key) => Place::Shared(instances.join(key, version, &party)?),
             None => {
@@ -73,6 +72,8 @@ impl Seat {
                 Place::Own(Box::new(instance))
             }
         };
+        // Only now: there may be no place, or one in an instance of another version.
+        versions.note_served(party.link.version(), party.peer);
         Ok(Self { party, place, _seated: seated })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use waterspout::server::proxies::TrustedProxies;
 use waterspout::{OnSwap, SwapError};
 use waterspout_tests::host::Builder;
@@ -23,8 +23,19 @@ fn judged(host: Builder, time: Duration) -> Builder {
 }
 
 /// From an address of its own.
+async fn try_from_address(host: &TestHost, path: &str, number: usize) -> Result<Client, Error> {
+    host.try_connect(path, &[("x-forwarded-for", &format!("203.0.113.{number}"))]).await
+}
+
 async fn connect_from(host: &TestHost, number: usize) -> Client {
-    host.connect_with("/websocket", &[("x-forwarded-for", &format!("203.0.113.{number}"))]).await
+    try_from_address(host, "/websocket", number).await.expect("a connection")
+}
+
+/// From how many addresses the canary has been used; it is withdrawn.
+async fn addresses_of_canary(host: &TestHost) -> String {
+    host.roll_back().await.expect("withdrawn");
+    let record = host.logged("that it is withdrawn", |record| record.message.contains("withdrawn")).await;
+    record.field("addresses").to_owned()
 }
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -137,6 +148,36 @@ async fn one_address_alone_does_not_decide() {
     let judged_by_then = host.logged("that it is withdrawn", |record| record.message.contains("withdrawn"));
     assert!(tokio::time::timeout(Duration::from_millis(2500), judged_by_then).await.is_err());
     assert!(host.promote().await.is_ok());
+}
+
+#[tokio::test]
+async fn who_joins_a_room_of_the_version_beside_it_has_not_used_it() {
+    let host = judged(counting_rooms(), LONG).start().await;
+    // Of a hundred rooms one is not the canary's; in these there is somebody already.
+    let rooms = ["/rooms/blue", "/rooms/red"];
+    let mut before = [host.connect(rooms[0]).await, host.connect(rooms[1]).await];
+    assert_eq!([before[0].say("x").await, before[1].say("x").await], ["1:1:1:x", "1:1:1:x"]);
+    host.offer(&room_version(2), 99).await.expect("a canary");
+    for number in 1..=10 {
+        let mut client = try_from_address(&host, rooms[number % 2], number).await.expect("a place");
+        assert!(client.say("x").await.starts_with("1:"));
+    }
+    assert_eq!(addresses_of_canary(&host).await, "0");
+}
+
+#[tokio::test]
+async fn who_finds_no_place_has_not_used_it() {
+    let host = judged(counter(), LONG).limits(|limits| limits.max_instances = 1).start().await;
+    let mut full = host.connect("/websocket").await;
+    assert_eq!(full.say("x").await, "1:1:x");
+    host.offer(&version(2), 99).await.expect("a canary");
+    for number in 1..=6 {
+        match try_from_address(&host, "/websocket", number).await {
+            Err(Error::Http(answer)) => assert_eq!(answer.status(), 503),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(addresses_of_canary(&host).await, "0");
 }
 
 #[tokio::test]
