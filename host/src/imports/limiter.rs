@@ -110,6 +110,11 @@ impl InstanceLimiter {
         }
     }
 
+    /// Of its linear memories.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.used
+    }
+
     /// There are so many handles now; false if the tenant has no memory for them.
     pub(super) fn hold_handles(&mut self, handles: usize) -> bool {
         if handles <= self.handles {

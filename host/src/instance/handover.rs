@@ -23,6 +23,37 @@ pub(crate) struct Snapshot {
     common: Option<Vec<u8>>,
     /// One for each party, in their order.
     handlers: Vec<Vec<u8>>,
+    _memory: StateMemory,
+}
+
+/// What a state takes of the tenant's memory.
+#[derive(Debug, Default)]
+struct StateMemory {
+    /// There is so much of it.
+    bytes: usize,
+    reserved_bytes: usize,
+    reserved: Vec<Reservation>,
+}
+
+impl StateMemory {
+    fn reserve(&mut self, more: usize, endpoint: &Endpoint) -> Result<(), Stays> {
+        let reserved = endpoint.tenancy.take_memory(more);
+        self.reserved.push(reserved.map_err(|reached| Stays::NoRoom(reached.limit))?);
+        self.reserved_bytes = self.reserved_bytes.saturating_add(more);
+        Ok(())
+    }
+
+    /// This is a part of it.
+    fn take(&mut self, state: &[u8], endpoint: &Endpoint) -> Result<(), Stays> {
+        self.bytes = self.bytes.saturating_add(state.len());
+        if self.bytes > endpoint.route.limits.max_state_bytes {
+            return Err(Stays::TooLarge);
+        }
+        match self.bytes.checked_sub(self.reserved_bytes) {
+            None | Some(0) => Ok(()),
+            Some(more) => self.reserve(more, endpoint),
+        }
+    }
 }
 
 /// Why an instance cannot serve anybody.
@@ -62,8 +93,13 @@ impl Instance {
         }
     }
 
-    /// The state of these parties' handlers, at most `max_bytes` of it, and of what they have in common: a shared instance must be able to give
-    /// that, and one that is not shared may have it, too.
+    /// At most so much its state is likely to be: as much as it has memory. `max-state-bytes` may be more than anybody has.
+    pub(crate) fn expected_state_bytes(&self) -> usize {
+        self.store.data().limiter.memory_bytes().min(self.endpoint.route.limits.max_state_bytes)
+    }
+
+    /// The state of these parties' handlers, at most `max-state-bytes` of it, and of what they have in common: a shared instance must be able to
+    /// give that, and one that is not shared may have it, too.
     /// The instance goes on as it was.
     ///
     /// # Errors
@@ -72,10 +108,9 @@ impl Instance {
         &mut self,
         parties: &[Party],
         shared: bool,
-        max_bytes: usize,
     ) -> Result<Result<Snapshot, Stays>, CallFailure> {
         self.store.data_mut().mute(true);
-        let snapshot = self.take_snapshot(parties, shared, max_bytes).await;
+        let snapshot = self.take_snapshot(parties, shared).await;
         self.store.data_mut().mute(false);
         snapshot
     }
@@ -84,9 +119,12 @@ impl Instance {
         &mut self,
         parties: &[Party],
         shared: bool,
-        max_bytes: usize,
     ) -> Result<Result<Snapshot, Stays>, CallFailure> {
-        let mut left = max_bytes;
+        let mut memory = StateMemory::default();
+        // Nobody is asked in vain.
+        if let Err(stays) = memory.reserve(self.expected_state_bytes(), &self.endpoint) {
+            return Ok(Err(stays));
+        }
         let mut handlers = Vec::with_capacity(parties.len());
         for (at, party) in parties.iter().enumerate() {
             let_others_run(at).await;
@@ -100,17 +138,14 @@ impl Instance {
             match self.store.end_call(answer) {
                 Err(error) => return Err(self.suspend_failed(&error, Some(party))),
                 Ok(None) => return Ok(Err(Stays::Unsupported(Unsupported::NoState))),
-                Ok(Some(state)) => match left.checked_sub(state.len()) {
-                    Some(rest) => {
-                        left = rest;
-                        handlers.push(state);
-                    }
-                    None => return Ok(Err(Stays::TooLarge)),
+                Ok(Some(state)) => match memory.take(&state, &self.endpoint) {
+                    Ok(()) => handlers.push(state),
+                    Err(stays) => return Ok(Err(stays)),
                 },
             }
         }
         let Some(stateful) = &self.stateful else {
-            let alone = Ok(Snapshot { common: None, handlers });
+            let alone = Ok(Snapshot { common: None, handlers, _memory: memory });
             return Ok(if shared { Err(Stays::Unsupported(Unsupported::OldSharesNothing)) } else { alone });
         };
         begin_event(&mut self.store, None);
@@ -119,8 +154,9 @@ impl Instance {
         match self.store.end_call(answer) {
             Err(error) => Err(self.suspend_failed(&error, None)),
             Ok(None) => Ok(Err(Stays::Unsupported(Unsupported::NoSharedState))),
-            Ok(Some(state)) if state.len() > left => Ok(Err(Stays::TooLarge)),
-            Ok(common) => Ok(Ok(Snapshot { common, handlers })),
+            Ok(Some(state)) => Ok(memory
+                .take(&state, &self.endpoint)
+                .map(|()| Snapshot { common: Some(state), handlers, _memory: memory })),
         }
     }
 

@@ -65,7 +65,8 @@ pub(crate) async fn move_instance(
     rollout.note(&outcome, parties.len(), again.as_ref());
     let tries = again.map_or(0, |again| again.tries) + 1;
     let has_no_room = matches!(outcome, Outcome::Stays(Stays::NoRoom(_)));
-    Ok(has_no_room.then(|| Again { rollout, counted: parties.len(), tries }))
+    let state_bytes = instance.expected_state_bytes();
+    Ok(has_no_room.then(|| Again { rollout, counted: parties.len(), tries, state_bytes }))
 }
 
 /// What of it may fail.
@@ -79,14 +80,10 @@ async fn attempt(
     if shared && to.handler.parts.stateful.is_none() {
         return Ok(Err(Stays::Unsupported(Unsupported::NewSharesNothing)));
     }
-    let max_bytes = endpoint.route.limits.max_state_bytes;
-    let Ok(state_memory) = endpoint.tenancy.take_memory(max_bytes) else {
-        return Ok(Err(Stays::NoRoom("max-memory-bytes")));
-    };
     let Ok(memory) = endpoint.take_instance_memory(&to.handler) else {
         return Ok(Err(Stays::NoRoom("max-memory-bytes")));
     };
-    let snapshot = match instance.suspend(parties, shared, max_bytes).await? {
+    let snapshot = match instance.suspend(parties, shared).await? {
         Ok(snapshot) => snapshot,
         Err(stays) => return Ok(Err(stays)),
     };
@@ -98,7 +95,6 @@ async fn attempt(
         Ok(handlers) => handlers,
         Err(unfit) => return Ok(Err(unfit.into())),
     };
-    drop(state_memory);
     if !successor.replace(instance) {
         return Ok(Err(Stays::NoRoom("max-instances")));
     }

@@ -110,6 +110,8 @@ pub(crate) struct Again {
     pub(crate) counted: usize,
     /// How often there was none.
     pub(crate) tries: u32,
+    /// Bytes that its state may take, beside a second instance.
+    pub(crate) state_bytes: usize,
 }
 
 impl Rollout {

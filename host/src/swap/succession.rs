@@ -136,7 +136,7 @@ impl Succession {
                 return Poll::Pending;
             }
             ready!(postponed.until.as_mut().poll(cx));
-            if has_room(&self.endpoint, &postponed.again.rollout) {
+            if has_room(&self.endpoint, &postponed.again) {
                 break;
             }
             postponed.wait_longer();
@@ -169,9 +169,9 @@ impl Succession {
 }
 
 /// Whether there is memory for two instances now.
-fn has_room(endpoint: &Endpoint, rollout: &Rollout) -> bool {
-    let state = endpoint.tenancy.take_memory(endpoint.route.limits.max_state_bytes);
-    state.is_ok() && endpoint.take_instance_memory(&rollout.to.handler).is_ok()
+fn has_room(endpoint: &Endpoint, again: &Again) -> bool {
+    let state = endpoint.tenancy.take_memory(again.state_bytes);
+    state.is_ok() && endpoint.take_instance_memory(&again.rollout.to.handler).is_ok()
 }
 
 #[cfg(test)]

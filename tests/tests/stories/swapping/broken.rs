@@ -118,6 +118,17 @@ async fn a_state_over_max_state_bytes_stays_with_the_old_version() {
 }
 
 #[tokio::test]
+async fn a_bound_above_all_memory_or_none_hinders_nobody() {
+    for bound in [usize::MAX, 1 << 50] {
+        let host = probe().limits(|limits| limits.max_state_bytes = bound).start().await;
+        let mut client = host.connect("/websocket?suspend=stuff+50000").await;
+        let report = swapped(&host, &Guest::named("probe")).await;
+        assert_eq!((report.no_room, report.moved), (0, 1), "{report:?}");
+        assert_eq!(client.say("count").await, "1");
+    }
+}
+
+#[tokio::test]
 async fn a_room_whose_next_version_shares_nothing_stays_whole() {
     let host = counting_rooms().start().await;
     let mut one = host.connect("/rooms/blue").await;

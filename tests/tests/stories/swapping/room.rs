@@ -1,16 +1,14 @@
 //! Connections for whose handlers there is no room twice: they go over when there is some.
 
-use waterspout::{Tenant, TenantLimits};
+use waterspout::{SwapError, SwapReport, Tenant, TenantLimits};
 use waterspout_tests::host::Builder;
-use waterspout_tests::{Client, Guest, TestHost};
+use waterspout_tests::{Client, Guest, TestHost, within};
 
-use super::{counter, counting_rooms, is_answered, room_version, swapped, version, who_has_counted};
+use super::{counter, counting_rooms, room_version, version, who_has_counted};
 
-/// What an instance must find free to go over, beside room for itself.
-const STATE: usize = 64 << 20;
-/// Room for that, but not beside [`HOG`].
-const MEMORY: usize = STATE + (32 << 20);
-const HOG: &str = "grow 40MiB";
+const MEMORY: usize = 32 << 20;
+/// Less than an instance of the [`counter`] has.
+const HOG: &str = "grow 256KiB";
 
 /// The same tenant has a probe at `/hog`.
 fn bounded(host: Builder) -> Builder {
@@ -19,16 +17,30 @@ fn bounded(host: Builder) -> Builder {
         total: TenantLimits { max_memory_bytes: MEMORY, ..TenantLimits::default() },
     };
     host.route(|route| route.tenant = tenant())
-        .limits(|limits| limits.max_state_bytes = STATE)
         .and_route(Guest::named("probe"), "/hog")
         .route(|route| route.tenant = tenant())
 }
 
-/// Somebody who takes most of the memory until he leaves.
+/// Somebody who takes what memory there is, except for one instance, until he leaves.
 async fn hog(host: &TestHost) -> Client {
+    let instance = host.connect("/hog").await;
     let mut hog = host.connect("/hog").await;
-    is_answered(&mut hog, HOG, "ok").await;
+    while hog.say(HOG).await == "ok" {}
+    instance.leave().await;
     hog
+}
+
+/// As soon as there is room for the trial. There is none for an instance and what the old one has.
+async fn swapped(host: &TestHost, guest: &Guest) -> SwapReport {
+    within("room for the trial", async {
+        loop {
+            match host.swap(guest, None).await {
+                Err(SwapError::NoRoom(_)) => {}
+                swapped => break swapped.expect("a swap"),
+            }
+        }
+    })
+    .await
 }
 
 async fn goes_over_later(host: &TestHost, connections: &str) {
