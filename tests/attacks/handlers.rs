@@ -64,6 +64,28 @@ pub(crate) fn trap_at_start() -> Vec<u8> {
     component(&echo_with("  (func $slot", "  (func $begin unreachable)\n  (start $begin)\n  (func $slot"))
 }
 
+/// Its start function traps, and has a name that C++'s compiler might have made: each piece of it stands for thirty of the one before.
+pub(crate) fn trap_in_function_of_endless_name() -> Vec<u8> {
+    let mut name = String::from("_Z1f5tupleIiE");
+    for level in 0..15 {
+        let _ = write!(name, "S_I{}E", format!("S{level:X}_").repeat(30));
+    }
+    component(&echo_with(
+        "  (func $slot",
+        &format!("  (func $begin (@name \"{name}\") unreachable)\n  (start $begin)\n  (func $slot"),
+    ))
+}
+
+/// A function that its start function calls by way of others traps, and all have long names, of brackets that nothing closes.
+pub(crate) fn trap_in_functions_of_long_names() -> Vec<u8> {
+    let name = "[".repeat(99_990);
+    let mut functions = format!("  (func $deep0 (@name \"{name}\") unreachable)\n");
+    for depth in 1..8 {
+        let _ = writeln!(functions, "  (func $deep{depth} (@name \"{name}\") call $deep{})", depth - 1);
+    }
+    component(&echo_with("  (func $slot", &format!("{functions}  (start $deep7)\n  (func $slot")))
+}
+
 /// Its `cabi_realloc` traps when there is a message to be put into memory.
 pub(crate) fn trap_in_realloc() -> Vec<u8> {
     component(&echo_with(

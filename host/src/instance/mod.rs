@@ -11,6 +11,7 @@ pub(crate) mod party;
 pub(crate) mod seat;
 mod shortage;
 pub(crate) mod spares;
+mod whereabouts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use crate::instance::fuel::{FuelExceeded, FueledStore};
 use crate::instance::meter::{CpuExceeded, Meter, Metered, WallExceeded};
 use crate::instance::party::Party;
 use crate::instance::shortage::{NO_ROOM_IN_POOL, Shortage};
+use crate::instance::whereabouts::whereabouts;
 use crate::limits::records::Kind;
 use crate::limits::{Limits, Reached};
 use crate::metrics::{CallKind, TrapCause};
@@ -477,63 +479,4 @@ fn cause(error: &wasmtime::Error) -> String {
         return exceeded.to_string();
     }
     shown(error.root_cause().to_string().lines().next().unwrap_or_default())
-}
-
-fn whereabouts(error: &wasmtime::Error) -> String {
-    shown(&error.downcast_ref::<wasmtime::WasmBacktrace>().map(place).unwrap_or_default())
-}
-
-/// Where in the guest: its innermost functions, in one line. A panic's own machinery says nothing, unless there is nothing else.
-fn place(trace: &wasmtime::WasmBacktrace) -> String {
-    const MACHINERY: [&str; 5] = ["std", "core", "alloc", "rustc", "abort"];
-    let text = trace.to_string();
-    let functions: Vec<&str> =
-        text.lines().filter_map(|line| Some(line.split_once(" - ")?.1.trim())).collect();
-    let own = |function: &&&str| {
-        let name =
-            function.split_once('!').map_or(**function, |(_, name)| name).trim_start_matches(['<', '_']);
-        let krate = name.split(['[', ':', '<', '(', ' ']).next().unwrap_or_default();
-        !MACHINERY.contains(&krate) && !krate.starts_with("rust_")
-    };
-    let own_functions: Vec<&str> = functions.iter().filter(own).copied().collect();
-    let shown = if own_functions.is_empty() { functions } else { own_functions };
-    shown.into_iter().take(8).map(without_hashes).collect::<Vec<_>>().join(" < ")
-}
-
-/// `name[d123b7a1a2ed1472]::f` and `name::h0123456789abcdef` without what only a linker needs.
-fn without_hashes(function: &str) -> String {
-    let mut text = String::new();
-    let mut rest = function;
-    while let Some((before, after)) = rest.split_once('[') {
-        text.push_str(before);
-        rest = match after.split_once(']') {
-            Some((hash, tail)) if hash.len() >= 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => tail,
-            _ => {
-                text.push('[');
-                after
-            }
-        };
-    }
-    text.push_str(rest);
-    match text.rsplit_once("::h") {
-        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            name.to_owned()
-        }
-        _ => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_functions_name_is_shown_without_the_linkers_hashes() {
-        assert_eq!(
-            without_hashes("chat.wasm!chat[d123b7a1a2ed1472]::Chat::join"),
-            "chat.wasm!chat::Chat::join"
-        );
-        assert_eq!(without_hashes("chat::join::h27e91f0a4b8c6d33"), "chat::join");
-        assert_eq!(without_hashes("sum[0]"), "sum[0]");
-    }
 }
