@@ -86,6 +86,62 @@ pub(crate) fn trap_in_functions_of_long_names() -> Vec<u8> {
     component(&echo_with("  (func $slot", &format!("{functions}  (start $deep7)\n  (func $slot")))
 }
 
+/// Its `on-message` makes requests and gives them as much text as it can, again and again if that is more than a little; then it echoes.
+pub(crate) fn requests_of_much_text() -> Vec<u8> {
+    let wit = "package evil:box@1.0.0;
+        package wasi:http@0.2.1 { interface types {
+            variant method { get, head, post, put, delete, connect, options, trace, patch, other(string) }
+            variant scheme { HTTP, HTTPS, other(string) }
+            resource fields { constructor(); }
+            resource outgoing-request {
+                constructor(headers: fields);
+                set-method: func(method: method) -> result;
+                set-scheme: func(scheme: option<scheme>) -> result;
+                set-authority: func(authority: option<string>) -> result;
+                set-path-with-query: func(path-with-query: option<string>) -> result;
+            } } }
+        world foreign { include waterspout:websocket/websocket-app@0.1.0; import wasi:http/types@0.2.1; }";
+    let imports = [
+        ("[constructor]fields", "$fields (result i32)"),
+        ("[constructor]outgoing-request", "$request (param i32) (result i32)"),
+        ("[method]outgoing-request.set-method", "$method (param i32 i32 i32 i32) (result i32)"),
+        ("[method]outgoing-request.set-scheme", "$scheme (param i32 i32 i32 i32 i32) (result i32)"),
+        ("[method]outgoing-request.set-authority", "$authority (param i32 i32 i32 i32) (result i32)"),
+        ("[method]outgoing-request.set-path-with-query", "$path (param i32 i32 i32 i32) (result i32)"),
+    ]
+    .map(|(name, function)| format!("  (import \"wasi:http/types@0.2.1\" \"{name}\" (func {function}))\n"))
+    .concat();
+    let text = echo_with("(module\n", &format!("(module\n{imports}"));
+    let text = changed(&text, "(memory (export \"memory\") 6)", "(memory (export \"memory\") 80)");
+    let begin = "    (local $connection i32)\n    (local.set $connection";
+    // From 1 MiB on there are letters, and a `/` before them.
+    let requests = "    (local $connection i32)
+    (local $made i32)
+    (local $request i32)
+    (local $refused i32)
+    (memory.fill (i32.const 0x100000) (i32.const 0x61) (i32.const 3000000))
+    (i32.store8 (i32.const 0xfffff) (i32.const 0x2f))
+    (loop $again
+      (local.set $request (call $request (call $fields)))
+      ;; A little is taken, and not a byte more.
+      (if (call $method (local.get $request) (i32.const 9) (i32.const 0x100000) (i32.const 512)) (then unreachable))
+      (local.set $refused (i32.add
+        (i32.add
+          (call $scheme (local.get $request) (i32.const 1) (i32.const 2) (i32.const 0x100000) (i32.const 1))
+          (call $authority (local.get $request) (i32.const 1) (i32.const 0x100000) (i32.const 1)))
+        (call $path (local.get $request) (i32.const 1) (i32.const 0xfffff) (i32.const 1))))
+      (if (call $method (local.get $request) (i32.const 0) (i32.const 0) (i32.const 0)) (then unreachable))
+      (local.set $refused (i32.add (local.get $refused) (i32.add
+        (call $authority (local.get $request) (i32.const 1) (i32.const 0x100000) (i32.const 60000))
+        (call $path (local.get $request) (i32.const 1) (i32.const 0xfffff) (i32.const 60000)))))
+      (local.set $refused (i32.add (local.get $refused)
+        (call $method (local.get $request) (i32.const 9) (i32.const 0x100000) (i32.const 3000000))))
+      (local.set $made (i32.add (local.get $made) (i32.const 1)))
+      (br_if $again (i32.or (i32.ne (local.get $refused) (i32.const 6)) (i32.lt_u (local.get $made) (i32.const 100)))))
+    (local.set $connection";
+    component_of(&changed(&text, begin, requests), Some(wit))
+}
+
 /// Its `cabi_realloc` traps when there is a message to be put into memory.
 pub(crate) fn trap_in_realloc() -> Vec<u8> {
     component(&echo_with(

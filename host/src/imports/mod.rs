@@ -7,6 +7,7 @@ mod connection;
 mod limiter;
 mod output;
 mod request;
+mod requests;
 mod topics;
 mod wasi;
 
@@ -128,7 +129,7 @@ impl GuestState {
     /// # Errors
     /// The tenant has none left for them. The call fails, as one does that makes more than `max-handles`.
     pub(crate) fn count_handles(&mut self) -> Result<(), NoMemoryForHandles> {
-        let handles = self.table.iter_mut().count();
+        let handles = self.table.iter_mut().map(|object| requests::handles_of(object)).sum();
         (self.handles, self.uncounted_calls, self.uncounted_makings) = (handles, 0, 0);
         if self.limiter.hold_handles(handles) { Ok(()) } else { Err(NoMemoryForHandles(handles)) }
     }

@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{
 
 use super::GuestState;
 use super::output::{GuestOutput, Speaker, Stream};
+use super::requests;
 use crate::server::routes::Route;
 
 /// Random bytes of one call: the host makes them in its own memory.
@@ -106,5 +107,6 @@ impl WasiHttpHooks for NoRequests {
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    requests::bound_texts(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |state| WasiConfig::from(&state.wasi.granted().config))
 }
