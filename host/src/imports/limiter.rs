@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 
 use crate::connection::compression::Reservation;
+use crate::instance::shortage::is_out_of_memory;
 use crate::limits::Limits;
 use crate::limits::tenants::Tenancy;
 
@@ -34,6 +35,8 @@ pub(crate) struct InstanceLimiter {
     displaces: Option<Arc<Tenancy>>,
     /// What it would have had with what the tenant had no memory for, in this event.
     refused_bytes: Option<usize>,
+    /// A memory could not grow in this event although it might: the system had nothing to give.
+    system_refused: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +65,7 @@ impl InstanceLimiter {
             reserved,
             displaces: None,
             refused_bytes: None,
+            system_refused: false,
         }
     }
 
@@ -74,12 +78,17 @@ impl InstanceLimiter {
 
     /// Another event begins.
     pub(super) fn start_event(&mut self) {
-        self.refused_bytes = None;
+        (self.refused_bytes, self.system_refused) = (None, false);
     }
 
     /// What the tenant had no memory for in this event: what it would have come to, and how much more that was.
     pub(super) fn refused(&self) -> Option<(usize, usize)> {
         self.refused_bytes.map(|bytes| (bytes, bytes.saturating_sub(self.reserved.bytes())))
+    }
+
+    /// Whether the system had no memory for what it was granted in this event.
+    pub(super) fn was_refused_by_system(&self) -> bool {
+        self.system_refused
     }
 
     /// The instance has begun: what it did not need is given back.
@@ -146,6 +155,11 @@ impl ResourceLimiter for InstanceLimiter {
         Ok(grown.is_some_and(|memory| self.reserve(memory, self.table)))
     }
 
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.system_refused |= is_out_of_memory(&error);
+        Ok(())
+    }
+
     fn table_growing(
         &mut self,
         current: usize,
@@ -182,6 +196,17 @@ mod tests {
         let mut limiter = limiter(100, &Budget::unlimited());
         assert!(!limiter.memory_growing(0, 60, Some(50)).expect("no trap"));
         assert!(limiter.memory_growing(0, 100, None).expect("no trap"));
+    }
+
+    #[test]
+    fn a_growth_that_the_system_has_no_memory_for_is_known_until_the_next_event() {
+        let mut limiter = limiter(100, &Budget::unlimited());
+        limiter.memory_grow_failed(wasmtime::Error::msg("more than its maximum")).expect("no trap");
+        assert!(!limiter.was_refused_by_system());
+        limiter.memory_grow_failed(std::io::Error::from_raw_os_error(12).into()).expect("no trap");
+        assert!(limiter.was_refused_by_system());
+        limiter.start_event();
+        assert!(!limiter.was_refused_by_system());
     }
 
     #[test]

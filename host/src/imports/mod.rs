@@ -23,6 +23,7 @@ use crate::handler::endpoint::Endpoint;
 use crate::instance::fuel::FuelGauge;
 use crate::instance::meter::Meter;
 use crate::instance::party::Party;
+use crate::instance::shortage::NO_SYSTEM_MEMORY;
 use crate::limits::tenants::Tenancy;
 use crate::limits::{Reached, WAIT_MARGIN};
 use crate::metrics::RouteMetrics;
@@ -151,9 +152,12 @@ impl GuestState {
         self.muted = true;
     }
 
-    /// What this event was refused although it was within the bounds of its own instance: the tenant's memory, or the server's, that others have. None
-    /// too if the instance wanted most of it for itself.
+    /// What this event was refused although it was within the bounds of its own instance: the tenant's memory, or the server's, that others have, or the
+    /// system's. None too if the instance wanted most of it for itself.
     pub(crate) fn shortage(&self) -> Option<Reached> {
+        if self.limiter.was_refused_by_system() {
+            return Some(NO_SYSTEM_MEMORY);
+        }
         match self.limiter.refused() {
             Some((bytes, _)) if self.tenancy.is_most_of_memory(bytes) => None,
             Some((_, more)) => Some(self.tenancy.lacks_memory(more)),

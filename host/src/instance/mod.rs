@@ -9,7 +9,7 @@ pub(crate) mod instances;
 pub(crate) mod meter;
 pub(crate) mod party;
 pub(crate) mod seat;
-mod shortage;
+pub(crate) mod shortage;
 pub(crate) mod spares;
 mod whereabouts;
 
@@ -30,7 +30,7 @@ use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::instance::fuel::{FuelExceeded, FueledStore};
 use crate::instance::meter::{CpuExceeded, Meter, Metered, WallExceeded};
 use crate::instance::party::Party;
-use crate::instance::shortage::{NO_ROOM_IN_POOL, Shortage};
+use crate::instance::shortage::{NO_ROOM_IN_POOL, NO_SYSTEM_MEMORY, Shortage, is_out_of_memory};
 use crate::instance::whereabouts::whereabouts;
 use crate::limits::records::Kind;
 use crate::limits::{Limits, Reached};
@@ -157,6 +157,8 @@ impl CallFailure {
             Self::Exhausted(*reached)
         } else if error.is::<PoolConcurrencyLimitError>() {
             Self::Exhausted(NO_ROOM_IN_POOL)
+        } else if is_out_of_memory(error) {
+            Self::Exhausted(NO_SYSTEM_MEMORY)
         } else if error.is::<CpuExceeded>() || error.is::<WallExceeded>() {
             Self::Deadline
         } else if error.is::<FuelExceeded>() {
@@ -416,7 +418,7 @@ async fn ask(
 
 /// Under which cause a failed call is counted.
 fn trap_cause(error: &wasmtime::Error) -> TrapCause {
-    if error.is::<PoolConcurrencyLimitError>() || error.is::<Shortage>() {
+    if error.is::<PoolConcurrencyLimitError>() || error.is::<Shortage>() || is_out_of_memory(error) {
         return TrapCause::Exhausted;
     }
     if error.is::<CpuExceeded>() {
