@@ -252,14 +252,13 @@ async fn a_message_that_inflates_to_the_limit_is_fine_and_one_byte_more_is_1009(
 }
 
 #[tokio::test]
-async fn what_was_sent_before_a_bomb_is_answered_before_its_1009() {
+async fn the_message_that_a_bomb_finds_at_work_is_answered_before_its_1009() {
     let host = echo().limits(|limits| limits.max_message_bytes = 1000).start().await;
     let mut other = host.connect("/websocket").await;
     let mut raw = compressed_raw(&host, "/websocket", OFFER.1).await;
     let bomb = compressed("x".repeat(4 << 20));
-    raw.send_bytes(&[compressed("one").masked(), compressed("two").masked(), bomb.masked()].concat()).await;
+    raw.send_bytes(&[compressed("one").masked(), bomb.masked()].concat()).await;
     assert_eq!(raw.frame().await, Frame::text("one"));
-    assert_eq!(raw.frame().await, Frame::text("two"));
     assert_eq!(raw.close_frame().await.0, 1009);
     assert_eq!(other.say("hello").await, "hello");
 }
