@@ -314,7 +314,8 @@ impl Deployer {
         let records = self.inner.records.iter().filter(|record| record.folder.is_none());
         let own = records.filter(|record| {
             let standing = record.endpoint.versions.standing();
-            let is_deployed = standing.current.as_ref().is_some_and(|version| version.origin == Origin::Deployed);
+            let is_deployed =
+                standing.current.as_ref().is_some_and(|version| version.origin == Origin::Deployed);
             is_deployed || standing.pinned || standing.canary.is_some() || standing.is_rolled_back()
         });
         own.map(|record| format!("{}/{}", record.endpoint.tenancy.name, record.endpoint.route.name)).collect()

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::following::{Following, FollowingTurn};
 use crate::handler::endpoint::Endpoint;
 use crate::handler::file::{HandlerFile, Seen, Served, Stamp, Verdict};
-use crate::state::{FORMAT, KeptCanary, Manifest, RouteFolder, StateError};
+use crate::state::{FORMAT, KeptCanary, KeptVersion, Manifest, RouteFolder, StateError};
 use crate::swap::Standing;
 
 /// See the module.
@@ -17,6 +17,8 @@ pub(super) struct Record {
     file: Mutex<FileRecord>,
     pub(super) folder: Option<RouteFolder>,
     pub(super) following: Following,
+    /// What was kept, and could not be loaded at the start. It stands over the file as if it were served, until something is.
+    waiting: Option<KeptVersion>,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +50,12 @@ impl Record {
         failed: Option<Failed>,
     ) -> Self {
         let file = Mutex::new(FileRecord { path, seen, in_flight: BTreeMap::new(), failed });
-        Self { endpoint, file, folder, following: Following::default() }
+        Self { endpoint, file, folder, following: Following::default(), waiting: None }
+    }
+
+    /// With what was kept, and cannot be loaded now.
+    pub(super) fn waiting(self, waiting: Option<KeptVersion>) -> Self {
+        Self { waiting, ..self }
     }
 
     /// For who has found this file: waits until what was found before has been dealt with.
@@ -114,14 +121,20 @@ impl Record {
             return Verdict::Failed;
         }
         file.failed = None;
-        let current = standing.current.as_ref();
+        let current = standing.current.as_ref().map(|current| (current.handler.digest(), current.since));
+        let waiting = || self.waiting.as_ref().map(|kept| (kept.sha256.as_str(), kept.since));
+        let known = current.or_else(waiting);
         let served = Served {
-            sha256: current.map(|current| current.handler.digest()),
-            since: current.map_or(std::time::SystemTime::UNIX_EPOCH, |current| current.since),
+            sha256: known.map(|(sha256, _)| sha256),
+            since: known.map_or(std::time::SystemTime::UNIX_EPOCH, |(_, since)| since),
             pinned: standing.pinned,
             seen: file.seen.as_ref(),
         };
-        Verdict::of(&found.seen, &served)
+        match Verdict::of(&found.seen, &served) {
+            // Nothing is: perhaps it can be loaded by now.
+            Verdict::Served if current.is_none() => Verdict::Deploy,
+            verdict => verdict,
+        }
     }
 
     /// Writes what there is now, if anything is kept. Blocks.

@@ -9,11 +9,11 @@ use super::record::{Failed, Record};
 use super::{Deployer, Inner};
 use crate::handler::file::{HandlerFile, Seen};
 use crate::handler::loading::{Ahead, Loader, NotLoaded};
-use crate::handler::{Handler, HandlerSource, Runtime};
+use crate::handler::{Handler, HandlerSource, LoadError, Runtime};
 use crate::limits::pauses::StartPause;
 use crate::server::application::Application;
 use crate::server::routes::Route;
-use crate::state::{InFlight, KeptCanary, KeptVersion, Manifest, RouteFolder, StateDir, StateError};
+use crate::state::{InFlight, KeptCanary, KeptVersion, Manifest, NoBytes, RouteFolder, StateDir, StateError};
 use crate::swap::{Canary, Health, Origin, Standing, Version, admit_canary};
 
 /// Loads what each route begins with: what `state` has of it, or else its file.
@@ -34,8 +34,34 @@ struct Begun {
     failed: Option<Failed>,
     folder: Option<RouteFolder>,
     standing: Option<Standing>,
+    /// What was kept, if it cannot be loaded now.
+    waiting: Option<KeptVersion>,
     /// The file's bytes, until a manifest names them.
     stored: Option<InFlight>,
+}
+
+/// What there is of a route in its folder.
+enum Kept {
+    Nothing,
+    Loaded(Handler, Standing, Option<Seen>),
+    /// It may be loaded another time, or under other limits.
+    NotNow(NotLoaded, Box<Manifest>),
+}
+
+/// Why a version that was kept is not served.
+enum NoVersion {
+    /// It never will be.
+    Unusable(String),
+    NotNow(NotLoaded),
+}
+
+impl NoVersion {
+    fn why(&self) -> String {
+        match self {
+            Self::Unusable(why) => why.clone(),
+            Self::NotNow(missing) => missing.to_string(),
+        }
+    }
 }
 
 impl fmt::Debug for Starter<'_> {
@@ -72,7 +98,9 @@ impl<'a> Starter<'a> {
             match kept {
                 Some((folder, manifest)) => handlers.extend(manifest.digests().map(|digest| {
                     let (folder, digest) = (folder.clone(), digest.to_owned());
-                    let source = move || folder.bytes(&digest, max_bytes).ok().map(|bytes| HandlerSource::Bytes(bytes.into()));
+                    let source = move || {
+                        folder.bytes(&digest, max_bytes).ok().map(|bytes| HandlerSource::Bytes(bytes.into()))
+                    };
                     Ahead { limits, source: Box::new(source) }
                 })),
                 None => handlers.push(Ahead { limits, source: Box::new(|| Some(source.clone())) }),
@@ -81,7 +109,8 @@ impl<'a> Starter<'a> {
         self.loader.compile_all(handlers);
     }
 
-    /// Loads a route's handler. Blocks as [`Runtime::load`] does. What was kept and cannot be used is put aside and told in the log.
+    /// Loads a route's handler. Blocks as [`Runtime::load`] does. What was kept and can never be used is put aside and told in the log; what
+    /// cannot be loaded now stays where it is, and the route has no handler.
     ///
     /// # Errors
     /// The outer: the state cannot be read or written. The inner is for the [`Application`].
@@ -98,14 +127,21 @@ impl<'a> Starter<'a> {
         let mut begun = Begun { path, folder, ..Begun::default() };
         let kept = match &begun.folder {
             Some(folder) => self.load_kept(route, folder)?,
-            None => None,
+            None => Kept::Nothing,
         };
         let handler = match kept {
-            Some((handler, standing, seen)) => {
+            Kept::Loaded(handler, standing, seen) => {
                 (begun.standing, begun.seen) = (Some(standing), seen);
                 Ok(handler)
             }
-            None => self.load_file(route, source, &mut begun)?,
+            Kept::NotNow(missing, manifest) => {
+                let Manifest { current, file, latest_number, pinned, .. } = *manifest;
+                begun.standing =
+                    Some(Standing { current: None, previous: None, latest_number, pinned, canary: None });
+                (begun.waiting, begun.seen) = (Some(current), file);
+                Err(missing)
+            }
+            Kept::Nothing => self.load_file(route, source, &mut begun)?,
         };
         self.begun.insert((route.tenant.name.clone(), route.name.clone()), begun);
         Ok(handler)
@@ -153,17 +189,17 @@ impl<'a> Starter<'a> {
     }
 
     /// What was kept, if it can be used.
-    fn load_kept(
-        &mut self,
-        route: &Route,
-        folder: &RouteFolder,
-    ) -> Result<Option<(Handler, Standing, Option<Seen>)>, StateError> {
+    fn load_kept(&mut self, route: &Route, folder: &RouteFolder) -> Result<Kept, StateError> {
         let loaded = match folder.read()? {
-            None => return Ok(None),
+            None => return Ok(Kept::Nothing),
             Some(Err(why)) => Err(why),
-            Some(Ok(manifest)) => {
-                self.load_version(route, folder, &manifest.current).map(|current| (manifest, current))
-            }
+            Some(Ok(manifest)) => match self.load_version(route, folder, &manifest.current) {
+                Ok(current) => Ok((manifest, current)),
+                Err(NoVersion::NotNow(missing)) if !self.takes_over => {
+                    return Ok(Kept::NotNow(missing, Box::new(manifest)));
+                }
+                Err(error) => Err(error.why()),
+            },
         };
         let (manifest, current) = match loaded {
             Ok(loaded) => loaded,
@@ -177,13 +213,14 @@ impl<'a> Starter<'a> {
                     remedy = "deploy the version that is wanted once more",
                     "what was kept of the route cannot be used: it is put aside, and the route's file is served"
                 );
-                return Ok(None);
+                return Ok(Kept::Nothing);
             }
         };
         let Manifest { file, previous, latest_number, pinned, canary, .. } = manifest;
         let previous = previous.and_then(|previous| match self.load_version(route, folder, &previous) {
             Ok(version) => Some(version),
-            Err(why) => {
+            Err(error) => {
+                let why = error.why();
                 let aside = if self.takes_over { None } else { folder.put_bytes_aside(&previous.sha256) };
                 let aside = aside.as_deref().map(|aside| tracing::field::display(aside.display()));
                 tracing::warn!(
@@ -206,7 +243,8 @@ impl<'a> Starter<'a> {
         let canary = canary.and_then(|KeptCanary { candidate, percent }| {
             match self.load_version(route, folder, &candidate) {
                 Ok(version) => Some(Arc::new(Canary::new(version, percent))),
-                Err(why) => {
+                Err(error) => {
+                    let why = error.why();
                     let aside = if self.takes_over { None } else { folder.put_bytes_aside(&candidate.sha256) };
                     let aside = aside.as_deref().map(|aside| tracing::field::display(aside.display()));
                     tracing::warn!(
@@ -218,11 +256,8 @@ impl<'a> Starter<'a> {
             }
         });
         let handler = current.handler.clone();
-        Ok(Some((
-            handler,
-            Standing { current: Some(current), previous, latest_number, pinned, canary },
-            file,
-        )))
+        let standing = Standing { current: Some(current), previous, latest_number, pinned, canary };
+        Ok(Kept::Loaded(handler, standing, file))
     }
 
     fn load_version(
@@ -230,16 +265,23 @@ impl<'a> Starter<'a> {
         route: &Route,
         folder: &RouteFolder,
         kept: &KeptVersion,
-    ) -> Result<Arc<Version>, String> {
-        let bytes = folder.bytes(&kept.sha256, self.runtime.max_handler_bytes())?;
-        let handler = self.loader.load(&HandlerSource::Bytes(bytes.into()), &route.limits).map_err(|error| {
-            format!(
-                "version {}, {} in {}, {}",
-                kept.number,
-                kept.sha256,
-                folder.path().display(),
-                error.why()
-            )
+    ) -> Result<Arc<Version>, NoVersion> {
+        let name = format!("version {}, {} in {},", kept.number, kept.sha256, folder.path().display());
+        let bytes = folder.bytes(&kept.sha256, self.runtime.max_handler_bytes());
+        let bytes = bytes.map_err(|NoBytes { why, are_lost }| match are_lost {
+            true => NoVersion::Unusable(why),
+            false => {
+                let error = LoadError::from(std::io::Error::other(why));
+                NoVersion::NotNow(NotLoaded::new(self.runtime, name.clone(), error.into()))
+            }
+        })?;
+        let handler = self.loader.load(&HandlerSource::Bytes(bytes.into()), &route.limits);
+        let handler = handler.map_err(|mut missing| {
+            missing.handler = name;
+            match missing.error.is_of_the_content() {
+                true => NoVersion::Unusable(missing.to_string()),
+                false => NoVersion::NotNow(missing),
+            }
         })?;
         let KeptVersion { number, source, since, .. } = kept.clone();
         Ok(Arc::new(Version {
@@ -265,7 +307,8 @@ impl<'a> Starter<'a> {
                 endpoint.versions.begin_with(standing);
             }
             stored.extend(begun.stored);
-            records.push(Record::new(endpoint.clone(), begun.path, begun.seen, begun.folder, begun.failed));
+            let record = Record::new(endpoint.clone(), begun.path, begun.seen, begun.folder, begun.failed);
+            records.push(record.waiting(begun.waiting));
         }
         let inner = Inner { stored: Mutex::new(stored), ..Inner::new(application, runtime, state, records) };
         let deployer = Deployer { inner: Arc::new(inner) };

@@ -92,6 +92,32 @@ pub enum LoadError {
     UnforeseenClass,
 }
 
+impl LoadError {
+    /// Whether it is about what the handler is: neither another time nor other limits would make it one that can be loaded.
+    pub(crate) fn is_of_the_content(&self) -> bool {
+        match self {
+            Self::NotWasm(_)
+            | Self::Text(_)
+            | Self::CoreModule
+            | Self::Componentize(_)
+            | Self::OtherWorld { .. }
+            | Self::MissingImport(_)
+            | Self::Mismatch(_)
+            | Self::Compile(_) => true,
+            Self::Read(_)
+            | Self::TooLarge { .. }
+            | Self::CompileTimeout { .. }
+            | Self::CompileMemory { .. }
+            | Self::ComponentTooLarge { .. }
+            | Self::ArtefactTooLarge { .. }
+            | Self::CompilerFailed(_)
+            | Self::CompilerUnavailable(_)
+            | Self::Limits(_)
+            | Self::UnforeseenClass => false,
+        }
+    }
+}
+
 impl From<std::io::Error> for LoadError {
     fn from(error: std::io::Error) -> Self {
         Self::Read(error.into())

@@ -56,6 +56,11 @@ pub struct NotLoaded {
 }
 
 impl NotLoaded {
+    /// Of a handler that is called so.
+    pub(crate) fn new(runtime: &Runtime, handler: String, error: Arc<LoadError>) -> Self {
+        Self { handler, error, memory: runtime.memory().clone() }
+    }
+
     /// The reason alone. It may have a handler's own words in it, which cannot steer a terminal or forge a record.
     pub fn why(&self) -> String {
         printable(self.error.to_string().as_bytes())
@@ -140,11 +145,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// What an [`Application`](crate::Application) takes in place of the handler.
     pub fn load(&mut self, source: &HandlerSource, limits: &Limits) -> Result<Handler, NotLoaded> {
-        self.try_load(source, limits).map_err(|error| NotLoaded {
-            handler: source.to_string(),
-            error,
-            memory: self.runtime.memory().clone(),
-        })
+        self.try_load(source, limits).map_err(|error| NotLoaded::new(self.runtime, source.to_string(), error))
     }
 
     fn try_load(&mut self, source: &HandlerSource, limits: &Limits) -> Result<Handler, Arc<LoadError>> {

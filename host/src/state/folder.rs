@@ -64,6 +64,14 @@ struct Format {
     format: u32,
 }
 
+/// Why a version's bytes cannot be had.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoBytes {
+    pub(crate) why: String,
+    /// Another time, or under other limits, it would be the same.
+    pub(crate) are_lost: bool,
+}
+
 impl RouteFolder {
     pub(super) fn new(state: StateDir, tenant: &str, route: &str) -> Self {
         let path = state.path.join(folder_name(tenant, route));
@@ -109,14 +117,22 @@ impl RouteFolder {
     /// The bytes with this digest, of which there may be so many.
     ///
     /// # Errors
-    /// There are none, or they are others: why.
-    pub(crate) fn bytes(&self, digest: &str, max_bytes: Option<usize>) -> Result<Vec<u8>, String> {
+    /// There are none, they are others, or more than there may be.
+    pub(crate) fn bytes(&self, digest: &str, max_bytes: Option<usize>) -> Result<Vec<u8>, NoBytes> {
         let file = self.bytes_file(digest);
-        let bytes = regular_file::read(&file, max_bytes.unwrap_or(usize::MAX))
-            .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+        let bytes = regular_file::read(&file, max_bytes.unwrap_or(usize::MAX)).map_err(|error| NoBytes {
+            why: format!("{} cannot be read: {error}", file.display()),
+            are_lost: matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput
+            ),
+        })?;
         match sha256(&bytes) == digest {
             true => Ok(bytes),
-            false => Err(format!("{} is damaged: it has not the digest of its name", file.display())),
+            false => Err(NoBytes {
+                why: format!("{} is damaged: it has not the digest of its name", file.display()),
+                are_lost: true,
+            }),
         }
     }
 
@@ -299,7 +315,10 @@ mod tests {
         folder.keep(|| Some(manifest(version(1, b"one"), None))).expect("room");
         fs::write(folder.path().join(format!("{}{BYTES}", sha256(b"one"))), "others").expect("ours");
         let error = folder.bytes(&sha256(b"one"), None).expect_err("damaged");
-        assert!(error.contains(&sha256(b"one")) && error.contains("is damaged"), "{error}");
+        assert!(error.why.contains(&sha256(b"one")) && error.why.contains("is damaged"), "{error:?}");
+        assert!(error.are_lost);
+        let error = folder.bytes(&sha256(b"one"), Some(2)).expect_err("too many");
+        assert!(!error.are_lost, "{error:?}");
         let file = folder.path().join(MANIFEST);
         let good = fs::read_to_string(&file).expect("text");
         for bad in [

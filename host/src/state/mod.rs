@@ -16,7 +16,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use folder::{InFlight, RouteFolder};
+pub(crate) use folder::{InFlight, NoBytes, RouteFolder};
 pub(crate) use manifest::{FORMAT, KeptCanary, KeptVersion, Manifest};
 
 use crate::handler::cache::private_folder;

@@ -37,7 +37,7 @@ fn beside_echo(functions: usize, body: &[u8]) -> Vec<u8> {
 }
 
 /// The same component, with so many bytes that mean nothing.
-pub(super) fn with_custom_section(component: &[u8], bytes: usize) -> Vec<u8> {
+pub(crate) fn with_custom_section(component: &[u8], bytes: usize) -> Vec<u8> {
     let name = b"\x04fill";
     [component, &section(0, &[name.as_slice(), &vec![b'x'; bytes]].concat())].concat()
 }

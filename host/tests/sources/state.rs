@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Host, as_binary_too, folder, sha256};
+use super::{Host, as_binary_too, configure, folder, sha256};
+use crate::compiling::wasm;
 use crate::support::{Folder, TOKEN, handlers, run, socket};
 
 /// The file gets other content, and a time that is so much later, or earlier, than what it had.
@@ -191,6 +192,29 @@ fn damaged_state_is_put_aside_and_told_and_the_file_is_served() {
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains("manifest.json has format 99"), "{ended:?}");
     assert!(manifest(&folder).exists());
+}
+
+#[test]
+fn what_cannot_be_loaded_under_other_limits_stays_and_is_served_when_it_can_be() {
+    let folder = folder();
+    let host = Host::keeping(&folder);
+    assert_eq!(host.deploy(&wasm::with_custom_section(&handlers::binary_echo(), 1 << 20)).0, 200);
+    let kept = fs::read(manifest(&folder)).expect("there");
+    host.end();
+    configure(&folder, "[compile]\nmax-component-bytes = '500KiB'");
+    let host = Host::keeping(&folder);
+    let record = host.program.record_with("the handler cannot be loaded: its route answers 503");
+    assert!(record.contains("version 2") && record.contains("larger than 500"), "{record}");
+    // Neither at the start nor when somebody asks does the file take its place.
+    host.program.signal(Signal::HUP);
+    assert!(host.program.record_with("SIGHUP: the handlers are looked at").contains("replaced=0"));
+    assert_eq!(host.chat()["current"], Value::Null);
+    host.end();
+    assert_eq!(fs::read(manifest(&folder)).expect("there"), kept);
+    configure(&folder, "");
+    let host = Host::keeping(&folder);
+    assert!(host.answers_binary());
+    assert_eq!(host.chat()["current"]["version"], 2);
 }
 
 #[test]
