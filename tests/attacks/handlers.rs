@@ -59,6 +59,23 @@ pub(crate) fn list_of_a_gigabyte() -> Vec<u8> {
     ))
 }
 
+/// Beside the echo it has a component that is instantiated twenty times, each time with a core instance: what is written is one.
+pub(crate) fn nested_instances() -> Vec<u8> {
+    let nested = "(component (core module) (core instance (instantiate 0)))";
+    beside_the_echo(nested, COMPONENT, 20)
+}
+
+/// Beside the echo it has twenty core instances: it takes three places.
+pub(crate) fn many_instances() -> Vec<u8> {
+    beside_the_echo("(module)", MODULE, 20)
+}
+
+/// Beside the echo it has 200,000 elements for tables that it has not got, which the host keeps for each instance.
+pub(crate) fn passive_elements() -> Vec<u8> {
+    let elements = "(ref.null func) ".repeat(200_000);
+    beside_the_echo(&format!("(module (elem funcref {elements}))"), MODULE, 1)
+}
+
 /// Its start function traps: it cannot be instantiated.
 pub(crate) fn trap_at_start() -> Vec<u8> {
     component(&echo_with("  (func $slot", "  (func $begin unreachable)\n  (start $begin)\n  (func $slot"))
@@ -180,18 +197,9 @@ pub(crate) fn forged_artefact() -> Vec<u8> {
 /// A good component, and 100 MB in a custom section.
 pub(crate) fn hundred_megabytes() -> Vec<u8> {
     let mut bytes = component(ECHO);
-    let filling = 100_000_000_u32;
     // A name of one byte, and its length before it.
-    let length = filling + 2;
-    bytes.push(0);
-    let mut rest = length;
-    while rest >= 0x80 {
-        bytes.push((rest & 0x7f | 0x80) as u8);
-        rest >>= 7;
-    }
-    bytes.push(rest as u8);
-    bytes.extend([1, b'x']);
-    bytes.resize(bytes.len() + filling as usize, 0);
+    let content = [vec![1, b'x'], vec![0; 100_000_000]].concat();
+    append(&mut bytes, 0, &content);
     bytes
 }
 
@@ -205,6 +213,57 @@ pub(crate) fn hundred_thousand_functions() -> Vec<u8> {
         );
     }
     component(&echo_with("  (func $slot", &format!("{functions}  (func $slot")))
+}
+
+/// The numbers of the sections that have a component's core modules, or its components, and instances of such.
+type Sections = (u8, u8);
+const MODULE: Sections = (1, 2);
+const COMPONENT: Sections = (4, 5);
+
+/// The echo's component with so many instances of something else, which takes no arguments.
+fn beside_the_echo(text: &str, (of_what, of_instances): Sections, instances: usize) -> Vec<u8> {
+    let mut bytes = echo();
+    let number = sections(&bytes).filter(|id| *id == of_what).count();
+    let what = wat::parse_str(text).expect("WebAssembly text");
+    append(&mut bytes, of_what, &what);
+    let instance = [&[0][..], &leb128(number), &[0]].concat();
+    append(&mut bytes, of_instances, &[leb128(instances), instance.repeat(instances)].concat());
+    bytes
+}
+
+/// The numbers of a component's own sections.
+fn sections(component: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = &component[8..];
+    std::iter::from_fn(move || {
+        let (id, mut tail) = rest.split_first()?;
+        let (mut length, mut shift) = (0, 0);
+        while let Some((byte, more)) = tail.split_first() {
+            tail = more;
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        rest = &tail[length..];
+        Some(*id)
+    })
+}
+
+fn append(component: &mut Vec<u8>, section: u8, content: &[u8]) {
+    component.push(section);
+    component.extend(leb128(content.len()));
+    component.extend(content);
+}
+
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push((number & 0x7f | 0x80) as u8);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
 }
 
 fn echo_with(what: &str, by: &str) -> String {

@@ -111,24 +111,6 @@ pub(crate) fn exports(component: &[u8]) -> Result<Vec<String>, LoadError> {
     Ok(names)
 }
 
-/// How many core instances one instance of the component has.
-pub(super) fn core_instances(component: &[u8]) -> Result<u32, LoadError> {
-    let mut count = 0_u32;
-    for payload in wasmparser::Parser::new(0).parse_all(component) {
-        let payload = payload.map_err(|error| LoadError::Compile(error.to_string()))?;
-        let wasmparser::Payload::InstanceSection(section) = payload else { continue };
-        for instance in section {
-            // The others are only names for what was exported elsewhere.
-            if let wasmparser::Instance::Instantiate { .. } =
-                instance.map_err(|error| LoadError::Compile(error.to_string()))?
-            {
-                count = count.saturating_add(1);
-            }
-        }
-    }
-    Ok(count)
-}
-
 pub(super) fn check_exports(component: &[u8]) -> Result<(), LoadError> {
     let exports = exports(component)?;
     if exports.iter().any(|name| name == HANDLER_INTERFACE) {

@@ -3,7 +3,8 @@
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldItem, WorldKey};
 
-use super::component::{WIT_PACKAGE, check_exports, componentize, core_instances};
+use super::component::{WIT_PACKAGE, check_exports, componentize};
+use super::footprint::Footprint;
 use crate::handler::engine::CodeClass;
 use crate::handler::load_error::{LoadError, one_line};
 
@@ -24,16 +25,17 @@ pub(super) enum Answer {
 }
 
 /// Compiled code, and what must be known about it besides; in one piece, as it is sent and kept: core instances (4 bytes, least
-/// first), then wasmtime's artefact.
+/// first), what an instance takes in bytes (8), then wasmtime's artefact.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Compiled(Vec<u8>);
 
 impl Compiled {
     /// What stands before wasmtime's artefact.
-    pub(super) const FACTS_BYTES: usize = size_of::<u32>();
+    pub(super) const FACTS_BYTES: usize = size_of::<u32>() + size_of::<u64>();
 
-    fn new(core_instances: u32, artefact: &[u8]) -> Self {
-        Self([&core_instances.to_le_bytes(), artefact].concat())
+    fn new(footprint: Footprint, artefact: &[u8]) -> Self {
+        let Footprint { core_instances, bytes } = footprint;
+        Self([&core_instances.to_le_bytes()[..], &bytes.to_le_bytes(), artefact].concat())
     }
 
     /// None if it is too short to be one.
@@ -46,9 +48,11 @@ impl Compiled {
         &self.0
     }
 
-    /// How many core instances one instance of the component has.
-    pub(crate) fn core_instances(&self) -> u32 {
-        self.0.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    /// What one instance takes.
+    pub(crate) fn footprint(&self) -> Footprint {
+        let (core_instances, rest) = self.0.split_first_chunk().unwrap_or((&[0xff; 4], &[]));
+        let bytes = rest.first_chunk().unwrap_or(&[0xff; 8]);
+        Footprint { core_instances: u32::from_le_bytes(*core_instances), bytes: u64::from_le_bytes(*bytes) }
     }
 
     /// What wasmtime takes.
@@ -109,7 +113,7 @@ fn compile(class: CodeClass, handler: &[u8]) -> Result<Compiled, LoadError> {
         .map_err(|error| LoadError::CompilerUnavailable(one_line(&error)))?;
     let artefact =
         engine.precompile_component(&component).map_err(|error| LoadError::Compile(one_line(&error)))?;
-    Ok(Compiled::new(core_instances(&component)?, &artefact))
+    Ok(Compiled::new(Footprint::of(&component)?, &artefact))
 }
 
 fn describe(handler: &[u8]) -> Result<Description, LoadError> {
@@ -163,13 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compiled_carries_its_core_instances_and_loads() {
+    fn what_is_compiled_carries_what_an_instance_takes_and_loads() {
         let Answer::Compiled(compiled) =
             Job::Compile(CodeClass::all()[0]).run(&crate::handler::echo::component()).expect("compiles")
         else {
             panic!("another answer")
         };
-        assert!(compiled.core_instances() >= 1);
+        let footprint = compiled.footprint();
+        assert!((1..=8).contains(&footprint.core_instances) && footprint.bytes < 64 << 10, "{footprint:?}");
         assert_eq!(Compiled::from_bytes(compiled.as_bytes().to_vec()), Some(compiled.clone()));
         assert!(compiled.artefact().starts_with(b"\x7fELF"));
         assert_eq!(Compiled::from_bytes(vec![0; 3]), None);

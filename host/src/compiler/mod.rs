@@ -9,6 +9,7 @@
 //! child that was taken over could hand back bad code; what it cannot do is reach anything else by itself.
 //!
 //! - `component`: from bytes to a binary component, and what can be read off one
+//! - `footprint`: what one instance of a component takes
 //! - `limits`: [`CompileLimits`], and `[compile]` in a configuration file
 //! - `job`: what is asked and what is answered, and the work itself, in whichever process
 //! - `protocol`: both as bytes
@@ -19,6 +20,7 @@
 
 pub(crate) mod component;
 mod confinement;
+mod footprint;
 mod job;
 mod limits;
 mod process;
@@ -36,6 +38,7 @@ pub use limits::CompileLimits;
 pub(crate) use limits::CompileTable;
 pub use worker::{WORKER_COMMAND, worker_main};
 
+pub(crate) use self::footprint::Footprint;
 use self::job::{Answer, Job};
 pub(crate) use self::job::{Compiled, Description, Form};
 use self::queue::Turn;

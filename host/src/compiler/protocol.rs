@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_length_or_count_that_nothing_could_have_is_refused_without_room_for_it() {
-        let mut endless = answer(&compiled(8));
+        let mut endless = answer(&compiled(Compiled::FACTS_BYTES));
         endless[10..18].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(matches!(read(&endless, usize::MAX - 100), Err(Unsound::TooLarge)));
         let mut crowded = answer(&Ok(Answer::Described(a_description())));
@@ -434,7 +434,7 @@ mod tests {
     fn garbage_and_what_goes_on_after_its_end_are_no_answers() {
         assert!(read(&[0; 100], 100).is_err());
         assert!(read(b"listening on ws://127.0.0.1:8888/websocket\n", 100).is_err());
-        let more = [answer(&compiled(10)), vec![0]].concat();
+        let more = [answer(&compiled(Compiled::FACTS_BYTES)), vec![0]].concat();
         assert!(matches!(read(&more, 100), Err(Unsound::Malformed(why)) if why.contains("after its end")));
         for (at, value) in [(8, 9), (9, 200)] {
             let mut other = answer(&Err(LoadError::CoreModule));

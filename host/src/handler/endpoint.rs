@@ -7,7 +7,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::connection::compression::{Budget, Reservation};
 use crate::handler::Handler;
 use crate::handler::loading::RouteHandler;
-use crate::imports::INSTANCE_BYTES;
 use crate::limits::pauses::AddressPauses;
 use crate::limits::processors::Processors;
 use crate::limits::tenants::Tenancy;
@@ -29,6 +28,8 @@ pub(crate) struct Endpoint {
     swap_policy: RwLock<SwapPolicy>,
     /// The route's `max-instances`.
     permits: Arc<Semaphore>,
+    /// Each live instance has one more.
+    live: Arc<()>,
     pub(crate) address_pauses: AddressPauses,
 }
 
@@ -41,8 +42,33 @@ pub(crate) struct Slot {
     pub(crate) memory: Reservation,
 }
 
-/// The route's, the tenant's and the server's.
-pub(crate) type SlotPermits = [OwnedSemaphorePermit; 3];
+/// As many places as an instance takes: of the route's, the tenant's and the server's.
+#[derive(Debug)]
+pub(crate) struct SlotPermits {
+    of_route: OwnedSemaphorePermit,
+    of_tenant: OwnedSemaphorePermit,
+    of_server: OwnedSemaphorePermit,
+    _live: Arc<()>,
+}
+
+impl SlotPermits {
+    fn places(&self) -> u32 {
+        // They were taken as so many.
+        u32::try_from(self.of_server.num_permits()).unwrap_or(u32::MAX)
+    }
+
+    fn merge(&mut self, more: Self) {
+        self.of_route.merge(more.of_route);
+        self.of_tenant.merge(more.of_tenant);
+        self.of_server.merge(more.of_server);
+    }
+
+    fn give_back(&mut self, places: u32) {
+        for permit in [&mut self.of_route, &mut self.of_tenant, &mut self.of_server] {
+            drop(permit.split(places as usize));
+        }
+    }
+}
 
 impl Endpoint {
     /// A handler that could not be loaded is told in the log.
@@ -67,6 +93,7 @@ impl Endpoint {
             seats: Seats::default(),
             metrics,
             permits,
+            live: Arc::default(),
             address_pauses: AddressPauses::default(),
         })
     }
@@ -79,18 +106,50 @@ impl Endpoint {
 
     /// The right to one more live instance of `version`, with the memory that it begins with. Nothing gives way to it.
     pub(crate) fn try_slot(&self, version: Arc<Version>) -> Result<Slot, Reached> {
-        let handler = &version.handler;
+        let memory = || self.tenancy.try_memory(version.handler.initial_bytes());
+        let (permits, memory) = self.try_places(&version.handler, version.handler.weight(), memory)?;
+        Ok(Slot { version, permits, memory })
+    }
+
+    /// So many places for `handler`, each of which counts against the route, the tenant and the server, with what `memory` gives. The server's
+    /// are asked for last: what a tenant has no room for keeps nothing from others.
+    fn try_places<T>(
+        &self,
+        handler: &Handler,
+        places: u32,
+        memory: impl FnOnce() -> Result<T, Reached>,
+    ) -> Result<(SlotPermits, T), Reached> {
         let reached = |scope| Reached { scope, limit: "max-instances" };
-        let of_route = self.permits.clone().try_acquire_owned().map_err(|_| reached(Scope::Route))?;
-        let of_tenant = self.tenancy.try_instance()?;
-        let memory = self.tenancy.try_memory(initial_bytes(handler))?;
-        let of_server = handler.try_permit().ok_or_else(|| reached(Scope::Server))?;
-        Ok(Slot { version, permits: [of_route, of_tenant, of_server], memory })
+        let of_route =
+            self.permits.clone().try_acquire_many_owned(places).map_err(|_| reached(Scope::Route))?;
+        let of_tenant = self.tenancy.try_places(places)?;
+        let memory = memory()?;
+        let of_server = handler.try_permit(places).ok_or_else(|| reached(Scope::Server))?;
+        Ok((SlotPermits { of_route, of_tenant, of_server, _live: self.live.clone() }, memory))
+    }
+
+    /// What another instance of the route has been granted becomes what one of `handler` needs; given back unchanged if there is not so much. Both
+    /// are of one class.
+    pub(crate) fn inherit(
+        &self,
+        handler: &Handler,
+        mut permits: SlotPermits,
+    ) -> Result<SlotPermits, SlotPermits> {
+        let (had, needed) = (permits.places(), handler.weight());
+        match needed.checked_sub(had) {
+            None => permits.give_back(had - needed),
+            Some(0) => {}
+            Some(more) => match self.try_places(handler, more, || Ok(())) {
+                Ok((more, ())) => permits.merge(more),
+                Err(_) => return Err(permits),
+            },
+        }
+        Ok(permits)
     }
 
     /// What an instance of `handler` begins with that takes another one's place: spares give way.
     pub(crate) fn take_instance_memory(&self, handler: &Handler) -> Result<Reservation, Reached> {
-        self.tenancy.take_memory(initial_bytes(handler))
+        self.tenancy.take_memory(handler.initial_bytes())
     }
 
     /// How the handler is replaced, as of now.
@@ -108,10 +167,10 @@ impl Endpoint {
 
     /// Instances that live, or are about to.
     pub(crate) fn live_instances(&self) -> usize {
-        (self.route.limits.max_instances as usize).saturating_sub(self.permits.available_permits())
+        Arc::strong_count(&self.live) - 1
     }
 
-    /// Instances that there may still be of the route.
+    /// Places that there still are for instances of the route.
     #[cfg(any(fuzzing, test))]
     pub(crate) fn free_permits(&self) -> usize {
         self.permits.available_permits()
@@ -123,7 +182,71 @@ impl Endpoint {
     }
 }
 
-/// What an instance of `handler` begins with.
-fn initial_bytes(handler: &Handler) -> usize {
-    handler.initial_bytes().saturating_add(INSTANCE_BYTES)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::{HandlerSource, LoadError, Runtime, RuntimeOptions};
+    use crate::limits::TenantLimits;
+    use crate::server::routes::Pattern;
+
+    const ECHO: &str = include_str!("echo.wat");
+
+    /// One with the echo, and one with an echo that has three memories more.
+    fn handlers(route: &Route) -> Result<[Handler; 2], LoadError> {
+        let options = RuntimeOptions { max_instances: 20, ..RuntimeOptions::default() };
+        let runtime = Runtime::new(&options, [&route.limits]).expect("address space");
+        let heavy = ECHO.replacen("(func $slot", &format!("{} (func $slot", "(memory 1)".repeat(3)), 1);
+        let load = |text: &str| runtime.load(&HandlerSource::Bytes(text.into()), &route.limits);
+        Ok([load(ECHO)?, load(&heavy)?])
+    }
+
+    fn route(of_route: u32, of_tenant: u32) -> Route {
+        let mut route = Route::new("test", Pattern::new("/").expect("a pattern"));
+        route.limits.max_instances = of_route;
+        route.tenant.total = TenantLimits { max_instances: of_tenant, ..TenantLimits::default() };
+        route
+    }
+
+    #[tokio::test]
+    async fn an_instance_takes_as_many_places_of_its_route_and_its_tenant_as_of_the_pool() {
+        for (limits, refused_by) in [((9, 20), Scope::Route), ((20, 9), Scope::Tenant)] {
+            let route = route(limits.0, limits.1);
+            let [_, heavy] = handlers(&route).unwrap_or_else(|error| panic!("{error}"));
+            let free = heavy.free_slots();
+            let endpoint = Endpoint::alone(Arc::new(route), heavy);
+            let version = endpoint.versions.current().expect("it was loaded");
+            let slots = [(); 2].map(|()| endpoint.try_slot(version.clone()).expect("room"));
+            let refused = endpoint.try_slot(version.clone()).map(drop);
+            assert_eq!(refused, Err(Reached { scope: refused_by, limit: "max-instances" }));
+            assert_eq!((version.handler.free_slots(), endpoint.live_instances()), (free - 8, 2));
+            drop(slots);
+            assert_eq!((version.handler.free_slots(), endpoint.live_instances()), (free, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_takes_anothers_place_takes_what_it_needs_more_of_all_three_or_nothing() {
+        let route = route(6, 20);
+        let [light, heavy] = handlers(&route).unwrap_or_else(|error| panic!("{error}"));
+        let endpoint = Endpoint::alone(Arc::new(route), light.clone());
+        let version = endpoint.versions.current().expect("it was loaded");
+        let slots: Vec<_> = (0..3).map(|_| endpoint.try_slot(version.clone()).expect("room")).collect();
+        let [of_tenant, free] = [endpoint.tenancy.free_permits()[1], light.free_slots()];
+        let mut permits = slots.into_iter().map(|slot| slot.permits);
+        let mut next = || permits.next().expect("three were taken");
+        let grown = endpoint.inherit(&heavy, next()).expect("three more");
+        let others = endpoint.inherit(&heavy, next()).expect_err("the route has none");
+        assert_eq!((others.places(), endpoint.free_permits()), (1, 0));
+        assert_eq!((endpoint.tenancy.free_permits()[1], light.free_slots()), (of_tenant - 3, free - 3));
+        let shrunk = endpoint.inherit(&light, grown).expect("it needs less");
+        assert_eq!((shrunk.places(), endpoint.free_permits()), (1, 3));
+        assert_eq!(endpoint.tenancy.free_permits()[1], of_tenant);
+    }
+
+    #[test]
+    fn what_needs_more_places_than_its_route_has_is_refused_when_it_is_loaded() {
+        assert!(handlers(&route(4, 20)).is_ok());
+        let error = handlers(&route(3, 20)).map(drop).expect_err("it needs four").to_string();
+        assert!(error.contains("route's `max-instances`"), "{error}");
+    }
 }

@@ -15,7 +15,6 @@ pub mod interface;
 pub(crate) mod load_error;
 pub mod loading;
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
@@ -27,7 +26,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::compiler::queue::Queue;
-use crate::compiler::{Compiled, Compiler};
+use crate::compiler::{Compiled, Compiler, Footprint};
 use crate::connection::compression::Budget;
 use crate::handler::bindings::{StatefulIndices, WebsocketAppIndices};
 use crate::handler::cache::{Cache, CacheFolders};
@@ -35,7 +34,7 @@ use crate::handler::engine::{CodeClass, EngineClass, Engines, Shortage};
 use crate::handler::flights::Flights;
 pub use crate::handler::load_error::LoadError;
 use crate::handler::load_error::one_line;
-use crate::imports::{GuestState, TABLE_ELEMENT_BYTES};
+use crate::imports::{GuestState, INSTANCE_BYTES, TABLE_ELEMENT_BYTES};
 use crate::limits::Limits;
 use crate::machine;
 use crate::regular_file;
@@ -145,7 +144,7 @@ impl Runtime {
         code: Code,
         limits: &Limits,
     ) -> Result<Handler, LoadError> {
-        let Code { component, core_instances, digest } = code;
+        let Code { component, footprint, digest } = code;
         let resources = component.resources_required().unwrap_or(wasmtime::ResourcesRequired {
             num_memories: 1,
             max_initial_memory_size: None,
@@ -159,19 +158,16 @@ impl Runtime {
             .map_err(|error| LoadError::MissingImport(one_line(&error)))?;
         let app = WebsocketAppIndices::new(&pre).map_err(|error| LoadError::Mismatch(one_line(&error)))?;
         let stateful = StatefulIndices::new(&pre).ok();
-        let weight = EngineClass::weight(resources.num_memories, resources.num_tables, core_instances);
-        if weight > class.all_slots {
-            return Err(LoadError::TooLarge {
-                needed: format!("{weight} times what an ordinary instance takes"),
-                allowed: format!("{} of `max-instances` in its class", class.all_slots),
-                key: "max-instances",
-            });
-        }
+        let weight =
+            EngineClass::weight(resources.num_memories, resources.num_tables, footprint.core_instances);
+        check_weight(weight, class, limits)?;
+        let own_bytes = usize::try_from(footprint.bytes).unwrap_or(usize::MAX).saturating_add(INSTANCE_BYTES);
         Ok(Handler {
             parts: Arc::new(Parts { pre, app, stateful, digest }),
             class: class.clone(),
             weight,
-            initial_bytes: initial_bytes(&resources),
+            own_bytes,
+            initial_bytes: initial_bytes(&resources).saturating_add(own_bytes),
             memory: self.memory.clone(),
         })
     }
@@ -196,8 +192,7 @@ impl Runtime {
         if let Some(kept) = kept.and_then(Compiled::from_bytes) {
             match deserialize(class, &kept) {
                 Ok(component) => {
-                    let core_instances = kept.core_instances();
-                    return Ok(Code { component, core_instances, digest });
+                    return Ok(Code { component, footprint: kept.footprint(), digest });
                 }
                 Err(error) => tracing::warn!(error = one_line(&error), "a cached handler is compiled again"),
             }
@@ -210,7 +205,7 @@ impl Runtime {
         if let Some(cache) = &self.cache {
             cache.store(&class.engine, handler, compiled.as_bytes());
         }
-        Ok(Code { component, core_instances: compiled.core_instances(), digest })
+        Ok(Code { component, footprint: compiled.footprint(), digest })
     }
 
     /// Bytes that a handler may have; none if there is no bound.
@@ -233,7 +228,7 @@ impl Runtime {
 #[derive(Clone)]
 pub(crate) struct Code {
     component: Component,
-    core_instances: u32,
+    footprint: Footprint,
     /// The SHA-256 of the handler's bytes, as hexadecimal digits.
     digest: Arc<str>,
 }
@@ -292,6 +287,7 @@ pub struct Handler {
     pub(crate) parts: Arc<Parts>,
     class: Arc<EngineClass>,
     weight: u32,
+    own_bytes: usize,
     initial_bytes: usize,
     memory: Budget,
 }
@@ -331,9 +327,14 @@ impl Handler {
         &self.parts.digest[..12]
     }
 
-    /// The right to one more live instance of all there may be; none if the pool is exhausted.
-    pub(crate) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
-        self.class.try_permit(self.weight)
+    /// How many places an instance takes, of the route's, the tenant's and the server's `max-instances`.
+    pub(crate) fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// The right to so many places of all there may be; none if the pool is exhausted.
+    pub(crate) fn try_permit(&self, weight: u32) -> Option<OwnedSemaphorePermit> {
+        self.class.try_permit(weight)
     }
 
     /// The right to an instance that takes another one's place; waits for it.
@@ -344,24 +345,6 @@ impl Handler {
     /// The right to an instance that is only tried; waits for it.
     pub(crate) async fn trial_permit(&self) -> OwnedSemaphorePermit {
         self.class.trial_permit(self.weight).await
-    }
-
-    /// What an instance of `old` has been granted becomes what one of this handler needs; given back unchanged if there is not
-    /// so much. Both belong to one route, and so to one class.
-    pub(crate) fn inherit_permit(
-        &self,
-        old: &Self,
-        mut permit: OwnedSemaphorePermit,
-    ) -> Result<OwnedSemaphorePermit, OwnedSemaphorePermit> {
-        match self.weight.cmp(&old.weight) {
-            Ordering::Equal => {}
-            Ordering::Less => drop(permit.split((old.weight - self.weight) as usize)),
-            Ordering::Greater => match self.class.try_permit(self.weight - old.weight) {
-                Some(more) => permit.merge(more),
-                None => return Err(permit),
-            },
-        }
-        Ok(permit)
     }
 
     /// Slots that nobody has taken.
@@ -380,7 +363,12 @@ impl Handler {
         self.class.code.metered
     }
 
-    /// Memory that an instance begins with, at most.
+    /// What an instance has as long as it lives, beside what it grows to and what it holds.
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.own_bytes
+    }
+
+    /// Memory that an instance begins with, at most, that included.
     pub(crate) fn initial_bytes(&self) -> usize {
         self.initial_bytes
     }
@@ -400,6 +388,18 @@ fn initial_bytes(resources: &wasmtime::ResourcesRequired) -> usize {
     let bytes =
         memories.saturating_mul(PAGE_BYTES).saturating_add(tables.saturating_mul(TABLE_ELEMENT_BYTES as u64));
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn check_weight(weight: u32, class: &EngineClass, limits: &Limits) -> Result<(), LoadError> {
+    let allowed = if weight > class.all_slots {
+        format!("{} of `max-instances` in its class", class.all_slots)
+    } else if weight > limits.max_instances {
+        format!("{} of the route's `max-instances`", limits.max_instances)
+    } else {
+        return Ok(());
+    };
+    let needed = format!("{weight} times what an ordinary instance takes");
+    Err(LoadError::TooLarge { needed, allowed, key: "max-instances" })
 }
 
 fn check_size(resources: &wasmtime::ResourcesRequired, limits: &Limits) -> Result<(), LoadError> {

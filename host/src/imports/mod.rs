@@ -18,6 +18,7 @@ use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 
 use crate::connection::compression::Reservation;
 use crate::connection::link::LinkError;
+use crate::handler::Handler;
 use crate::handler::bindings;
 use crate::handler::endpoint::Endpoint;
 use crate::instance::fuel::FuelGauge;
@@ -73,8 +74,13 @@ const MAKINGS_UNCOUNTED: usize = 256;
 const HANDLES_PER_CALL: usize = 8;
 
 impl GuestState {
-    /// `metered`: whether its code counts fuel; `memory` is what the instance may begin with.
-    pub(crate) fn new(endpoint: &Endpoint, metered: bool, memory: Reservation, meter: Arc<Meter>) -> Self {
+    /// Of an instance of `handler`; `memory` is what it may begin with.
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        handler: &Handler,
+        memory: Reservation,
+        meter: Arc<Meter>,
+    ) -> Self {
         let (route, tenancy) = (endpoint.route.clone(), endpoint.tenancy.clone());
         let speaker = Arc::new(Speaker::new(endpoint));
         let mut table = ResourceTable::new();
@@ -82,9 +88,9 @@ impl GuestState {
         table.set_max_capacity(4 * route.limits.max_handles as usize);
         Self {
             table,
-            limiter: InstanceLimiter::new(&route.limits, INSTANCE_BYTES, memory),
+            limiter: InstanceLimiter::new(&route.limits, handler.own_bytes(), memory),
             meter,
-            fuel: FuelGauge::of(metered, route.limits.fuel_per_event, &endpoint.metrics),
+            fuel: FuelGauge::of(handler.is_metered(), route.limits.fuel_per_event, &endpoint.metrics),
             has_begun_again: false,
             tenancy,
             metrics: endpoint.metrics.clone(),

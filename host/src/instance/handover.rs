@@ -234,15 +234,12 @@ impl Instance {
     /// From now on it stands where `predecessor` stood, which is gone, without a word to its handlers: they go on elsewhere. False,
     /// and nothing has changed, if it needs more of the pool than there is.
     pub(crate) fn replace(&mut self, predecessor: &mut Self) -> bool {
-        let Some([of_route, of_tenant, of_server]) = predecessor.permits.take() else { return false };
-        let old = &predecessor.version.handler;
-        let (of_server, inherited) = match self.version.handler.inherit_permit(old, of_server) {
-            Ok(permit) => (permit, true),
-            Err(permit) => (permit, false),
-        };
-        let heir = if inherited { self } else { predecessor };
-        heir.permits = Some([of_route, of_tenant, of_server]);
-        inherited
+        let Some(permits) = predecessor.permits.take() else { return false };
+        match self.endpoint.inherit(&self.version.handler, permits) {
+            Ok(permits) => self.permits = Some(permits),
+            Err(permits) => predecessor.permits = Some(permits),
+        }
+        self.permits.is_some()
     }
 }
 

@@ -243,7 +243,7 @@ impl Instance {
         let code = &version.handler.parts;
         let limits = &route.limits;
         let meter = Arc::new(Meter::new(limits.cpu_per_event, limits.wall_per_event));
-        let state = GuestState::new(endpoint, version.handler.is_metered(), memory, meter.clone());
+        let state = GuestState::new(endpoint, &version.handler, memory, meter.clone());
         let mut store = Store::new(code.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.hostcall_fuel());

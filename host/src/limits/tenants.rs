@@ -96,10 +96,10 @@ impl Tenancy {
         self.connections.clone().try_acquire_owned().map_err(|_| reached)
     }
 
-    /// The right to one more live instance.
-    pub(crate) fn try_instance(&self) -> Result<OwnedSemaphorePermit, Reached> {
+    /// The right to so many places for live instances more.
+    pub(crate) fn try_places(&self, places: u32) -> Result<OwnedSemaphorePermit, Reached> {
         let reached = Reached { scope: Scope::Tenant, limit: "max-instances" };
-        self.instances.clone().try_acquire_owned().map_err(|_| reached)
+        self.instances.clone().try_acquire_many_owned(places).map_err(|_| reached)
     }
 
     /// The right to have one more instance go over to another version; waits for it.

@@ -1,6 +1,7 @@
 //! Handlers that want all the memory there is, their own and the host's.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -8,10 +9,10 @@ use waterspout_tests::Frame;
 
 use super::{ATTACKER, say_to_probe};
 use crate::attack::Handler::{Guest, Made};
-use crate::attack::Harm::{Memory, Noted as Gets};
-use crate::attack::Sign::{NotNoted, Noted};
+use crate::attack::Harm::{Memory, Noted as Gets, Victim};
+use crate::attack::Sign::{NotLogged, NotNoted, Noted};
 use crate::attack::Without::{Limit, Rule};
-use crate::attack::{Attack, SANDBOX, TEN_SECONDS_OF_CPU, tenant, unlimited};
+use crate::attack::{Attack, Running, SANDBOX, TEN_SECONDS_OF_CPU, server, tenant, unlimited};
 use crate::field::{Field, clients, pause, poke};
 use crate::handlers;
 
@@ -27,6 +28,16 @@ macro_rules! hoard {
             without: Limit(&[unlimited($limit)], Gets($unlimited)),
         }
     };
+}
+
+/// So many clients that come, and stay.
+fn hold(field: Arc<Field>, count: u32) -> Running {
+    clients(field, count, |field, _| async move {
+        if let Some(mut peer) = field.open("").await {
+            field.watch(&mut peer).await;
+        }
+        pause().await;
+    })
 }
 
 pub(super) const ATTACKS: &[Attack] = &[
@@ -159,6 +170,30 @@ pub(super) const ATTACKS: &[Attack] = &[
         },
         seen: &[Noted("HTTP 200"), Noted("HTTP 503")],
         without: Limit(&[unlimited("total.max-memory-bytes")], Memory(300)),
+    },
+    Attack {
+        name: "have elements that the host keeps for each instance",
+        handler: Made(handlers::passive_elements),
+        settings: &[TEN_SECONDS_OF_CPU, tenant("total.max-memory-bytes", "\"32MiB\"")],
+        assault: |field| hold(field, 60),
+        seen: &[Noted("HTTP 503")],
+        without: Limit(&[unlimited("total.max-memory-bytes")], Memory(120)),
+    },
+    Attack {
+        name: "take the pool by components within the component",
+        handler: Made(handlers::nested_instances),
+        settings: &[server("max-instances", "299"), tenant("total.max-instances", "150")],
+        assault: |field| hold(field, 160),
+        seen: &[Noted("HTTP 503"), NotLogged("core instances reached")],
+        without: Limit(&[tenant("total.max-instances", "299")], Victim),
+    },
+    Attack {
+        name: "take the pool by many core instances",
+        handler: Made(handlers::many_instances),
+        settings: &[server("max-instances", "299"), tenant("total.max-instances", "150")],
+        assault: |field| hold(field, 160),
+        seen: &[Noted("HTTP 503")],
+        without: Limit(&[tenant("total.max-instances", "299")], Victim),
     },
     Attack {
         name: "return a 1 GB list",
