@@ -1,11 +1,13 @@
 //! One route with its tenant and the versions of its handler: what every instance of it is made of.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::connection::compression::{Budget, Reservation};
 use crate::handler::Handler;
+use crate::handler::engine::{MOVING_SLOTS_OF_TENANT, TRIAL_SLOTS_OF_TENANT};
 use crate::handler::loading::RouteHandler;
 use crate::limits::pauses::AddressPauses;
 use crate::limits::processors::Processors;
@@ -70,6 +72,18 @@ impl SlotPermits {
     }
 }
 
+/// Room for an instance beside those that there may be. Given back by drop.
+#[derive(Debug)]
+pub(crate) struct Room {
+    _of_tenant: OwnedSemaphorePermit,
+    /// One of the two.
+    _set_aside: Option<OwnedSemaphorePermit>,
+    _own: Option<SlotPermits>,
+}
+
+/// How often it is looked whether a tenant has places of his own left for what is too heavy for those that are set aside.
+const PLACES_INTERVAL: Duration = Duration::from_millis(250);
+
 impl Endpoint {
     /// A handler that could not be loaded is told in the log.
     pub(crate) fn new(route: Arc<Route>, tenancy: Arc<Tenancy>, handler: RouteHandler) -> Arc<Self> {
@@ -126,6 +140,37 @@ impl Endpoint {
         let memory = memory()?;
         let of_server = handler.try_permit(places).ok_or_else(|| reached(Scope::Server))?;
         Ok((SlotPermits { of_route, of_tenant, of_server, _live: self.live.clone() }, memory))
+    }
+
+    /// Room for an instance of `handler` that takes another one's place, while both are there; waits for it. What weighs more than a tenant's part
+    /// of the places that are set aside for this takes places of the route's and the tenant's own.
+    pub(crate) async fn moving_room(&self, handler: &Handler) -> Room {
+        // First the tenant's, so that who waits for his own tenant keeps nothing from others.
+        let of_tenant = self.tenancy.moving_permit(handler.weight()).await;
+        if handler.weight() <= MOVING_SLOTS_OF_TENANT {
+            let set_aside = handler.moving_permit().await;
+            return Room { _of_tenant: of_tenant, _set_aside: Some(set_aside), _own: None };
+        }
+        loop {
+            if let Ok((own, ())) = self.try_places(handler, handler.weight(), || Ok(())) {
+                return Room { _of_tenant: of_tenant, _set_aside: None, _own: Some(own) };
+            }
+            tokio::time::sleep(PLACES_INTERVAL).await;
+        }
+    }
+
+    /// Room for an instance of `handler` that is only tried; waits for its turn.
+    ///
+    /// # Errors
+    /// It weighs more than a tenant's part of the places that are set aside, and the route or the tenant has none of its own left.
+    pub(crate) async fn trial_room(&self, handler: &Handler) -> Result<Room, Reached> {
+        let of_tenant = self.tenancy.trial_permit().await;
+        let (set_aside, own) = if handler.weight() <= TRIAL_SLOTS_OF_TENANT {
+            (Some(handler.trial_permit().await), None)
+        } else {
+            (None, Some(self.try_places(handler, handler.weight(), || Ok(()))?.0))
+        };
+        Ok(Room { _of_tenant: of_tenant, _set_aside: set_aside, _own: own })
     }
 
     /// What another instance of the route has been granted becomes what one of `handler` needs; given back unchanged if there is not so much. Both
@@ -191,12 +236,17 @@ mod tests {
 
     const ECHO: &str = include_str!("echo.wat");
 
-    /// One with the echo, and one with an echo that has three memories more.
     fn handlers(route: &Route) -> Result<[Handler; 2], LoadError> {
+        handlers_of(route, 3)
+    }
+
+    /// One with the echo, and one with an echo that has so many memories more.
+    fn handlers_of(route: &Route, memories: usize) -> Result<[Handler; 2], LoadError> {
         let options = RuntimeOptions { max_instances: 20, ..RuntimeOptions::default() };
         let runtime = Runtime::new(&options, [&route.limits]).expect("address space");
-        let heavy = ECHO.replacen("(func $slot", &format!("{} (func $slot", "(memory 1)".repeat(3)), 1);
-        let load = |text: &str| runtime.load(&HandlerSource::Bytes(text.into()), &route.limits);
+        let heavy =
+            ECHO.replacen("(func $slot", &format!("{} (func $slot", "(memory 1)".repeat(memories)), 1);
+        let load = |text: &str| runtime.load(&HandlerSource::Bytes(text.as_bytes().to_vec().into()), &route.limits);
         Ok([load(ECHO)?, load(&heavy)?])
     }
 
@@ -248,5 +298,65 @@ mod tests {
         assert!(handlers(&route(4, 20)).is_ok());
         let error = handlers(&route(3, 20)).map(drop).expect_err("it needs four").to_string();
         assert!(error.contains("route's `max-instances`"), "{error}");
+    }
+
+    async fn waits<T>(work: impl Future<Output = T>) -> bool {
+        tokio::time::timeout(Duration::from_secs(60), work).await.is_err()
+    }
+
+    /// Two tenants of one pool.
+    fn two_tenants(route: &Route, handler: &Handler) -> [Arc<Endpoint>; 2] {
+        [(); 2].map(|()| Endpoint::alone(Arc::new(route.clone()), handler.clone()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_a_tenants_instances_weigh_they_leave_others_room_to_go_over() {
+        let route = route(20, 20);
+        let [light, heavy] = handlers(&route).unwrap_or_else(|error| panic!("{error}"));
+        let [one, other] = two_tenants(&route, &heavy);
+        let first = [one.moving_room(&heavy).await, one.moving_room(&heavy).await];
+        assert!(waits(one.moving_room(&light)).await, "two of four places are all of his part");
+        let others = [other.moving_room(&heavy).await, other.moving_room(&heavy).await];
+        drop(first);
+        assert!(!waits(one.moving_room(&light)).await);
+        drop(others);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_weighs_more_than_a_tenants_part_goes_over_by_places_of_its_own() {
+        let route = route(20, 20);
+        let [_, heaviest] = handlers_of(&route, 9).unwrap_or_else(|error| panic!("{error}"));
+        let [one, other] = two_tenants(&route, &heaviest);
+        let free = heaviest.free_slots();
+        let room = one.moving_room(&heaviest).await;
+        assert_eq!((one.free_permits(), heaviest.free_slots()), (20 - 10, free - 10));
+        assert!(waits(one.moving_room(&heaviest)).await, "one at a time");
+        // Of what is set aside nothing is taken.
+        let [light, _] = handlers(&route).unwrap_or_else(|error| panic!("{error}"));
+        let all_of_his_part = [(); 8].map(|()| other.moving_room(&light));
+        for room in all_of_his_part {
+            assert!(!waits(room).await);
+        }
+        drop(room);
+        let slots = [(); 2].map(|()| one.try_slot(one.versions.current().expect("loaded")).expect("room"));
+        assert!(waits(one.moving_room(&heaviest)).await, "nothing is left");
+        assert_eq!(
+            one.trial_room(&heaviest).await.map(drop).map_err(|reached| reached.scope),
+            Err(Scope::Route)
+        );
+        drop(slots);
+        assert!(!waits(one.moving_room(&heaviest)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_has_one_version_tried_at_a_time_and_keeps_no_other_from_it() {
+        let route = route(20, 20);
+        let [_, heavy] = handlers(&route).unwrap_or_else(|error| panic!("{error}"));
+        let [one, other] = two_tenants(&route, &heavy);
+        let trial = one.trial_room(&heavy).await.expect("room");
+        assert!(waits(one.trial_room(&heavy)).await);
+        assert!(!waits(other.trial_room(&heavy)).await);
+        drop(trial);
+        assert!(!waits(one.trial_room(&heavy)).await);
     }
 }

@@ -131,6 +131,9 @@ const STACK_KEPT: usize = 16 << 10;
 const MOVING_SLOTS: u32 = 24;
 /// ... and for those that are only tried, so that no deployment waits for another tenant's.
 const TRIAL_SLOTS: u32 = 8;
+/// Of these one tenant takes a part, so that who takes long leaves some to others. What weighs more than a part takes its tenant's own places.
+pub(crate) const MOVING_SLOTS_OF_TENANT: u32 = MOVING_SLOTS / 3;
+pub(crate) const TRIAL_SLOTS_OF_TENANT: u32 = TRIAL_SLOTS / 2;
 const SPARE_SLOTS: u32 = MOVING_SLOTS + TRIAL_SLOTS;
 
 /// One engine, with everything a handler may import linked.
@@ -161,16 +164,15 @@ impl EngineClass {
         self.slots.clone().try_acquire_many_owned(weight).ok()
     }
 
-    /// For an instance that takes another one's place; waits for it. What needs more than there are gets all: if it does not fit, the pool
-    /// will say so.
+    /// For an instance that takes another one's place, and weighs no more than one tenant's part; waits for it.
     pub(crate) async fn moving_permit(&self, weight: u32) -> OwnedSemaphorePermit {
-        let permit = self.moving.clone().acquire_many_owned(weight.min(MOVING_SLOTS)).await;
+        let permit = self.moving.clone().acquire_many_owned(weight.min(MOVING_SLOTS_OF_TENANT)).await;
         permit.expect("the semaphore is never closed")
     }
 
-    /// For an instance that is only tried; waits for it.
+    /// For an instance that is only tried, and weighs no more than one tenant's part; waits for it.
     pub(crate) async fn trial_permit(&self, weight: u32) -> OwnedSemaphorePermit {
-        let permit = self.trials.clone().acquire_many_owned(weight.min(TRIAL_SLOTS)).await;
+        let permit = self.trials.clone().acquire_many_owned(weight.min(TRIAL_SLOTS_OF_TENANT)).await;
         permit.expect("the semaphore is never closed")
     }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
 
 use super::{CallFailure, Instance, begin_event, cause, report, trap_cause, whereabouts};
@@ -125,9 +126,13 @@ impl Instance {
         if let Err(stays) = memory.reserve(self.expected_state_bytes(), &self.endpoint) {
             return Ok(Err(stays));
         }
+        let patience = Patience::of(&self.endpoint);
         let mut handlers = Vec::with_capacity(parties.len());
         for (at, party) in parties.iter().enumerate() {
             let_others_run(at).await;
+            if patience.is_over() {
+                return Ok(Err(Stays::Unsupported(Unsupported::TooSlow)));
+            }
             let Some(handler) = party.handler else {
                 return Ok(Err(Stays::Unsupported(Unsupported::NoState)));
             };
@@ -154,9 +159,11 @@ impl Instance {
         match self.store.end_call(answer) {
             Err(error) => Err(self.suspend_failed(&error, None)),
             Ok(None) => Ok(Err(Stays::Unsupported(Unsupported::NoSharedState))),
-            Ok(Some(state)) => Ok(memory
-                .take(&state, &self.endpoint)
-                .map(|()| Snapshot { common: Some(state), handlers, _memory: memory })),
+            Ok(Some(state)) => Ok(memory.take(&state, &self.endpoint).map(|()| Snapshot {
+                common: Some(state),
+                handlers,
+                _memory: memory,
+            })),
         }
     }
 
@@ -198,9 +205,16 @@ impl Instance {
                 }
             }
         }
+        let patience = Patience::of(&self.endpoint);
         let mut resumed = Vec::with_capacity(parties.len());
         for (at, (party, state)) in parties.iter().zip(&snapshot.handlers).enumerate() {
             let_others_run(at).await;
+            if patience.is_over() {
+                return Err(Unfit::Failed(
+                    "its handlers together take longer than twice `wall-per-event` to take their state"
+                        .into(),
+                ));
+            }
             begin_event(&mut self.store, Some(party));
             let table = &mut self.store.data_mut().table;
             let handles = table
@@ -240,6 +254,24 @@ impl Instance {
             Err(permits) => predecessor.permits = Some(permits),
         }
         self.permits.is_some()
+    }
+}
+
+/// How long the handlers of one instance may take together to give their state, or to take it: as long as two events. Others wait for the place
+/// that it has meanwhile, and newcomers of its own for it.
+struct Patience {
+    /// None if an event may last for ever.
+    until: Option<Instant>,
+}
+
+impl Patience {
+    fn of(endpoint: &Endpoint) -> Self {
+        let time = endpoint.route.limits.wall_per_event.checked_mul(2);
+        Self { until: time.and_then(|time| Instant::now().checked_add(time)) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
     }
 }
 

@@ -325,13 +325,15 @@ impl Actor {
         member.party.handler
     }
 
-    /// What to do next. Once there is another version to go over to, newcomers wait, and it goes over as soon as nobody is between
-    /// constructor and `open`: those have been promised by the old version what only the old one knows.
+    /// What to do next. Once it is its turn to go over to another version, newcomers wait, and it goes over as soon as nobody is between
+    /// constructor and `open`: those have been promised by the old version what only the old one knows. Until then it serves newcomers, too:
+    /// who is before it may take long.
     async fn next(&mut self, number: u32, empty_since: Option<Instant>) -> Next {
         loop {
             let changes = self.instances.endpoint.versions.changes();
             let leaving = self.look(number);
-            if !leaving && let Some(letter) = self.held.pop_front() {
+            let has_turn = leaving && self.succession.has_turn();
+            if !has_turn && let Some(letter) = self.held.pop_front() {
                 return Next::Serve(letter);
             }
             let endpoint = &self.instances.endpoint;
@@ -346,21 +348,23 @@ impl Actor {
                 }
             };
             let succession = &mut self.succession;
-            let turn = poll_fn(|cx| match leaving {
-                true => succession.poll_turn(number, cx).map(Some),
-                false => succession.poll_again(cx).map(|()| None),
+            let somebody_opens = self.opening > 0;
+            let turn = poll_fn(|cx| match (leaving, somebody_opens) {
+                (true, false) => succession.poll_turn(number, cx).map(Some),
+                (true, true) => succession.poll_place(number, cx).map(|()| None),
+                (false, _) => succession.poll_again(cx).map(|()| None),
             });
             tokio::select! {
                 biased;
-                turn = turn, if !leaving || self.opening == 0 => {
+                turn = turn, if !(has_turn && somebody_opens) => {
                     if let Some(turn) = turn {
                         return Next::Succeed(turn);
                     }
-                    // It is to go over, after all.
+                    // It is to go over, after all, or has its turn, and newcomers wait.
                 }
                 letter = self.letters.recv() => match letter {
                     None => return Next::Over,
-                    Some(letter) if leaving && matches!(letter.call, Call::Construct) => {
+                    Some(letter) if has_turn && matches!(letter.call, Call::Construct) => {
                         self.held.push_back(letter);
                     }
                     Some(letter) => return Next::Serve(letter),

@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::connection::compression::{Budget, Reservation};
 use crate::connection::topics::Topics;
+use crate::handler::engine::MOVING_SLOTS_OF_TENANT;
 use crate::limits::idle::IdleOnes;
 use crate::limits::processors::{Account, Processors};
 use crate::limits::rate::Rate;
@@ -37,10 +38,6 @@ impl Default for Tenant {
     }
 }
 
-/// Instances of a tenant that go over to another version at once: fewer than there are places for all, so that who takes long in it leaves
-/// some to others.
-const MOVING_AT_ONCE: usize = 8;
-
 /// Names that are looked up at once for one tenant: whoever has names that nobody answers for leaves threads to others.
 pub(crate) const LOOK_UPS_AT_ONCE: usize = 8;
 
@@ -53,8 +50,10 @@ pub(crate) struct Tenancy {
     pub(crate) name: String,
     connections: Arc<Semaphore>,
     instances: Arc<Semaphore>,
-    /// Instances that go over to another version at once.
+    /// Places for instances that go over to another version at once.
     moving: Arc<Semaphore>,
+    /// A new version that is tried: one at a time.
+    trying: Arc<Semaphore>,
     /// Of what it publishes, what is compressed beside its tasks: one message at a time.
     compressing: Arc<Semaphore>,
     /// Names that are looked up at once for what his handlers connect to.
@@ -78,7 +77,8 @@ impl Tenancy {
             name: name.clone(),
             connections: Arc::new(Semaphore::new(total.max_connections as usize)),
             instances: Arc::new(Semaphore::new(total.max_instances as usize)),
-            moving: Arc::new(Semaphore::new(MOVING_AT_ONCE)),
+            moving: Arc::new(Semaphore::new(MOVING_SLOTS_OF_TENANT as usize)),
+            trying: Arc::new(Semaphore::new(1)),
             compressing: Arc::new(Semaphore::new(1)),
             look_ups: Arc::new(Semaphore::new(LOOK_UPS_AT_ONCE)),
             memory: memory.part(total.max_memory_bytes),
@@ -102,9 +102,15 @@ impl Tenancy {
         self.instances.clone().try_acquire_many_owned(places).map_err(|_| reached)
     }
 
-    /// The right to have one more instance go over to another version; waits for it.
-    pub(crate) async fn moving_permit(&self) -> OwnedSemaphorePermit {
-        self.moving.clone().acquire_owned().await.expect("the semaphore is never closed")
+    /// The right to so many places for an instance that goes over to another version, or to all there are; waits for it.
+    pub(crate) async fn moving_permit(&self, places: u32) -> OwnedSemaphorePermit {
+        let permit = self.moving.clone().acquire_many_owned(places.min(MOVING_SLOTS_OF_TENANT)).await;
+        permit.expect("the semaphore is never closed")
+    }
+
+    /// The right to have a new version tried; waits for it.
+    pub(crate) async fn trial_permit(&self) -> OwnedSemaphorePermit {
+        self.trying.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
     /// The right to have a published message compressed beside the tenant's tasks, if none is.

@@ -306,10 +306,11 @@ async fn watch(instances: Arc<Instances>, canary: Arc<Canary>) {
 /// Instantiates it; what it may do is nothing. What is wrong is counted and logged.
 async fn try_out(instances: &Arc<Instances>, version: &Arc<Version>) -> Result<(), SwapError> {
     let endpoint = &instances.endpoint;
-    let _place = version.handler.trial_permit().await;
-    let tried = match endpoint.take_instance_memory(&version.handler) {
+    let room = endpoint.trial_room(&version.handler).await;
+    let room = room.and_then(|room| Ok((room, endpoint.take_instance_memory(&version.handler)?)));
+    let tried = match room {
         Err(reached) => Err(SwapError::NoRoom(reached.limit)),
-        Ok(memory) => match Instance::stand_in(endpoint, version, memory).await {
+        Ok((_room, memory)) => match Instance::stand_in(endpoint, version, memory).await {
             Ok(_) => Ok(()),
             Err(Unfit::NoRoom(limit)) => Err(SwapError::NoRoom(limit)),
             Err(Unfit::Failed(why)) => Err(SwapError::Unfit(why)),

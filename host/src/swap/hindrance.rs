@@ -22,6 +22,8 @@ pub fn migration_hindrance(
 pub(crate) enum Unsupported {
     #[error("the handler gives no state: its `suspend` answers none")]
     NoState,
+    #[error("its handlers together take longer than twice `wall-per-event` to give their state")]
+    TooSlow,
     #[error("what is shared gives no state: `shared-state.suspend` answers none")]
     NoSharedState,
     #[error(

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::{Again, Rollout};
-use crate::handler::endpoint::Endpoint;
+use crate::handler::endpoint::{Endpoint, Room};
 
 /// How long after the first time that there was no room it is looked for again; each time after that twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -34,7 +33,9 @@ struct Wanted {
     rollout: Arc<Rollout>,
     /// If it has been tried before.
     again: Option<Again>,
-    turn: Pin<Box<dyn Future<Output = [OwnedSemaphorePermit; 2]> + Send>>,
+    turn: Pin<Box<dyn Future<Output = Room> + Send>>,
+    /// What came of it.
+    place: Option<Room>,
 }
 
 struct Postponed {
@@ -66,8 +67,8 @@ fn wait(tries: u32) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) rollout: Arc<Rollout>,
-    /// One of the tenant's places in the pool, as long as there are two instances.
-    pub(crate) place: [OwnedSemaphorePermit; 2],
+    /// As long as there are two instances.
+    pub(crate) place: Room,
     /// If it has been tried before.
     pub(crate) again: Option<Again>,
 }
@@ -103,28 +104,41 @@ impl Succession {
 
     /// Queues for a turn.
     fn want(&self, rollout: Arc<Rollout>, again: Option<Again>) -> Wanted {
-        let (version, tenancy) = (rollout.to.clone(), self.endpoint.tenancy.clone());
-        let turn = Box::pin(async move {
-            // In this order, so that who waits for his own tenant keeps nothing from others.
-            let of_tenant = tenancy.moving_permit().await;
-            [of_tenant, version.handler.moving_permit().await]
-        });
-        Wanted { rollout, again, turn }
+        let (version, endpoint) = (rollout.to.clone(), self.endpoint.clone());
+        let turn = Box::pin(async move { endpoint.moving_room(&version.handler).await });
+        Wanted { rollout, again, turn, place: None }
     }
 
     /// Ready with its turn, if whoever is served by version `number` is to go over. Pending wakes only who waits for a turn, or for room; that
     /// there is another version must be told otherwise.
     pub(crate) fn poll_turn(&mut self, number: u32, cx: &mut Context<'_>) -> Poll<Turn> {
+        ready!(self.poll_place(number, cx));
+        match self.wanted.take() {
+            Some(Wanted { rollout, again, place: Some(place), .. }) => {
+                self.changes_seen = rollout.change;
+                Poll::Ready(Turn { rollout, place, again })
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Ready when it has its turn, which it keeps until [`poll_turn`](Self::poll_turn) gives it: for who has something to end before.
+    pub(crate) fn poll_place(&mut self, number: u32, cx: &mut Context<'_>) -> Poll<()> {
         // Ready or not: `look` says what is wanted.
         let _ = self.poll_again(cx);
         if !self.look(number) {
             return Poll::Pending;
         }
         let Some(wanted) = &mut self.wanted else { return Poll::Pending };
-        let Poll::Ready(place) = wanted.turn.as_mut().poll(cx) else { return Poll::Pending };
-        let Some(Wanted { rollout, again, .. }) = self.wanted.take() else { return Poll::Pending };
-        self.changes_seen = rollout.change;
-        Poll::Ready(Turn { rollout, place, again })
+        if wanted.place.is_none() {
+            wanted.place = Some(ready!(wanted.turn.as_mut().poll(cx)));
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether it has its turn, and has not gone over yet.
+    pub(crate) fn has_turn(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.place.is_some())
     }
 
     /// Ready when there is room for what there was none for: from now on it is wanted again.
@@ -160,7 +174,7 @@ impl Succession {
     /// It is busy, nobody knows for how long: a turn that comes now is for others.
     pub(crate) fn let_others_pass(&mut self, cx: &mut Context<'_>) {
         if let Some(wanted) = &mut self.wanted
-            && wanted.turn.as_mut().poll(cx).is_ready()
+            && (wanted.place.is_some() || wanted.turn.as_mut().poll(cx).is_ready())
             && let Some(Wanted { again: Some(again), .. }) = self.wanted.take()
         {
             self.postpone(Some(again));
