@@ -246,7 +246,8 @@ mod tests {
         let runtime = Runtime::new(&options, [&route.limits]).expect("address space");
         let heavy =
             ECHO.replacen("(func $slot", &format!("{} (func $slot", "(memory 1)".repeat(memories)), 1);
-        let load = |text: &str| runtime.load(&HandlerSource::Bytes(text.as_bytes().to_vec().into()), &route.limits);
+        let load =
+            |text: &str| runtime.load(&HandlerSource::Bytes(text.as_bytes().to_vec().into()), &route.limits);
         Ok([load(ECHO)?, load(&heavy)?])
     }
 

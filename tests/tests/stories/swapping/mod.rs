@@ -9,6 +9,7 @@ mod moments;
 mod room;
 mod state;
 mod transports;
+mod turns;
 
 use waterspout::SwapReport;
 use waterspout_tests::host::Builder;
