@@ -4,6 +4,7 @@
 //! imports that act or wait are refused.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
@@ -126,7 +127,7 @@ impl Instance {
         if let Err(stays) = memory.reserve(self.expected_state_bytes(), &self.endpoint) {
             return Ok(Err(stays));
         }
-        let patience = Patience::of(&self.endpoint);
+        let patience = Patience::of(self.endpoint.route.limits.wall_per_event);
         let mut handlers = Vec::with_capacity(parties.len());
         for (at, party) in parties.iter().enumerate() {
             let_others_run(at).await;
@@ -205,7 +206,7 @@ impl Instance {
                 }
             }
         }
-        let patience = Patience::of(&self.endpoint);
+        let patience = Patience::of(self.endpoint.route.limits.wall_per_event);
         let mut resumed = Vec::with_capacity(parties.len());
         for (at, (party, state)) in parties.iter().zip(&snapshot.handlers).enumerate() {
             let_others_run(at).await;
@@ -265,8 +266,8 @@ struct Patience {
 }
 
 impl Patience {
-    fn of(endpoint: &Endpoint) -> Self {
-        let time = endpoint.route.limits.wall_per_event.checked_mul(2);
+    fn of(wall_per_event: Duration) -> Self {
+        let time = wall_per_event.checked_mul(2);
         Self { until: time.and_then(|time| Instant::now().checked_add(time)) }
     }
 
@@ -291,5 +292,19 @@ fn told(what: &str, error: &wasmtime::Error) -> String {
     match whereabouts(error) {
         place if place.is_empty() => format!("{what}: {}", cause(error)),
         place => format!("{what}: {} at {place}", cause(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_handlers_of_an_instance_have_the_time_of_two_events() {
+        let [short, endless] = [Duration::from_secs(5), Duration::MAX].map(Patience::of);
+        tokio::time::advance(Duration::from_millis(9_999)).await;
+        assert!(!short.is_over());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(short.is_over() && !endless.is_over());
     }
 }
