@@ -16,15 +16,16 @@ const MAX_TEXT_BYTES: usize = 512;
 /// The interface's name as wasmtime links it. Components that import an earlier version get this one.
 const TYPES_INTERFACE: &str = "wasi:http/types@0.2.12";
 
-/// For how many handles an object is charged. A request or response keeps its body's channel with two pieces and the trailers, also when
-/// the body's own handles are gone.
+/// For how many handles an object is charged. A request has headers and text; it, or a response, keeps its body's channel with two pieces
+/// and the trailers, also when the body's own handles are gone.
 pub(super) fn handles_of(object: &dyn Any) -> usize {
+    const WITH_TEXT: usize = 2;
     const WITH_BODY: usize = 4;
-    let body = object
-        .downcast_ref::<HostOutgoingRequest>()
-        .map(|request| &request.body)
-        .or_else(|| object.downcast_ref::<HostOutgoingResponse>().map(|response| &response.body));
-    if body.is_some_and(Option::is_some) { WITH_BODY } else { 1 }
+    if let Some(request) = object.downcast_ref::<HostOutgoingRequest>() {
+        return if request.body.is_some() { WITH_BODY } else { WITH_TEXT };
+    }
+    let response = object.downcast_ref::<HostOutgoingResponse>();
+    if response.is_some_and(|response| response.body.is_some()) { WITH_BODY } else { 1 }
 }
 
 /// Links the setters of texts once more. wasmtime's own take as much as the guest has.
@@ -151,7 +152,7 @@ mod tests {
     #[test]
     fn a_request_that_has_a_body_is_charged_for_it_also_when_the_bodys_own_handles_are_gone() {
         let mut request = request();
-        assert_eq!(handles_of(&request), 1);
+        assert_eq!(handles_of(&request), 2);
         let (_, body) = HostOutgoingBody::new(StreamContext::Request, None, 1, 1024);
         request.body = Some(body);
         assert_eq!(handles_of(&request), 4);

@@ -26,6 +26,8 @@ pub(super) struct Wasi {
     route: Arc<Route>,
     speaker: Arc<Speaker>,
     granted: Option<Box<Granted>>,
+    /// It has called something of `wasi:http`.
+    pub(super) uses_http: bool,
 }
 
 struct Granted {
@@ -37,7 +39,7 @@ struct Granted {
 
 impl Wasi {
     pub(super) fn new(route: Arc<Route>, speaker: Arc<Speaker>) -> Self {
-        Self { route, speaker, granted: None }
+        Self { route, speaker, granted: None, uses_http: false }
     }
 
     fn granted(&mut self) -> &mut Granted {
@@ -73,6 +75,7 @@ impl WasiView for GuestState {
 impl WasiHttpView for GuestState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.note_making();
+        self.wasi.uses_http = true;
         let Granted { http, hooks, .. } = self.wasi.granted();
         WasiHttpCtxView { hooks, table: &mut self.table, ctx: http }
     }
