@@ -167,8 +167,8 @@ async fn spares_give_way_before_a_connection_of_their_tenant_is_refused() {
         name: "acme".into(),
         total: TenantLimits { max_instances, max_memory_bytes, ..TenantLimits::default() },
     };
-    // Each instance has 384 KiB of linear memory, and 64 KiB beside.
-    for (tenant, spares) in [(acme(3, 1 << 30), 3), (acme(100, 1800 << 10), 4)] {
+    // Each instance has 384 KiB of linear memory, and some 70 KiB beside.
+    for (tenant, spares) in [(acme(3, 1 << 30), 3), (acme(100, 1840 << 10), 4)] {
         let also = tenant.clone();
         let builder = TestHost::new(Guest::Echo)
             .route(|route| {
