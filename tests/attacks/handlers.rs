@@ -3,6 +3,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use wasmparser::{
+    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentTypeRef, ExternalKind, Parser, Payload,
+};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -213,6 +216,169 @@ pub(crate) fn hundred_thousand_functions() -> Vec<u8> {
         );
     }
     component(&echo_with("  (func $slot", &format!("{functions}  (func $slot")))
+}
+
+/// What a component by hand has beside the echo's: a module whose start function calls `publish` so many times, one call after the other, and
+/// is given what the host made of it, without a function between them that would look at its deadline.
+pub(crate) fn row_of_host_calls() -> Vec<u8> {
+    const CALLS: usize = 2000;
+    const MESSAGE_BYTES: usize = 9_000_000;
+    let publishes = "  (import \"waterspout:websocket/topics@0.1.0\" \"publish\" (func $publish (param i32 i32 i32 i32 i32 i32)))\n";
+    let text = echo_with("(module\n", &format!("(module\n{publishes}"));
+    let mut bytes = component(&changed(
+        &text,
+        "    (local $connection i32)\n    (local.set $connection",
+        // It is imported only if it is called.
+        "    (local $connection i32)\n    (if (i32.eqz (memory.size)) (then (call $publish (i32.const 0) (i32.const 0) (i32.const 0) \
+         (i32.const 0) (i32.const 0) (i32.const 0))))\n    (local.set $connection",
+    ));
+    let counts = Counts::of(&bytes);
+    let memory = format!(
+        "(module (memory (export \"memory\") {})
+           (func (export \"realloc\") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))",
+        MESSAGE_BYTES.div_ceil(1 << 16) + 1
+    );
+    // A topic of three bytes, a binary message, and where the answer goes.
+    let call = format!(
+        "(call $publish (i32.const 0) (i32.const 3) (i32.const 1) (i32.const 0) (i32.const {MESSAGE_BYTES}) (i32.const {MESSAGE_BYTES}))\n"
+    );
+    let row = format!(
+        "(module (import \"host\" \"publish\" (func $publish (param i32 i32 i32 i32 i32 i32)))
+           (func $row {}) (start $row))",
+        call.repeat(CALLS)
+    );
+    let wat = |text: &str| wat::parse_str(text).expect("WebAssembly text");
+    let name = |name: &str| [&leb128(name.len()), name.as_bytes()].concat();
+    let number = |number: usize| leb128(number);
+    // Component Model, Binary.md: a module and its instance, what it exports, the function lowered with that, and the other module with it.
+    append(&mut bytes, 1, &wat(&memory));
+    append(&mut bytes, 2, &[&[1, 0][..], &number(counts.modules), &[0]].concat());
+    let of_memory = number(counts.core_instances);
+    append(
+        &mut bytes,
+        6,
+        &[
+            &[3, 0, 2, 1][..],
+            &of_memory,
+            &name("memory"),
+            &[0, 0, 1],
+            &of_memory,
+            &name("realloc"),
+            &[1, 0],
+            &number(counts.topics),
+            &name("publish"),
+        ]
+        .concat(),
+    );
+    let options = [&[2, 3][..], &number(counts.core_memories), &[4], &number(counts.core_functions)].concat();
+    append(&mut bytes, 8, &[&[1, 1, 0][..], &number(counts.functions), &options].concat());
+    append(&mut bytes, 1, &wat(&row));
+    append(
+        &mut bytes,
+        2,
+        &[
+            &[2, 1, 1][..],
+            &name("publish"),
+            &[0],
+            &number(counts.core_functions + 1),
+            &[0],
+            &number(counts.modules + 1),
+            &[1],
+            &name("host"),
+            &[0x12],
+            &number(counts.core_instances + 1),
+        ]
+        .concat(),
+    );
+    bytes
+}
+
+/// How many of each a component has of its own, which is the number of the next one.
+#[derive(Default)]
+struct Counts {
+    modules: usize,
+    core_instances: usize,
+    core_functions: usize,
+    core_memories: usize,
+    functions: usize,
+    instances: usize,
+    /// The instance that is the interface of that name.
+    topics: usize,
+}
+
+impl Counts {
+    fn of(component: &[u8]) -> Self {
+        let mut counts = Self::default();
+        let mut depth = 0;
+        for payload in Parser::new(0).parse_all(component) {
+            let payload = payload.expect("a component");
+            match &payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                    counts.modules +=
+                        usize::from(depth == 0 && matches!(payload, Payload::ModuleSection { .. }));
+                    depth += 1;
+                }
+                Payload::End(_) => depth -= 1,
+                _ if depth == 0 => counts.count(payload),
+                _ => {}
+            }
+        }
+        counts
+    }
+
+    fn count(&mut self, section: Payload<'_>) {
+        match section {
+            Payload::InstanceSection(section) => self.core_instances += section.count() as usize,
+            Payload::ComponentInstanceSection(section) => self.instances += section.count() as usize,
+            Payload::ComponentImportSection(section) => {
+                for import in section {
+                    let import = import.expect("an import");
+                    assert!(matches!(import.ty, ComponentTypeRef::Instance(_)), "{import:?}");
+                    if import.name.name.contains("/topics@") {
+                        self.topics = self.instances;
+                    }
+                    self.instances += 1;
+                }
+            }
+            Payload::ComponentAliasSection(section) => {
+                for alias in section {
+                    match alias.expect("an alias") {
+                        ComponentAlias::CoreInstanceExport { kind: ExternalKind::Func, .. } => {
+                            self.core_functions += 1
+                        }
+                        ComponentAlias::CoreInstanceExport { kind: ExternalKind::Memory, .. } => {
+                            self.core_memories += 1
+                        }
+                        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Func, .. } => {
+                            self.functions += 1
+                        }
+                        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Instance, .. } => {
+                            self.instances += 1
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section {
+                    match function.expect("a function") {
+                        CanonicalFunction::Lift { .. } => self.functions += 1,
+                        _ => self.core_functions += 1,
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section {
+                    match export.expect("an export").kind {
+                        ComponentExternalKind::Func => self.functions += 1,
+                        ComponentExternalKind::Instance => self.instances += 1,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The numbers of the sections that have a component's core modules, or its components, and instances of such.

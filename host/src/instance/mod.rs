@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime::{CallHook, PoolConcurrencyLimitError, Store, Trap};
 
 use crate::connection::close::{CloseCause, CloseFrame};
 use crate::connection::compression::Reservation;
@@ -251,6 +251,10 @@ impl Instance {
         store.epoch_deadline_callback(|mut context| {
             context.data_mut().count_handles()?;
             context.data().meter.on_tick()
+        });
+        store.call_hook(|context, transition| match transition {
+            CallHook::CallingHost => context.data().meter.on_host_call(),
+            CallHook::CallingWasm | CallHook::ReturningFromWasm | CallHook::ReturningFromHost => Ok(()),
         });
         begin_event(&mut store, party);
         let gauge = store.data().fuel.clone();

@@ -52,6 +52,14 @@ pub(super) const ATTACKS: &[Attack] = &[
         without: Limit(&[unlimited("limits.cpu-per-event")], SPINS),
     },
     Attack {
+        name: "call the host again and again, with nothing between the calls",
+        handler: Made(handlers::row_of_host_calls),
+        settings: &[],
+        assault: |field| poke(field, 4, "", ""),
+        seen: &[Noted("HTTP 503"), Logged("past its deadline")],
+        without: Limit(&[unlimited("limits.cpu-per-event")], SPINS),
+    },
+    Attack {
         name: "recurse",
         handler: ATTACKER,
         settings: &[],
