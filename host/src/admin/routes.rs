@@ -45,7 +45,7 @@ impl Office {
         // Before anything is read.
         self.application.instances(&name).map_err(DeployError::from)?;
         let bytes = read(body, deployer.max_handler_bytes()).await?;
-        let source = HandlerSource::Bytes(bytes.into());
+        let source = HandlerSource::Bytes(bytes);
         if let Some(percent) = canary {
             let Offer { version, hindrance } = deployer.deploy_canary(&name, source, percent).await?;
             return Ok(answers::json(&ShownOffer { version, percent, hindrance }));
