@@ -3,10 +3,10 @@
 //!
 //! At any time a key has one live instance. A connection has at most one call in the mailbox, so that its connections are
 //! served round robin. The instance stays for `linger` after its last connection, and goes at once if none of them ever
-//! opened. A failed call ends it, and with it every connection it has. When the handler is replaced it goes over to the new version whole,
+//! opened, or if its version has been replaced for good. A failed call ends it, and with it every connection it has. When the handler is replaced it goes over to the new version whole,
 //! between two calls, or stays with the old one, whoever joins it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::instance::{Answer, Call, CallFailure, Instance};
 use crate::limits::processors::Turns;
 use crate::limits::{Reached, Scope};
 use crate::server::routes::InstanceKey;
-use crate::swap::{Succession, Turn, Version, move_instance};
+use crate::swap::{Rollout, Succession, Turn, Version, move_instance};
 
 /// The live instances of one route.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ struct Live {
     opened: bool,
     /// The number of its version.
     version: u32,
+    /// The route's changes that it has dealt with.
+    changes_seen: u64,
     /// Its version has been replaced and its connections are closing: nobody joins it any more.
     retired: bool,
     /// Tells this instance from an earlier one under the same key.
@@ -108,6 +110,7 @@ impl Instances {
             failure: Arc::default(),
             opened: false,
             version: number,
+            changes_seen: 0,
             retired: false,
             generation: next_generation(),
         };
@@ -143,15 +146,30 @@ impl Instances {
     /// Ends the instances whose version `is_over` and closes their connections: nobody joins them any more.
     pub(crate) fn retire(&self, is_over: impl Fn(&InstanceKey, u32) -> bool) {
         let mut links = Vec::new();
-        for (_, live) in self.lock().iter_mut().filter(|(key, live)| is_over(key, live.version)) {
+        self.lock().retain(|key, live| {
+            if !is_over(key, live.version) {
+                return true;
+            }
             live.retired = true;
             links.extend(live.seated.values().cloned());
-        }
+            // An empty one has nobody to close; without its mailbox it ends.
+            !live.seated.is_empty()
+        });
         // Not under the lock: whoever is woken wants it.
         for link in links {
             // What has ended needs no closing.
             let _ = link.close(Closing::Host(CloseCause::Replaced));
         }
+    }
+
+    /// The numbers of the versions that they are of.
+    pub(crate) fn versions(&self) -> BTreeSet<u32> {
+        self.lock().values().map(|live| live.version).collect()
+    }
+
+    /// How many are of another version than `number`, and have not dealt with the route's `change`.
+    pub(crate) fn still_to_go(&self, number: u32, change: u64) -> usize {
+        self.lock().values().filter(|live| live.version != number && live.changes_seen < change).count()
     }
 
     /// The instances whose version `is_over`.
@@ -337,10 +355,20 @@ impl Actor {
                 return Next::Serve(letter);
             }
             let endpoint = &self.instances.endpoint;
-            // Nobody comes back to a version that has been replaced.
-            let retired = self.instances.with(&self.key, self.generation, |live| live.retired);
-            let outdated = retired.unwrap_or(false) || !endpoint.versions.serves(number);
-            let linger = if outdated { Duration::ZERO } else { endpoint.route.limits.linger };
+            // Nobody comes back to a version that has been replaced for good.
+            let retired = self.is_retired();
+            let undecided = empty_since.filter(|_| !retired).and_then(|_| self.undecided(number));
+            let may_go_on = undecided.is_some() || self.succession.is_postponed();
+            let goes_on = !retired && (may_go_on || endpoint.versions.serves(number));
+            let linger = if goes_on { endpoint.route.limits.linger } else { Duration::ZERO };
+            let decided = async {
+                match &undecided {
+                    Some(rollout) => {
+                        rollout.changed_unless(|| (!rollout.may_be_taken_back()).then_some(())).await
+                    }
+                    None => pending().await,
+                }
+            };
             let lingered = async {
                 match empty_since {
                     Some(since) => tokio::time::sleep_until(since + linger).await,
@@ -370,12 +398,23 @@ impl Actor {
                     Some(letter) => return Next::Serve(letter),
                 },
                 () = lingered, if !leaving => return Next::Lingered,
+                () = decided => {}
                 () = endpoint.versions.changed_since(changes) => {}
             }
         }
     }
 
-    /// Whether there is another version to go over to; if not, its connections have dealt with the latest change.
+    fn is_retired(&self) -> bool {
+        self.instances.with(&self.key, self.generation, |live| live.retired).unwrap_or(false)
+    }
+
+    /// The change by which its version was replaced, as long as that may be taken back.
+    fn undecided(&self, number: u32) -> Option<Arc<Rollout>> {
+        let rollout = self.instances.endpoint.versions.migration_from(number);
+        rollout.filter(|rollout| rollout.may_be_taken_back())
+    }
+
+    /// Whether there is another version to go over to; if not, it has dealt with the latest change, and so have its connections.
     fn look(&mut self, number: u32) -> bool {
         if !self.succession.must_look() {
             return false;
@@ -388,8 +427,10 @@ impl Actor {
     }
 
     fn note_changes_seen(&self) {
+        let changes = self.succession.changes_seen();
+        self.instances.with(&self.key, self.generation, |live| live.changes_seen = changes);
         for member in self.members.values() {
-            member.party.link.set_changes_seen(self.succession.changes_seen());
+            member.party.link.set_changes_seen(changes);
         }
     }
 

@@ -104,10 +104,16 @@ pub enum SwapError {
     /// There is no memory, or no place in the pool, to try it.
     #[error("there is no room to try the new version (limit `{0}`); try again later")]
     NoRoom(&'static str),
-    /// Too many connections could not go over. Those that had, went back.
-    #[error("taken back: {failed} of {connections} connections could not go over: {why}")]
+    /// Too many instances, of one connection or shared, could not go over. Those that had, went back.
+    #[error(
+        "taken back: {failed_instances} of {instances} instances, with {failed} of {connections} connections, could not go over: {why}"
+    )]
     RolledBack {
         /// How many could not.
+        failed_instances: usize,
+        /// How many there were.
+        instances: usize,
+        /// How many connections those serve that could not.
         failed: usize,
         /// How many were open.
         connections: usize,
@@ -397,6 +403,10 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
                 moved = tally.moved, unsupported = tally.unsupported, no_room = tally.no_room, failed = tally.failed,
                 lost = tally.lost, p99_pause = ?tally.pause(99), longest_pause = ?tally.pause(100), "open connections have been dealt with"
             );
+            // Those who go over later may fail, too.
+            if tally.waiting_instances == 0 {
+                rollout.decide();
+            }
             if let Some(told) = told {
                 let _ = told.send(Ok(report(endpoint, &rollout, 0)));
             }
@@ -410,12 +420,13 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
 /// Too many could not go over: newcomers get the old version again, and those who had gone over go back.
 async fn take_back(instances: &Arc<Instances>, rollout: &Rollout, told: Option<Told>) {
     let endpoint = &instances.endpoint;
-    let Tally { failed, first_failure, .. } = rollout.tally();
-    let (why, connections) = (first_failure.unwrap_or_default(), rollout.connections);
+    let Tally { failed, failed_instances, first_failure, .. } = rollout.tally();
+    let Rollout { connections, instances: there_were, .. } = *rollout;
+    let why = first_failure.unwrap_or_default();
     endpoint.metrics.swaps.count(SwapOutcome::RolledBack);
     tracing::error!(
-        tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to, failed, connections, why,
-        "the handler is taken back: too many connections could not go over"
+        tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to, failed_instances, instances = there_were,
+        failed, connections, why, "the handler is taken back: too many instances could not go over"
     );
     let changing = endpoint.versions.changing().await;
     // None: there is another change meanwhile, which sees to everybody.
@@ -425,7 +436,9 @@ async fn take_back(instances: &Arc<Instances>, rollout: &Rollout, told: Option<T
     }
     drop(changing);
     if let Some(told) = told {
-        let _ = told.send(Err(SwapError::RolledBack { failed, connections, why }));
+        let error =
+            SwapError::RolledBack { failed_instances, instances: there_were, failed, connections, why };
+        let _ = told.send(Err(error));
     }
 }
 
@@ -435,7 +448,9 @@ async fn look(instances: &Instances, rollout: &Rollout, interval: Duration) -> O
         return Some(found);
     }
     // The last of them may have decided it.
-    (still_to_go(instances, rollout) == 0).then(|| verdict(instances, rollout).unwrap_or(Found::AllDealtWith))
+    let instances_to_go = instances.still_to_go(rollout.to.number, rollout.change);
+    (instances_to_go + still_to_go(instances, rollout) == 0)
+        .then(|| verdict(instances, rollout).unwrap_or(Found::AllDealtWith))
 }
 
 /// None if nothing has been decided by then.
@@ -518,10 +533,13 @@ fn close_behind(instances: &Instances, behind: impl Fn(u32) -> bool) {
     }
 }
 
-/// Ends the connections of versions that were replaced longer than `max-drain` ago. Returns whether there are others of such versions.
+/// Ends the connections and instances of versions that were replaced longer than `max-drain` ago. Returns whether there are others of such
+/// versions.
 fn close_overdue(instances: &Instances) -> bool {
     let endpoint = &instances.endpoint;
-    let served: BTreeSet<u32> = endpoint.seats.links().iter().map(|link| link.version()).collect();
+    let mut served: BTreeSet<u32> = endpoint.seats.links().iter().map(|link| link.version()).collect();
+    // Who comes back to one that lingers is served by its version.
+    served.extend(instances.versions());
     if served.iter().all(|number| endpoint.versions.serves(*number)) {
         return false;
     }

@@ -24,9 +24,10 @@ pub(crate) struct Rollout {
     pub(crate) change: u64,
     /// How many connections were open when it began.
     pub(crate) connections: usize,
-    /// How many instances served them.
-    instances: usize,
+    /// How many instances there were: for each connection its own, or those that are shared, also by nobody for a while.
+    pub(crate) instances: usize,
     superseded: AtomicBool,
+    decided: AtomicBool,
     tally: Mutex<Tally>,
     changed: Notify,
 }
@@ -45,7 +46,9 @@ pub(crate) struct Tally {
     /// With the old version, because the new one did not take their state.
     pub(crate) failed: usize,
     /// Instances whose state the new one did not take: so that one peer in a full room is one failure.
-    failed_instances: usize,
+    pub(crate) failed_instances: usize,
+    /// Instances for whose successors there was no room: they are tried again.
+    pub(crate) waiting_instances: usize,
     /// Ended with the old version, which failed when it was asked for its state.
     pub(crate) lost: usize,
     /// Why the first of them did not.
@@ -132,6 +135,7 @@ impl Rollout {
             connections,
             instances,
             superseded: AtomicBool::new(false),
+            decided: AtomicBool::new(false),
             tally: Mutex::default(),
             changed: Notify::new(),
         }
@@ -165,6 +169,17 @@ impl Rollout {
         self.superseded.load(Ordering::Relaxed)
     }
 
+    /// Everybody has been dealt with: it is not taken back.
+    pub(super) fn decide(&self) {
+        self.decided.store(true, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the version before it may still come back.
+    pub(crate) fn may_be_taken_back(&self) -> bool {
+        self.can_be_taken_back && !self.decided.load(Ordering::Relaxed) && !self.is_superseded()
+    }
+
     /// Whether who is served by version `number` is to go over.
     pub(crate) fn migrates(&self, number: u32) -> bool {
         self.mode == OnSwap::Migrate && number != self.to.number && !self.is_superseded()
@@ -173,7 +188,13 @@ impl Rollout {
     /// So many connections have been dealt with, for whom there was no room when they were `tried` before.
     pub(crate) fn note(&self, outcome: &Outcome, connections: usize, tried: Option<&Again>) {
         let mut tally = self.lock();
-        tally.no_room = tally.no_room.saturating_sub(tried.map_or(0, |again| again.counted));
+        if let Some(again) = tried {
+            tally.no_room = tally.no_room.saturating_sub(again.counted);
+            tally.waiting_instances = tally.waiting_instances.saturating_sub(1);
+        }
+        if let Outcome::Stays(Stays::NoRoom(_)) = outcome {
+            tally.waiting_instances += 1;
+        }
         match outcome {
             Outcome::Moved(pause) => {
                 tally.moved += connections;

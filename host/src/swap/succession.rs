@@ -166,6 +166,11 @@ impl Succession {
         self.postponed = again.map(|again| Box::new(Postponed::new(again)));
     }
 
+    /// Whether something is tried again later.
+    pub(crate) fn is_postponed(&self) -> bool {
+        self.postponed.is_some()
+    }
+
     /// The route's changes that it has dealt with.
     pub(crate) fn changes_seen(&self) -> u64 {
         self.changes_seen

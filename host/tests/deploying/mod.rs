@@ -144,7 +144,7 @@ fn a_version_that_takes_nobody_over_is_taken_back_with_exit_1() {
     let host = Host::start(&folder);
     let mut old = client(host.address(), "/chat");
     let ended = host.refuses(&["deploy", "broken.wasm", "--route", "chat"]);
-    let wanted = "answers 409: Taken back: 1 of 1 connections could not go over: ";
+    let wanted = "answers 409: Taken back: 1 of 1 instances, with 1 of 1 connections, could not go over: ";
     assert!(ended.sentence().contains(wanted), "{ended:?}");
     echoes(&mut old, "still there?");
     assert_eq!(host.chat()["current"]["version"], 1);

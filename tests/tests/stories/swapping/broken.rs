@@ -24,7 +24,7 @@ fn configured(host: Builder, resume: &str) -> Builder {
 async fn is_taken_back(host: &TestHost, next: &Guest, says: &str) {
     let mut client = who_has_counted(host).await;
     match host.swap(next, None).await {
-        Err(SwapError::RolledBack { failed: 1, connections: 1, why }) => {
+        Err(SwapError::RolledBack { failed: 1, connections: 1, why, .. }) => {
             assert!(why.contains(says), "`{why}` says nothing of `{says}`");
         }
         other => panic!("{other:?}"),
@@ -126,6 +126,24 @@ async fn a_bound_above_all_memory_or_none_hinders_nobody() {
         assert_eq!((report.no_room, report.moved), (0, 1), "{report:?}");
         assert_eq!(client.say("count").await, "1");
     }
+}
+
+#[tokio::test]
+async fn a_room_that_lingers_and_is_refused_lingers_on_as_it_was() {
+    let host = TestHost::new(room_version(3)).path("/rooms/{room}").instance("{room}").start().await;
+    let mut one = host.connect("/rooms/blue").await;
+    assert_eq!(one.say("a").await, "3:1:1:a");
+    one.leave().await;
+    host.connection_ends().await;
+    // Nobody is there, and the first version does not know the third one's state.
+    match host.swap(&room_version(1), None).await {
+        Err(error @ SwapError::RolledBack { failed: 0, connections: 0, .. }) => {
+            assert!(error.to_string().contains("1 of 1 instances"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut back = host.connect("/rooms/blue").await;
+    assert_eq!(back.say("b").await, "3:2:1:b");
 }
 
 #[tokio::test]

@@ -80,6 +80,22 @@ async fn a_room_that_finds_no_memory_is_joined_meanwhile_and_goes_over_whole() {
 }
 
 #[tokio::test]
+async fn a_room_that_lingers_and_finds_no_memory_lingers_on_and_goes_over() {
+    let host = bounded(counting_rooms()).start().await;
+    let mut one = host.connect("/rooms/blue").await;
+    assert_eq!(one.say("a").await, "1:1:1:a");
+    let hog = hog(&host).await;
+    one.leave().await;
+    host.connection_ends().await;
+    let report = swapped(&host, &room_version(2)).await;
+    assert_eq!((report.no_room, report.moved, report.busy), (0, 0, 0), "{report:?}");
+    hog.leave().await;
+    goes_over_later(&host, "0").await;
+    let mut back = host.connect("/rooms/blue").await;
+    assert_eq!(back.say("b").await, "2:2:1:b");
+}
+
+#[tokio::test]
 async fn if_those_fail_who_go_over_later_the_swap_is_taken_back_then() {
     let host = bounded(counter()).start().await;
     let mut client = who_has_counted(&host).await;
