@@ -47,8 +47,9 @@ impl Office {
         let bytes = read(body, deployer.max_handler_bytes()).await?;
         let source = HandlerSource::Bytes(bytes);
         if let Some(percent) = canary {
-            let Offer { version, hindrance } = deployer.deploy_canary(&name, source, percent).await?;
-            return Ok(answers::json(&ShownOffer { version, percent, hindrance }));
+            let Offer { version, hindrance, kept } = deployer.deploy_canary(&name, source, percent).await?;
+            let (kept, note) = (kept == Kept::Yes, note(&kept));
+            return Ok(answers::json(&ShownOffer { version, percent, hindrance, kept, note }));
         }
         let deployment = deployer.deploy(&name, source, on_swap).await?;
         Ok(answers::json(&ShownReport::of(&deployment)))
@@ -229,6 +230,9 @@ struct ShownOffer {
     percent: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     hindrance: Option<&'static str>,
+    kept: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -128,6 +128,8 @@ pub struct Offer {
     pub version: u32,
     /// As of [`SwapReport`].
     pub hindrance: Option<&'static str>,
+    /// Whether it outlives this process.
+    pub kept: Kept,
 }
 
 /// A handler that is ready to be put in its place.
@@ -185,6 +187,8 @@ impl Deployer {
     ///
     /// # Errors
     /// See [`DeployError`]: nothing has changed.
+    ///
+    /// Cancel safety: as [`Deployer::deploy`].
     pub async fn deploy_canary(
         &self,
         route: &RouteName,
@@ -192,15 +196,18 @@ impl Deployer {
         percent: u8,
     ) -> Result<Offer, DeployError> {
         let index = self.find(route)?;
-        self.admit(index)?;
-        let endpoint = &self.inner.records[index].endpoint;
-        admit_canary(&endpoint.route)?;
-        let Prepared { handler, _stored, .. } = self.prepare(index, source.clone()).await?;
-        let version = endpoint.versions.candidate_from(handler, origin(source));
-        let offered = Offer { version: version.number, hindrance: hindrance(endpoint, &version) };
-        offer(self.inner.application.instances(route)?, version, percent).await?;
-        self.keep(index).await;
-        Ok(offered)
+        let this = self.clone();
+        let offered = tokio::spawn(async move {
+            this.admit(index)?;
+            let endpoint = &this.inner.records[index].endpoint;
+            admit_canary(&endpoint.route)?;
+            let Prepared { handler, _stored, .. } = this.prepare(index, source.clone()).await?;
+            let version = endpoint.versions.candidate_from(handler, origin(source));
+            let (number, hindrance) = (version.number, hindrance(endpoint, &version));
+            offer(this.inner.application.instances(&this.full_name(index))?, version, percent).await?;
+            Ok(Offer { version: number, hindrance, kept: this.keep(index).await })
+        });
+        offered.await.unwrap_or_else(|error| Err(LoadError::CompilerUnavailable(error.to_string()).into()))
     }
 
     /// Puts the canary into the place of the current version, before it would be by itself.
@@ -431,10 +438,15 @@ impl Deployer {
         let Prepared { handler, seen, _stored } = prepared;
         let version = record.endpoint.versions.candidate_from(handler, origin);
         let number = version.number;
+        let seen_before = record.seen();
         record.expect(number, seen);
         let swapped = swap(instances, version, on_swap).await;
-        let kept = self.keep(index).await;
         record.do_not_expect(number);
+        if matches!(swapped, Err(SwapError::RolledBack { .. })) {
+            // Whether it was current for long enough to be noticed is chance.
+            record.restore_seen(seen_before);
+        }
+        let kept = self.keep(index).await;
         Ok(Deployment { report: swapped?, kept })
     }
 
@@ -666,6 +678,28 @@ mod tests {
         assert!(matches!(deployer.unpin(&chat()).await, Ok(Kept::Yes)));
         assert!(deployer.rollback(&chat()).await.is_ok());
         assert_eq!(scratch.kept()["current"]["number"], 1);
+    }
+
+    #[tokio::test]
+    async fn a_canary_is_offered_also_when_nobody_waits_for_it_any_more() {
+        let scratch = Scratch::new();
+        let deployer = deployer(&scratch).await;
+        let route = chat();
+        {
+            let mut asked = std::pin::pin!(deployer.deploy_canary(&route, other(), 50));
+            tokio::select! {
+                biased;
+                _ = &mut asked => unreachable!("it is compiled first"),
+                () = std::future::ready(()) => {}
+            }
+        }
+        let versions = &deployer.inner.records[0].endpoint.versions;
+        let offered = async {
+            while versions.canary().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), offered).await.expect("it is offered");
     }
 
     #[tokio::test]

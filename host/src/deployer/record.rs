@@ -107,6 +107,16 @@ impl Record {
         self.file().failed = None;
     }
 
+    /// The file, when it was last decided what is served.
+    pub(super) fn seen(&self) -> Option<Seen> {
+        self.file().seen.clone()
+    }
+
+    /// A swap has been taken back: what its file was like decides nothing.
+    pub(super) fn restore_seen(&self, seen: Option<Seen>) {
+        self.file().seen = seen;
+    }
+
     /// The file holds what is served.
     pub(super) fn note_served(&self, seen: Seen) {
         self.file().seen = Some(seen);

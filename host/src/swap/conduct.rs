@@ -26,6 +26,8 @@ const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a canary is judged.
 const CANARY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often one is tried at most whose promotion something hinders.
+const LONGEST_HINDRANCE: Duration = Duration::from_secs(10);
 
 /// What has become of a swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -289,8 +291,10 @@ fn withdraw(instances: &Instances, why: &str) -> Option<Arc<Rollout>> {
 async fn watch(instances: Arc<Instances>, canary: Arc<Canary>) {
     let endpoint = &instances.endpoint;
     let is_offered = || endpoint.versions.canary().is_some_and(|offered| Arc::ptr_eq(&offered, &canary));
+    let mut hindered = Duration::ZERO;
     loop {
-        tokio::time::sleep(CANARY_INTERVAL.min(endpoint.swap_policy().canary_time.max(COUNT_INTERVAL))).await;
+        let interval = CANARY_INTERVAL.min(endpoint.swap_policy().canary_time.max(COUNT_INTERVAL));
+        tokio::time::sleep(interval.max(hindered)).await;
         let _changing = endpoint.versions.changing().await;
         let Some(current) = endpoint.versions.current().filter(|_| is_offered()) else { return };
         let rollout = match canary.verdict(current.health.score(), &endpoint.swap_policy()) {
@@ -299,7 +303,11 @@ async fn watch(instances: Arc<Instances>, canary: Arc<Canary>) {
             // Nothing takes a pinned version's place; what hinders it otherwise is logged, and may pass.
             Verdict::Promote if endpoint.versions.pinned().is_some() => None,
             Verdict::Promote => {
-                replace(&instances, canary.version.clone(), None, Undo::WhenTooManyFail).await.ok()
+                let promoted =
+                    replace(&instances, canary.version.clone(), None, Undo::WhenTooManyFail).await.ok();
+                // Each try is told.
+                hindered = (hindered * 2).clamp(CANARY_INTERVAL, LONGEST_HINDRANCE);
+                promoted
             }
         };
         if let Some(rollout) = rollout {
@@ -420,6 +428,14 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
 /// Too many could not go over: newcomers get the old version again, and those who had gone over go back.
 async fn take_back(instances: &Arc<Instances>, rollout: &Rollout, told: Option<Told>) {
     let endpoint = &instances.endpoint;
+    let changing = endpoint.versions.changing().await;
+    let Some(back) = endpoint.versions.take_back(rollout, served(instances)) else {
+        // There is another change meanwhile, which sees to everybody.
+        if let Some(told) = told {
+            let _ = told.send(Ok(report(endpoint, rollout, 0)));
+        }
+        return;
+    };
     let Tally { failed, failed_instances, first_failure, .. } = rollout.tally();
     let Rollout { connections, instances: there_were, .. } = *rollout;
     let why = first_failure.unwrap_or_default();
@@ -428,12 +444,8 @@ async fn take_back(instances: &Arc<Instances>, rollout: &Rollout, told: Option<T
         tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to, failed_instances, instances = there_were,
         failed, connections, why, "the handler is taken back: too many instances could not go over"
     );
-    let changing = endpoint.versions.changing().await;
-    // None: there is another change meanwhile, which sees to everybody.
-    if let Some(back) = endpoint.versions.take_back(rollout, served(instances)) {
-        announce(instances, &back);
-        begin(instances, back, oneshot::channel().0);
-    }
+    announce(instances, &back);
+    begin(instances, back, oneshot::channel().0);
     drop(changing);
     if let Some(told) = told {
         let error =

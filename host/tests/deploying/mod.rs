@@ -216,6 +216,7 @@ fn a_canary_is_offered_seen_promoted_and_withdrawn() {
     assert!(ended.sentence().contains("answers 409: "), "{ended:?}");
     let text = host.says(&["deploy", "new.wasm", "--route", "chat", "--canary", "50%"]);
     assert!(text.starts_with("version 2 of chat gets 50% of the new connections, until "), "{text}");
+    assert!(text.contains("\nnote: without `state-dir` this lasts as long as the process"), "{text}");
     // Each second newcomer.
     assert_eq!([(); 4].map(|()| host.answers_binary()), [false, true, false, true]);
     let table = host.says(&["versions"]);

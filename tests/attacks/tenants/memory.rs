@@ -113,7 +113,14 @@ pub(super) const ATTACKS: &[Attack] = &[
         settings: &[tenant("connect", "[\"127.0.0.1:1\"]"), TEN_SECONDS_OF_CPU],
         assault: |field| poke(field, 2, "on-message", "clients 2000 ws://127.0.0.1:1/"),
         seen: &[Noted("clients 8: Limit")],
-        without: Limit(&[unlimited("limits.max-client-connections")], Gets("clients 2000: ok")),
+        without: Limit(
+            &[
+                unlimited("limits.max-client-connections"),
+                unlimited("limits.max-connects-per-second"),
+                unlimited("limits.max-route-connects-per-second"),
+            ],
+            Gets("clients 2000: ok"),
+        ),
     },
     Attack {
         name: "allocate host-side through strings lent to host calls",

@@ -84,9 +84,9 @@ async fn a_room_that_lingers_and_finds_no_memory_lingers_on_and_goes_over() {
     let host = bounded(counting_rooms()).start().await;
     let mut one = host.connect("/rooms/blue").await;
     assert_eq!(one.say("a").await, "1:1:1:a");
-    let hog = hog(&host).await;
     one.leave().await;
     host.connection_ends().await;
+    let hog = hog(&host).await;
     let report = swapped(&host, &room_version(2)).await;
     assert_eq!((report.no_room, report.moved, report.busy), (0, 0, 0), "{report:?}");
     hog.leave().await;
