@@ -77,7 +77,19 @@ impl Project {
         let waterspout = program().parent().expect("it lies in a folder").display().to_string();
         let script = format!(". '{}'\nPATH='{waterspout}':\"$PATH\"\n{command}", environment.display());
         shell.args(["-e", "-c", &script]).current_dir(&self.folder);
+        // Not the cache of whoever runs the tests.
+        shell.env("XDG_CACHE_HOME", self.cache()).env("XDG_STATE_HOME", self.folder.join("target/state"));
         shell
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.folder.join("target/cache")
+    }
+
+    /// How many handlers it has of which the compiled code is kept.
+    fn compiled(&self) -> usize {
+        let files = fs::read_dir(self.cache().join("waterspout")).into_iter().flatten().flatten();
+        files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file())).count()
     }
 
     /// A server whose process is the program's own.
@@ -102,7 +114,12 @@ async fn echo(language: Language) {
     assert_eq!(says_hello(&mut client).await, "You said: hello");
     server.end().await;
 
+    // What it has compiled to check it, the server does not compile again.
+    fs::remove_dir_all(project.cache()).expect("the server has kept what it compiled");
     assert!(run(&mut project.shell("waterspout build")).contains("built in "));
+    assert_eq!(project.compiled(), 1);
+    project.serve(&format!("{serve} --listen 127.0.0.1:0")).await.end().await;
+    assert_eq!(project.compiled(), 1);
 
     // Who makes a mistake is told what and where, and what is served goes on.
     let [develop] = project.commands(2)[..] else { panic!("{:?}", project.readme) };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use waterspout::HandlerSource;
+use waterspout::{CacheFolders, HandlerSource};
 
 use super::check;
 use super::project::{Language, Project};
@@ -31,7 +31,7 @@ pub(super) fn build(project: &Project) -> anyhow::Result<()> {
     let began = Instant::now();
     project.build()?;
     let component = project.component();
-    check::check_handler(HandlerSource::File(component))?;
+    check::check_handler(HandlerSource::File(component), CacheFolders::of_user())?;
     super::say(format_args!("built in {:.1} s", began.elapsed().as_secs_f64()));
     Ok(())
 }

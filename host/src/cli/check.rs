@@ -7,8 +7,8 @@ use clap::Args;
 use waterspout::config::{Config, PageChoice};
 use waterspout::handler::inspect::Inspection;
 use waterspout::{
-    Certificates, CompileLimits, HandlerSource, InstancePolicy, Limits, Loader, Page, Route, Runtime,
-    RuntimeOptions, Tenant, migration_hindrance,
+    CacheFolders, Certificates, CompileLimits, HandlerSource, InstancePolicy, Limits, Loader, Page, Route,
+    Runtime, RuntimeOptions, Tenant, migration_hindrance,
 };
 
 use super::progress::with_progress;
@@ -27,14 +27,15 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match (self.handler, self.config) {
-            (Some(handler), _) => check_handler(HandlerSource::File(handler)),
+            (Some(handler), _) => check_handler(HandlerSource::File(handler), None),
             (None, Some(file)) => check_config(&file),
             (None, None) => unreachable!("clap requires one of them"),
         }
     }
 }
 
-pub(super) fn check_handler(source: HandlerSource) -> anyhow::Result<()> {
+/// What it compiles is kept in `cache`, for who serves it next.
+pub(super) fn check_handler(source: HandlerSource, cache: Option<CacheFolders>) -> anyhow::Result<()> {
     let named = |error| anyhow::anyhow!("{source} {error}");
     let compiler = super::compiler(CompileLimits::default(), false)?;
     let inspection =
@@ -43,7 +44,7 @@ pub(super) fn check_handler(source: HandlerSource) -> anyhow::Result<()> {
     super::say(inspection.to_string().trim_end());
     let limits = Limits::default();
     let options =
-        RuntimeOptions { max_instances: super::PLACES_OF_ONE, compiler, ..RuntimeOptions::default() };
+        RuntimeOptions { max_instances: super::PLACES_OF_ONE, cache, compiler, ..RuntimeOptions::default() };
     let runtime = runtime(&options, [&limits])?;
     with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;
     super::say(format_args!("ok       `waterspout serve {source}` runs it"));
