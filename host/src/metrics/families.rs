@@ -70,7 +70,7 @@ families! {
     ROUTES_NOT_LOADED = "waterspout_routes_not_loaded", Gauge, ["tenant", "route"],
         "1 while the route has no handler, because it could not be loaded, and answers 503; else 0.";
     SWAPS = "waterspout_swaps_total", Counter, ["tenant", "route", "outcome"],
-        "Replacements of the route's handler, by outcome: done, refused (nothing has changed), or rolled_back.";
+        "Replacements of the route's handler, by outcome: done, refused (nothing has changed), or rolled_back. One that is taken back was done before, and counts as both.";
     SWAP_CONNECTIONS = "waterspout_swap_connections_total", Counter, ["tenant", "route", "outcome"],
         "Connections that were to go over to another version of their handler, by outcome: moved; unsupported, no_room and failed stay with the old one, of which no_room may go over later and are moved, too; lost have ended.";
     VERSION_CONNECTIONS = "waterspout_version_connections", Gauge, ["tenant", "route", "version"],

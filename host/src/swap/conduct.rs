@@ -26,7 +26,7 @@ const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a canary is judged.
 const CANARY_INTERVAL: Duration = Duration::from_secs(1);
-/// How often one is tried at most whose promotion something hinders.
+/// The longest until one is tried again whose promotion something hinders.
 const LONGEST_HINDRANCE: Duration = Duration::from_secs(10);
 
 /// What has become of a swap.
