@@ -218,6 +218,16 @@ pub(crate) fn hundred_thousand_functions() -> Vec<u8> {
     component(&echo_with("  (func $slot", &format!("{functions}  (func $slot")))
 }
 
+/// Its `on-message` asks the host for a number, 300,000 times one after the other. The host answers without the guest's memory, so that even
+/// usual tools put no function between.
+pub(crate) fn row_of_questions() -> Vec<u8> {
+    let import = "(module\n  (import \"waterspout:websocket/connection@0.1.0\" \"[method]connection.buffered-amount\"\n    \
+                  (func $buffered-amount (param i32) (result i32)))\n";
+    let begin = "    (block $done\n      (call $write-message";
+    let row = "    (drop (call $buffered-amount (local.get $connection)))\n".repeat(300_000);
+    component(&changed(&echo_with("(module\n", import), begin, &format!("{row}{begin}")))
+}
+
 /// What a component by hand has beside the echo's: a module whose start function calls `publish` so many times, one call after the other, and
 /// is given what the host made of it, without a function between them that would look at its deadline.
 pub(crate) fn row_of_host_calls() -> Vec<u8> {

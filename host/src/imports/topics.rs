@@ -10,7 +10,6 @@ use crate::limits::records::Kind;
 
 impl topics::Host for GuestState {
     async fn publish(&mut self, topic: String, message: IncomingMessage) -> Answer {
-        self.meter.give_way().await;
         if self.muted {
             return Ok(Err(Error::Denied));
         }

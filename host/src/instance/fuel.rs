@@ -1,10 +1,10 @@
 //! How much an event computes, in wasmtime's units of fuel: the same number on every machine, whatever else that does.
 //!
 //! An instance of metered code has a tank that is full when an event begins; what has gone from it when the event ends is counted. The
-//! tank holds one unit more than the limit: wasmtime looks at it only where functions and loops begin, and tells that it is empty, not how
-//! much is missing. So an event that returns with an empty tank has used too much, too, and what others have used is known exactly.
+//! tank holds one unit more than the limit: it is looked at only where functions and loops begin and calls of the host's return, which tells
+//! that it is empty, not how much is missing. So an event that returns with an empty tank has used too much, too, and what others have used is known exactly.
 //!
-//! Fuel refuses to be a measure of time: host calls cost none, and some units take longer than others. The limits of processor time and
+//! Fuel refuses to be a measure of time: a call of the host's costs what its instruction does, however long it takes, and some units take longer than others. The limits of processor time and
 //! wall-clock time stay.
 
 use std::ops::{Deref, DerefMut};

@@ -54,10 +54,8 @@ pub(crate) struct Meter {
     yielded_at_us: AtomicU64,
     /// When the current poll was first seen, or 0. An event that returns within its first tick never reads a clock.
     polled_since_ns: AtomicU64,
-    /// The coarse clock's, when the time was last looked at.
-    looked_at_tick: AtomicU64,
-    /// A tick has passed since the guest last gave way, and nothing has interrupted it.
-    is_due: AtomicBool,
+    /// The coarse clock's tick in which the current poll began, or in which a host call last returned.
+    seen_tick: AtomicU64,
 }
 
 /// The guest ran longer than `cpu-per-event`.
@@ -77,8 +75,7 @@ impl Meter {
             yielded: AtomicBool::new(false),
             yielded_at_us: AtomicU64::new(0),
             polled_since_ns: AtomicU64::new(0),
-            looked_at_tick: AtomicU64::new(0),
-            is_due: AtomicBool::new(false),
+            seen_tick: AtomicU64::new(0),
         }
     }
 
@@ -125,39 +122,10 @@ impl Meter {
         self.waits_since_us.store(0, Ordering::Relaxed);
         self.spent_ns.store(0, Ordering::Relaxed);
         self.polled_since_ns.store(0, Ordering::Relaxed);
-        self.looked_at_tick.store(tick(), Ordering::Relaxed);
-        self.is_due.store(false, Ordering::Relaxed);
     }
 
-    /// What the epoch callback answers: called once a tick while the guest runs.
+    /// A tick has passed while the guest ran: what the epoch callback answers.
     pub(crate) fn on_tick(&self) -> wasmtime::Result<UpdateDeadline> {
-        self.check()?;
-        self.yielded.store(true, Ordering::Relaxed);
-        Ok(UpdateDeadline::Yield(1))
-    }
-
-    /// The guest calls the host. Compiled code looks at its deadline where a function or a loop begins, and at instructions that take long:
-    /// in a row of nothing but calls of the host's it never does.
-    pub(crate) fn on_host_call(&self) -> wasmtime::Result<()> {
-        let tick = tick();
-        if self.looked_at_tick.load(Ordering::Relaxed) == tick {
-            return Ok(());
-        }
-        self.looked_at_tick.store(tick, Ordering::Relaxed);
-        self.is_due.store(true, Ordering::Relaxed);
-        self.check()
-    }
-
-    /// Gives way to other tasks, if the guest has not for a tick. For imports that can wait.
-    pub(crate) async fn give_way(&self) {
-        if self.is_due.swap(false, Ordering::Relaxed) {
-            self.yielded.store(true, Ordering::Relaxed);
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Whether the event has time left.
-    fn check(&self) -> wasmtime::Result<()> {
         let now = now();
         let since = match self.polled_since_ns.load(Ordering::Relaxed) {
             // The event's first poll reads no clock; that it has lasted one tick is what the deadline says.
@@ -168,7 +136,28 @@ impl Meter {
         if self.spent_ns.load(Ordering::Relaxed) + now.saturating_sub(since) > self.budget_ns {
             return Err(CpuExceeded(Duration::from_nanos(self.budget_ns)).into());
         }
-        Ok(())
+        self.yielded.store(true, Ordering::Relaxed);
+        Ok(UpdateDeadline::Yield(1))
+    }
+
+    /// Whether the guest, which its epoch deadline does not interrupt here, has run for a tick since it last yielded. Costs a load and a comparison
+    /// within one.
+    pub(crate) fn is_tick_over(&self) -> bool {
+        let tick = tick();
+        if self.seen_tick.load(Ordering::Relaxed) == tick {
+            return false;
+        }
+        self.seen_tick.store(tick, Ordering::Relaxed);
+        let now = now();
+        match self.polled_since_ns.load(Ordering::Relaxed) {
+            // It may have begun just before. So events that are shorter than a tick are interrupted nowhere but where their deadline does it.
+            0 => {
+                self.polled_since_ns.store(now, Ordering::Relaxed);
+                false
+            }
+            // With several engines the coarse clock's ticks are shorter.
+            since => now.saturating_sub(since) >= TICK.as_nanos() as u64,
+        }
     }
 
     fn start_poll(&self, first: bool) {
@@ -181,7 +170,7 @@ impl Meter {
             });
         }
         self.polled_since_ns.store(if first { 0 } else { now() }, Ordering::Relaxed);
-        self.is_due.store(false, Ordering::Relaxed);
+        self.seen_tick.store(tick(), Ordering::Relaxed);
     }
 
     fn end_poll(&self) {
@@ -299,43 +288,24 @@ mod tests {
     }
 
     #[test]
-    fn who_does_nothing_but_call_the_host_is_stopped_when_his_time_is_up() {
-        let meter = Meter::new(Duration::from_millis(5), Duration::from_secs(5));
+    fn whether_a_tick_is_over_is_known_without_a_deadline_and_told_once() {
+        let meter = Meter::new(Duration::from_millis(50), Duration::from_secs(5));
         meter.start_event();
-        meter.start_poll(true);
-        let calls = (0..100).take_while(|_| {
+        for first in [true, false] {
+            meter.start_poll(first);
+            assert!(!meter.is_tick_over(), "nothing has run yet");
             advance(TICK);
-            advance_tick();
-            meter.on_host_call().is_ok()
-        });
-        assert_eq!(calls.count(), 5);
-        meter.start_event();
-        meter.start_poll(true);
-        advance_tick();
-        assert!(meter.on_host_call().is_ok(), "the next event has a budget of its own");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_does_nothing_but_call_the_host_gives_way_in_calls_that_can_wait_and_pays_no_wall_clock_time_for_it()
-     {
-        let meter = Meter::new(Duration::from_secs(1), Duration::from_secs(5));
-        let calls = async {
-            for _ in 0..100 {
-                advance_tick();
-                meter.on_host_call()?;
-                meter.give_way().await;
-            }
-            Ok(())
-        };
-        let mut calls = std::pin::pin!(Metered::new(calls, &meter));
-        let mut turns = 0;
-        std::future::poll_fn(|cx| {
-            turns += 1;
-            calls.as_mut().poll(cx)
-        })
-        .await
-        .expect("it returns");
-        assert_eq!(turns, 101);
+            assert_eq!(meter.is_tick_over(), !first, "the first poll may have begun a moment ago");
+            advance(TICK);
+            assert!(meter.is_tick_over());
+            assert!(!meter.is_tick_over(), "it has been told");
+            meter.end_poll();
+        }
+        // A poll that begins late in one of the coarse clock's ticks has not run for one when the next begins.
+        advance(TICK / 2);
+        meter.start_poll(false);
+        advance(TICK / 2);
+        assert!(!meter.is_tick_over());
     }
 
     #[tokio::test(start_paused = true)]

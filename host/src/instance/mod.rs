@@ -5,6 +5,7 @@
 
 pub(crate) mod fuel;
 mod handover;
+mod host_calls;
 pub(crate) mod instances;
 pub(crate) mod meter;
 pub(crate) mod party;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
-use wasmtime::{CallHook, PoolConcurrencyLimitError, Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::connection::close::{CloseCause, CloseFrame};
 use crate::connection::compression::Reservation;
@@ -28,6 +29,7 @@ use crate::handler::bindings::{Stateful, WebsocketApp};
 use crate::handler::endpoint::{Endpoint, Slot, SlotPermits};
 use crate::imports::{self, ConnectionHandle, GuestState, RequestHandle};
 use crate::instance::fuel::{FuelExceeded, FueledStore};
+use crate::instance::host_calls::{AfterHostCalls, Interruptible};
 use crate::instance::meter::{CpuExceeded, Meter, Metered, WallExceeded};
 use crate::instance::party::Party;
 use crate::instance::shortage::{NO_ROOM_IN_POOL, NO_SYSTEM_MEMORY, Shortage, is_out_of_memory};
@@ -248,14 +250,8 @@ impl Instance {
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.hostcall_fuel());
         store.set_max_component_handles(limits.max_handles as usize);
-        store.epoch_deadline_callback(|mut context| {
-            context.data_mut().count_handles()?;
-            context.data().meter.on_tick()
-        });
-        store.call_hook(|context, transition| match transition {
-            CallHook::CallingHost => context.data().meter.on_host_call(),
-            CallHook::CallingWasm | CallHook::ReturningFromWasm | CallHook::ReturningFromHost => Ok(()),
-        });
+        store.epoch_deadline_callback(|mut context| context.data_mut().on_tick());
+        store.call_hook_async(AfterHostCalls);
         begin_event(&mut store, party);
         let gauge = store.data().fuel.clone();
         let mut store = FueledStore::new(store, gauge);

@@ -8,6 +8,7 @@ use waterspout_tests::Frame;
 
 use super::ATTACKER;
 use crate::attack::Handler::Made;
+use crate::attack::Harm::Noted as Gets;
 use crate::attack::Sign::{Logged, Noted};
 use crate::attack::Without::{Limit, Rule};
 use crate::attack::{Attack, Running, SPINS, TEN_SECONDS_OF_CPU, WAITS, tenant, unlimited};
@@ -52,7 +53,15 @@ pub(super) const ATTACKS: &[Attack] = &[
         without: Limit(&[unlimited("limits.cpu-per-event")], SPINS),
     },
     Attack {
-        name: "call the host again and again, with nothing between the calls",
+        name: "call the host again and again in on-message, with nothing between the calls",
+        handler: Made(handlers::row_of_questions),
+        settings: &[tenant("limits.cpu-per-event", "\"5ms\"")],
+        assault: |field| poke(field, 4, "", ""),
+        seen: &[Noted("close 1011 handler took too long"), Logged("past its deadline")],
+        without: Limit(&[unlimited("limits.cpu-per-event")], Gets("go")),
+    },
+    Attack {
+        name: "call the host again and again at start, with nothing between the calls",
         handler: Made(handlers::row_of_host_calls),
         settings: &[],
         assault: |field| poke(field, 4, "", ""),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::Level;
 use waterspout_tests::host::Builder;
+use waterspout_tests::{Guest, TestHost};
 
 use super::{goes_on, unasked_pong};
 use crate::probe::{probe, rooms};
@@ -188,4 +189,31 @@ async fn a_waiting_event_delays_neither_pongs_nor_what_it_wrote() {
     assert_eq!(client.recv_text().await, "before");
     client.ping("there?").await;
     assert_eq!(client.recv().await.into_data().as_ref(), b"there?");
+}
+
+/// Before it echoes it asks the host so often for a number, one call after the other: no function, no loop, and no memory that the host would want
+/// to write to through one of the guest's.
+fn asks_in_a_row(calls: usize) -> Guest {
+    Guest::echo_changed(|text| {
+        let import = "(module\n  (import \"waterspout:websocket/connection@0.1.0\" \"[method]connection.buffered-amount\"\n    \
+                      (func $buffered-amount (param i32) (result i32)))\n";
+        let begin = "    (block $done\n      (call $write-message";
+        assert!(text.contains("(module\n") && text.contains(begin), "the echo has another beginning");
+        let row = "    (drop (call $buffered-amount (local.get $connection)))\n".repeat(calls);
+        text.replacen("(module\n", import, 1).replacen(begin, &format!("{row}{begin}"), 1)
+    })
+}
+
+#[tokio::test]
+async fn an_event_that_does_nothing_but_call_the_host_is_stopped_as_any_other() {
+    const CALLS: usize = 500_000;
+    let with = |cpu| TestHost::new(asks_in_a_row(CALLS)).limits(move |limits| limits.cpu_per_event = cpu);
+    let host = with(Duration::from_secs(60)).start().await;
+    assert_eq!(host.connect("/websocket").await.say("in its time").await, "in its time");
+
+    // A call takes 60 ns at least.
+    let host = with(Duration::from_millis(20)).start().await;
+    let mut client = host.connect("/websocket").await;
+    client.send_text("in less").await;
+    assert_eq!(client.recv_close().await, (1011, TOO_LONG.into()));
 }
