@@ -77,7 +77,7 @@ fn check_config(file: &Path) -> anyhow::Result<()> {
     let mut options = RuntimeOptions { max_instances, ..config.runtime };
     options.compiler = super::compiler(config.compile, config.sandbox)?;
     let runtime = runtime(&options, config.routes.iter().map(|(route, _)| &route.limits))?;
-    let mut loader = Loader::new(&runtime);
+    let mut loader = Loader::new(runtime.into());
     if config.routes.len() > 1 {
         let handlers = config.routes.iter().map(|(route, source)| (source, &route.limits));
         with_progress("the handlers", || loader.compile_ahead(handlers));

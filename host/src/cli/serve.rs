@@ -12,8 +12,8 @@ use waterspout::server::handshake::{Hosts, Origins};
 use waterspout::takeover::{Confined, Invocation, Predecessor, Purpose};
 use waterspout::{
     Admin, Application, CertificateFiles, Certificates, HandlerSource, InheritedSockets, InstancePolicy,
-    ListenAddress, Listener, ListenerHandle, Page, Pattern, Reserved, Route, Runtime, Server, Starter,
-    StateDir,
+    ListenAddress, Listener, ListenerHandle, NotLoaded, Page, Pattern, Reserved, Route, Runtime, Server,
+    Starter, StateDir,
 };
 
 use super::progress::with_progress;
@@ -293,7 +293,7 @@ async fn serve(
         }
     };
     let state = config.state_dir.as_deref().map(StateDir::open).transpose().context("state-dir")?;
-    let mut starter = Starter::new(&runtime, state);
+    let mut starter = Starter::new(runtime, state);
     if predecessor.is_some() {
         starter = starter.taking_over();
     }
@@ -314,7 +314,7 @@ async fn serve(
     }
     let paths: Vec<String> = routes
         .iter()
-        .filter(|(_, loaded)| loaded.is_ok())
+        .filter(|(_, loaded)| loaded.as_ref().map_or_else(NotLoaded::is_postponed, |_| true))
         .map(|(route, _)| route.pattern.as_str().to_owned())
         .collect();
     if paths.is_empty() {
@@ -345,7 +345,7 @@ async fn serve(
         config.admin.map(|options| Admin::bind_inherited(&options, application.clone(), &mut of_admin));
     let admin = admin.transpose().map_err(|error| in_file(anyhow!("in `[admin]`: {error}")))?;
     // Before anybody is accepted.
-    let deployer = starter.deployer(application.clone(), runtime.clone()).await;
+    let deployer = starter.deployer(application.clone()).await;
     let admin = admin.map(|admin| admin.with_deployer(deployer.clone()));
     let server = Server::on(first, application.clone(), config.server);
     let server = listeners.fold(server, Server::and_on);

@@ -29,6 +29,10 @@ pub struct CompileLimits {
     /// processors and memory: so many times `max_memory_bytes` is what all compilers together may have. At least 1. Default: as many
     /// as there are processors, but no more than have room with their memory in half of the machine's, or of the control group's.
     pub max_at_once: u32,
+    /// Wall-clock time for which a start with several routes waits for their handlers. Those that are not compiled by then are compiled while
+    /// the others are served, each tenant's in turn, and their routes answer 503 until they are. What the cache has is always served
+    /// at once. Protects tenants from those whose handlers take long. Default: 60 s. 0 waits for none.
+    pub max_start_wait: Duration,
 }
 
 impl Default for CompileLimits {
@@ -40,6 +44,7 @@ impl Default for CompileLimits {
             max_component_bytes: 64 << 20,
             max_artefact_bytes: 512 << 20,
             max_at_once: Self::at_once_with(max_memory_bytes),
+            max_start_wait: Duration::from_secs(60),
         }
     }
 }
@@ -58,6 +63,7 @@ impl CompileLimits {
             ("max-component-bytes", self.max_component_bytes.show()),
             ("max-artefact-bytes", self.max_artefact_bytes.show()),
             ("max-at-once", self.max_at_once.show()),
+            ("max-start-wait", self.max_start_wait.show()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
@@ -83,6 +89,7 @@ pub(crate) struct CompileTable {
     max_component_bytes: Option<Limit<usize>>,
     max_artefact_bytes: Option<Limit<usize>>,
     max_at_once: Option<Limit<u32>>,
+    max_start_wait: Option<Limit<Duration>>,
 }
 
 impl CompileTable {
@@ -102,6 +109,7 @@ impl CompileTable {
             max_at_once: self
                 .max_at_once
                 .map_or_else(|| CompileLimits::at_once_with(max_memory_bytes), |Limit(count)| count),
+            max_start_wait: self.max_start_wait.map_or(default.max_start_wait, |Limit(wait)| wait),
         };
         match () {
             () if limits.timeout < MIN_TIMEOUT => Err("in `[compile]`: `timeout` must be at least 1s"),

@@ -44,6 +44,7 @@ pub(crate) use self::job::{Compiled, Description, Form};
 use self::queue::Turn;
 use crate::handler::engine::CodeClass;
 use crate::handler::load_error::LoadError;
+use crate::units::Unit;
 
 /// Where handlers are compiled.
 #[derive(Debug, Clone, Default)]
@@ -158,6 +159,16 @@ impl Compiler {
                 u32::try_from(processors).unwrap_or(u32::MAX)
             }
             Self::Child(child) => child.limits.max_at_once,
+        }
+    }
+
+    /// For how long a start waits for handlers to be compiled; none if for all of them.
+    pub(crate) fn max_start_wait(&self) -> Option<Duration> {
+        match self {
+            Self::InProcess => None,
+            Self::Child(child) => {
+                Some(child.limits.max_start_wait).filter(|wait| *wait != Duration::unlimited())
+            }
         }
     }
 

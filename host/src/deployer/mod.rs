@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use self::record::{Failed, Record};
 pub use self::start::Starter;
 use crate::handler::file::{HandlerFile, Seen, Verdict};
+use crate::handler::loading::NotLoaded;
 use crate::handler::{Handler, HandlerSource, LoadError, Runtime};
 use crate::server::application::Application;
 use crate::server::routes::Route;
@@ -531,8 +532,11 @@ impl Deployer {
             Ok(prepared) => prepared,
             // Told already.
             Err(error) => {
-                if let DeployError::Load(_) = error {
+                if let DeployError::Load(error) = error {
                     record.note_failed(Failed::File(file.stamp));
+                    let name = file.seen.path.display().to_string();
+                    let missing = NotLoaded::new(&self.inner.runtime, name, error.into());
+                    record.endpoint.versions.note_not_loaded(missing);
                 }
                 return false;
             }
@@ -643,11 +647,11 @@ mod tests {
         let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
         let runtime = Arc::new(Runtime::new(&options, [&Limits::default()]).expect("room for two instances"));
         let state = StateDir::open(&state.0).expect("new");
-        let mut starter = Starter::new(&runtime, Some(state));
+        let mut starter = Starter::new(runtime, Some(state));
         let route = Route::new("chat", Pattern::new("/chat").expect("a path"));
         let handler = starter.load(&route, &HandlerSource::Echo).expect("room on the disk");
         let application = Application::new([(route, handler)], None);
-        starter.deployer(application, runtime.clone()).await
+        starter.deployer(application).await
     }
 
     /// The echo with a section more, so that it is another handler.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use super::record::{Failed, Record};
 use super::{Deployer, Inner};
@@ -17,9 +18,11 @@ use crate::state::{InFlight, KeptCanary, KeptVersion, Manifest, NoBytes, RouteFo
 use crate::swap::{Canary, Health, Origin, Standing, Version, admit_canary};
 
 /// Loads what each route begins with: what `state` has of it, or else its file.
-pub struct Starter<'a> {
-    runtime: &'a Runtime,
-    loader: Loader<'a>,
+pub struct Starter {
+    runtime: Arc<Runtime>,
+    loader: Loader,
+    /// From then on what is not ready is postponed, and nobody waits for what is compiled.
+    until: Option<Instant>,
     state: Option<StateDir>,
     /// The state is another process's yet: it is read, and not touched.
     takes_over: bool,
@@ -64,31 +67,32 @@ impl NoVersion {
     }
 }
 
-impl fmt::Debug for Starter<'_> {
+impl fmt::Debug for Starter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Starter").field("begun", &self.begun.len()).finish_non_exhaustive()
     }
 }
 
-impl<'a> Starter<'a> {
-    /// Loads into `runtime`.
-    pub fn new(runtime: &'a Runtime, state: Option<StateDir>) -> Self {
-        Self { runtime, loader: Loader::new(runtime), state, takes_over: false, begun: BTreeMap::new() }
+impl Starter {
+    /// Loads into `runtime`. What it compiles is waited for as long as [`CompileLimits::max_start_wait`](crate::CompileLimits) says, from now on.
+    pub fn new(runtime: Arc<Runtime>, state: Option<StateDir>) -> Self {
+        let until = runtime.max_start_wait().and_then(|wait| Instant::now().checked_add(wait));
+        let loader = Loader::new(runtime.clone()).until(until);
+        Self { runtime, loader, until, state, takes_over: false, begun: BTreeMap::new() }
     }
 
-    /// For a process that is to take another one's place, which may still fail: what was kept must do as it is, and only
-    /// [`Deployer::settle`] changes it.
+    /// For a process that is to take another one's place, which may still fail: what was kept must do as it is, only [`Deployer::settle`]
+    /// changes it, and everything is waited for, since the other one serves meanwhile.
     #[must_use]
     pub fn taking_over(self) -> Self {
-        Self { takes_over: true, ..self }
+        Self { takes_over: true, until: None, loader: self.loader.until(None), ..self }
     }
 
     /// Compiles what these routes are going to begin with, as [`Loader::compile_ahead`] does: who [loads](Starter::load) them afterwards waits
     /// for nothing any more, and is told what is wrong.
     pub fn compile_ahead(&mut self, routes: &[(Route, HandlerSource)]) {
-        let max_bytes = self.runtime.max_handler_bytes();
         let mut handlers = Vec::new();
-        for (route, source) in routes {
+        for (route, source) in each_tenants_in_turn(routes) {
             let limits = &route.limits;
             let folder = self.state.as_ref().map(|state| state.route(&route.tenant.name, &route.name));
             let kept = folder.and_then(|folder| match folder.read() {
@@ -98,19 +102,24 @@ impl<'a> Starter<'a> {
             match kept {
                 Some((folder, manifest)) => handlers.extend(manifest.digests().map(|digest| {
                     let (folder, digest) = (folder.clone(), digest.to_owned());
+                    let max_bytes = self.runtime.max_handler_bytes();
                     let source = move || {
                         folder.bytes(&digest, max_bytes).ok().map(|bytes| HandlerSource::Bytes(bytes.into()))
                     };
-                    Ahead { limits, source: Box::new(source) }
+                    Ahead { limits: limits.clone(), source: Box::new(source) }
                 })),
-                None => handlers.push(Ahead { limits, source: Box::new(|| Some(source.clone())) }),
+                None => {
+                    let source = source.clone();
+                    handlers.push(Ahead { limits: limits.clone(), source: Box::new(|| Some(source)) });
+                }
             }
         }
         self.loader.compile_all(handlers);
     }
 
     /// Loads a route's handler. Blocks as [`Runtime::load`] does. What was kept and can never be used is put aside and told in the log; what
-    /// cannot be loaded now stays where it is, and the route has no handler.
+    /// cannot be loaded now stays where it is, and the route has no handler. One of a file may be [postponed](LoadError::Postponed); what was
+    /// kept has been compiled before, and is waited for.
     ///
     /// # Errors
     /// The outer: the state cannot be read or written. The inner is for the [`Application`].
@@ -171,11 +180,11 @@ impl<'a> Starter<'a> {
                 }
             },
         };
-        let handler = match self.loader.load(&bytes, &route.limits) {
+        let handler = match self.loader.load_or_postpone(&bytes, &route.limits) {
             Ok(handler) => handler,
             Err(mut missing) => {
                 missing.handler = source.to_string();
-                begun.failed = stamp.map(Failed::File);
+                begun.failed = stamp.map(Failed::File).filter(|_| !missing.is_postponed());
                 return Ok(Err(missing));
             }
         };
@@ -272,7 +281,7 @@ impl<'a> Starter<'a> {
             true => NoVersion::Unusable(why),
             false => {
                 let error = LoadError::from(std::io::Error::other(why));
-                NoVersion::NotNow(NotLoaded::new(self.runtime, name.clone(), error.into()))
+                NoVersion::NotNow(NotLoaded::new(&self.runtime, name.clone(), error.into()))
             }
         })?;
         let handler = self.loader.load(&HandlerSource::Bytes(bytes.into()), &route.limits);
@@ -295,9 +304,10 @@ impl<'a> Starter<'a> {
     }
 
     /// For the application of these routes, before it serves: its versions become what was kept. Then, except where a process
-    /// [takes over](Starter::taking_over), it [settles](Deployer::settle). In a tokio runtime. `runtime` is the one that was loaded into.
-    pub async fn deployer(self, application: Application, runtime: Arc<Runtime>) -> Deployer {
-        let Self { state, mut begun, takes_over, .. } = self;
+    /// [takes over](Starter::taking_over), it [settles](Deployer::settle); what that compiles is waited for as everything is here. In a tokio
+    /// runtime.
+    pub async fn deployer(self, application: Application) -> Deployer {
+        let Self { runtime, state, mut begun, takes_over, until, .. } = self;
         let mut stored = Vec::new();
         let mut records = Vec::new();
         for endpoint in application.endpoints() {
@@ -313,8 +323,45 @@ impl<'a> Starter<'a> {
         let inner = Inner { stored: Mutex::new(stored), ..Inner::new(application, runtime, state, records) };
         let deployer = Deployer { inner: Arc::new(inner) };
         if !takes_over {
-            deployer.settle().await;
+            let settled = tokio::spawn(deployer.settle());
+            // It goes on without us; a panic of it has been told.
+            let _ = match until {
+                Some(until) => tokio::time::timeout_at(until.into(), settled).await.ok(),
+                None => Some(settled.await),
+            };
         }
         deployer
+    }
+}
+
+/// Each tenant's first, then their second ones, and so on: who has many that take long is not before everybody else.
+fn each_tenants_in_turn(routes: &[(Route, HandlerSource)]) -> Vec<&(Route, HandlerSource)> {
+    let mut so_far: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut turns: Vec<(usize, &(Route, HandlerSource))> = Vec::new();
+    for entry in routes {
+        let turn = so_far.entry(&entry.0.tenant.name).or_default();
+        turns.push((*turn, entry));
+        *turn += 1;
+    }
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, entry)| entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::tenants::Tenant;
+    use crate::server::routes::Pattern;
+
+    #[test]
+    fn who_has_many_handlers_is_not_before_everybody_else() {
+        let names = [("many", "a"), ("many", "b"), ("many", "c"), ("few", "d"), ("few", "e"), ("one", "f")];
+        let routes = names.map(|(tenant, name)| {
+            let route = Route::new(name, Pattern::new("/").expect("a path"));
+            let tenant = Tenant { name: tenant.into(), ..Tenant::default() };
+            (Route { tenant, ..route }, HandlerSource::Echo)
+        });
+        let turns = each_tenants_in_turn(&routes).into_iter().map(|(route, _)| &*route.name);
+        assert_eq!(turns.collect::<String>(), "adfbec");
     }
 }

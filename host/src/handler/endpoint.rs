@@ -88,14 +88,14 @@ impl Endpoint {
     /// A handler that could not be loaded is told in the log.
     pub(crate) fn new(route: Arc<Route>, tenancy: Arc<Tenancy>, handler: RouteHandler) -> Arc<Self> {
         if let RouteHandler::NotLoaded(missing) = &handler {
-            tracing::error!(
-                tenant = tenancy.name,
-                route = %route.name,
-                handler = printable(missing.handler.as_bytes()),
-                error = missing.why(),
-                remedy = "correct it, ask `waterspout check`, and start again",
-                "the handler cannot be loaded: its route answers 503"
-            );
+            let (tenant, route) = (&tenancy.name, &route.name);
+            let (handler, error) = (printable(missing.handler.as_bytes()), missing.why());
+            if missing.is_postponed() {
+                tracing::warn!(tenant, %route, handler, error, "the route answers 503 until its handler is compiled");
+            } else {
+                let remedy = "correct it, ask `waterspout check`, and start again";
+                tracing::error!(tenant, %route, handler, error, remedy, "the handler cannot be loaded: its route answers 503");
+            }
         }
         let permits = Arc::new(Semaphore::new(route.limits.max_instances as usize));
         let metrics = Arc::new(RouteMetrics::of(&tenancy.name, &route.name));

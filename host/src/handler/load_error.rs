@@ -84,6 +84,9 @@ pub enum LoadError {
     /// The compiler's process could not be started, or not be confined as was asked. Nothing is wrong with the file.
     #[error("cannot be compiled on this system: {0}")]
     CompilerUnavailable(String),
+    /// The start has waited long enough. It is compiled while others are served.
+    #[error("is not compiled yet: others took longer than the start waits (`max-start-wait` of `[compile]`)")]
+    Postponed,
     /// The route's limits cannot be met.
     #[error("belongs to a route with an impossible limit: {0}")]
     Limits(String),
@@ -112,6 +115,7 @@ impl LoadError {
             | Self::ArtefactTooLarge { .. }
             | Self::CompilerFailed(_)
             | Self::CompilerUnavailable(_)
+            | Self::Postponed
             | Self::Limits(_)
             | Self::UnforeseenClass => false,
         }

@@ -2,11 +2,15 @@
 //!
 //! What several routes have in common is compiled once, and fails to compile once: each must not wait for the same time-out again. Several
 //! handlers are compiled at once, [ahead](Loader::compile_ahead) of being loaded; loaded, and told of, they are one after the other.
+//!
+//! A start does not wait for ever: what takes too long is [postponed](LoadError::Postponed).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use crate::connection::compression::Budget;
 use crate::handler::engine::CodeClass;
@@ -61,6 +65,11 @@ impl NotLoaded {
         Self { handler, error, memory: runtime.memory().clone() }
     }
 
+    /// Whether it is going to be compiled without anybody's doing.
+    pub fn is_postponed(&self) -> bool {
+        matches!(*self.error, LoadError::Postponed)
+    }
+
     /// The reason alone. It may have a handler's own words in it, which cannot steer a terminal or forge a record.
     pub fn why(&self) -> String {
         printable(self.error.to_string().as_bytes())
@@ -74,10 +83,14 @@ impl fmt::Display for NotLoaded {
 }
 
 /// Loads the handlers of several routes, one after the other.
-pub struct Loader<'a> {
-    runtime: &'a Runtime,
-    compiled: BTreeMap<Key, Result<Code, Arc<LoadError>>>,
+pub struct Loader {
+    runtime: Arc<Runtime>,
+    compiled: Arc<Mutex<CompiledCode>>,
+    /// From then on what would have to be compiled is postponed.
+    until: Option<Instant>,
 }
+
+type CompiledCode = BTreeMap<Key, Result<Code, Arc<LoadError>>>;
 
 /// Class and hash of the bytes.
 type Key = (CodeClass, [u8; 32]);
@@ -87,56 +100,77 @@ fn key(class: CodeClass, bytes: &[u8]) -> Key {
 }
 
 /// A handler that is going to be loaded for a route with these limits.
-pub(crate) struct Ahead<'a> {
-    pub(crate) limits: &'a Limits,
+pub(crate) struct Ahead {
+    pub(crate) limits: Limits,
     /// Asked no sooner than when it is compiled. None if it cannot be read.
-    pub(crate) source: Box<dyn FnOnce() -> Option<HandlerSource> + Send + 'a>,
+    pub(crate) source: Box<dyn FnOnce() -> Option<HandlerSource> + Send>,
 }
 
-impl fmt::Debug for Loader<'_> {
+impl fmt::Debug for Loader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loader").field("compiled", &self.compiled.len()).finish_non_exhaustive()
+        f.debug_struct("Loader").field("until", &self.until).finish_non_exhaustive()
     }
 }
 
-impl<'a> Loader<'a> {
+impl Loader {
     /// Loads into `runtime`.
-    pub fn new(runtime: &'a Runtime) -> Self {
-        Self { runtime, compiled: BTreeMap::new() }
+    pub fn new(runtime: Arc<Runtime>) -> Self {
+        Self { runtime, compiled: Arc::default(), until: None }
+    }
+
+    /// Nobody waits longer for what is compiled.
+    pub(crate) fn until(self, until: Option<Instant>) -> Self {
+        Self { until, ..self }
     }
 
     /// Compiles what is going to be loaded, as many at once as may be ([`CompileLimits::max_at_once`](crate::CompileLimits)): who loads it
     /// afterwards does not wait. What is wrong with one is told when it is loaded. Blocks until all are compiled.
     pub fn compile_ahead<'s>(&mut self, handlers: impl IntoIterator<Item = (&'s HandlerSource, &'s Limits)>) {
-        let ahead = handlers
-            .into_iter()
-            .map(|(source, limits)| Ahead { limits, source: Box::new(|| Some(source.clone())) });
+        let ahead = handlers.into_iter().map(|(source, limits)| {
+            let (limits, source) = (limits.clone(), source.clone());
+            Ahead { limits, source: Box::new(|| Some(source)) }
+        });
         self.compile_all(ahead.collect());
     }
 
-    pub(crate) fn compile_all(&mut self, handlers: Vec<Ahead<'_>>) {
-        let runtime = self.runtime;
-        let threads = usize::try_from(runtime.max_at_once()).unwrap_or(usize::MAX).min(handlers.len());
-        let begun: Mutex<BTreeSet<Key>> = Mutex::new(self.compiled.keys().copied().collect());
-        let (waiting, compiled) = (Mutex::new(handlers.into_iter()), Mutex::new(&mut self.compiled));
-        let work = || {
-            while let Some(Ahead { limits, source }) = locked(&waiting, Iterator::next) {
+    pub(crate) fn compile_all(&mut self, handlers: Vec<Ahead>) {
+        let until = self.until;
+        let threads = usize::try_from(self.runtime.max_at_once()).unwrap_or(usize::MAX).min(handlers.len());
+        let begun: BTreeSet<Key> = locked(&self.compiled, |compiled| compiled.keys().copied().collect());
+        let (waiting, begun) = (Mutex::new(handlers.into_iter()), Mutex::new(begun));
+        let (runtime, compiled) = (self.runtime.clone(), self.compiled.clone());
+        let work = Arc::new(move || {
+            while until.is_none_or(|until| Instant::now() < until)
+                && let Some(Ahead { limits, source }) = locked(&waiting, Iterator::next)
+            {
                 let Some(source) = source() else { continue };
-                let Ok((class, bytes)) = runtime.read(&source, limits) else { continue };
+                let Ok((class, bytes)) = runtime.read(&source, &limits) else { continue };
                 let key = key(class.code, &bytes);
                 if locked(&begun, |begun| begun.insert(key)) {
                     let code = runtime.compile(class, &bytes).map_err(Arc::new);
                     locked(&compiled, |compiled| compiled.insert(key, code));
                 }
             }
-        };
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                // Without it the others do its part.
-                let _ = thread::Builder::new().name("compile".into()).spawn_scoped(scope, work);
-            }
-            work();
         });
+        // They may be at it when nobody waits any more.
+        let (ended, all_ended) = channel::<()>();
+        let spawned = (0..threads).filter(|_| {
+            let (work, ended) = (work.clone(), ended.clone());
+            let thread = thread::Builder::new().name("compile".into()).spawn(move || {
+                work();
+                drop(ended);
+            });
+            thread.is_ok()
+        });
+        if spawned.count() == 0 {
+            work();
+        }
+        drop(ended);
+        // Nobody sends: an error says that all have ended, or that it has taken too long.
+        let _ = match until {
+            Some(until) => all_ended.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
+            None => all_ended.recv().ok(),
+        };
     }
 
     /// Loads a handler for a route with these limits. Blocks as [`Runtime::load`] does, unless the same bytes have been loaded for a route of
@@ -145,15 +179,42 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// What an [`Application`](crate::Application) takes in place of the handler.
     pub fn load(&mut self, source: &HandlerSource, limits: &Limits) -> Result<Handler, NotLoaded> {
-        self.try_load(source, limits).map_err(|error| NotLoaded::new(self.runtime, source.to_string(), error))
+        self.try_load(source, limits, None)
+            .map_err(|error| NotLoaded::new(&self.runtime, source.to_string(), error))
     }
 
-    fn try_load(&mut self, source: &HandlerSource, limits: &Limits) -> Result<Handler, Arc<LoadError>> {
+    /// The same, but when it has taken too long a handler that would have to be compiled is [postponed](LoadError::Postponed).
+    pub(crate) fn load_or_postpone(
+        &mut self,
+        source: &HandlerSource,
+        limits: &Limits,
+    ) -> Result<Handler, NotLoaded> {
+        self.try_load(source, limits, self.until)
+            .map_err(|error| NotLoaded::new(&self.runtime, source.to_string(), error))
+    }
+
+    fn try_load(
+        &self,
+        source: &HandlerSource,
+        limits: &Limits,
+        until: Option<Instant>,
+    ) -> Result<Handler, Arc<LoadError>> {
         let (class, bytes) = self.runtime.read(source, limits)?;
         let key = key(class.code, &bytes);
-        let compile = || self.runtime.compile(class, &bytes).map_err(Arc::new);
-        let code = self.compiled.entry(key).or_insert_with(compile).clone()?;
-        Ok(self.runtime.link(class, code, limits)?)
+        let known = locked(&self.compiled, |compiled| compiled.get(&key).cloned());
+        let code = match known {
+            Some(code) => code,
+            None if until.is_some_and(|until| until <= Instant::now()) => {
+                // What is kept takes no time.
+                Ok(self.runtime.kept(class, &bytes).ok_or(LoadError::Postponed)?)
+            }
+            None => {
+                let code = self.runtime.compile(class, &bytes).map_err(Arc::new);
+                locked(&self.compiled, |compiled| compiled.insert(key, code.clone()));
+                code
+            }
+        };
+        Ok(self.runtime.link(class, code?, limits)?)
     }
 }
 
@@ -197,8 +258,8 @@ mod tests {
     async fn a_route_without_a_handler_can_get_one_later() {
         let limits = Limits::default();
         let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
-        let runtime = Runtime::new(&options, [&limits]).expect("room for two instances");
-        let mut loader = Loader::new(&runtime);
+        let runtime = Arc::new(Runtime::new(&options, [&limits]).expect("room for two instances"));
+        let mut loader = Loader::new(runtime.clone());
         let missing = loader.load(&HandlerSource::Bytes(b"nonsense".as_slice().into()), &limits);
         let route = Route::new("chat", Pattern::new("/chat").expect("a path"));
         let application = Application::new([(route, missing)], None);
@@ -220,7 +281,7 @@ mod tests {
         let larger = Limits { max_memory_bytes: 200 << 20, ..Limits::default() };
         let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
         let runtime = Runtime::new(&options, [&limits, &larger]).expect("room for two instances");
-        let mut loader = Loader::new(&runtime);
+        let mut loader = Loader::new(runtime.into());
         let mut why = |bytes: &[u8], limits| {
             let missing = loader.load(&HandlerSource::Bytes(bytes.to_vec().into()), limits);
             missing.expect_err("nonsense").error
@@ -236,20 +297,21 @@ mod tests {
         let limits = Limits::default();
         let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
         let runtime = Runtime::new(&options, [&limits]).expect("room for two instances");
+        let compiled = |loader: &Loader| locked(&loader.compiled, |compiled| compiled.clone());
         let sources = [b"one", b"two", b"one"].map(|bytes| HandlerSource::Bytes(bytes.as_slice().into()));
         let gone = HandlerSource::File("/no/such/handler".into());
-        let mut loader = Loader::new(&runtime);
+        let mut loader = Loader::new(runtime.into());
         loader.compile_ahead(
             sources.iter().chain([&gone, &HandlerSource::Echo]).map(|source| (source, &limits)),
         );
-        assert_eq!(loader.compiled.len(), 3, "the file has no content that could be known");
-        let ahead: Vec<_> = loader.compiled.values().filter_map(|code| code.clone().err()).collect();
+        assert_eq!(compiled(&loader).len(), 3, "the file has no content that could be known");
+        let ahead: Vec<_> = compiled(&loader).values().filter_map(|code| code.clone().err()).collect();
         for source in &sources {
             let error = loader.load(source, &limits).expect_err("nonsense").error;
             assert!(ahead.iter().any(|ahead| Arc::ptr_eq(ahead, &error)), "{error}");
         }
         assert!(matches!(*loader.load(&gone, &limits).expect_err("gone").error, LoadError::Read(_)));
         assert!(loader.load(&HandlerSource::Echo, &limits).is_ok());
-        assert_eq!(loader.compiled.len(), 3);
+        assert_eq!(compiled(&loader).len(), 3);
     }
 }

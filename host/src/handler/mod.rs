@@ -19,6 +19,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -179,23 +180,37 @@ impl Runtime {
         self.compiling.join(&(class.code, digest.clone()), || self.compile_alone(class, handler, digest))
     }
 
+    /// A handler's code, if it is kept from an earlier start.
+    pub(crate) fn kept(&self, class: &EngineClass, handler: &[u8]) -> Option<Code> {
+        self.kept_as(class, handler, || sha256(handler).into())
+    }
+
+    fn kept_as(
+        &self,
+        class: &EngineClass,
+        handler: &[u8],
+        digest: impl FnOnce() -> Arc<str>,
+    ) -> Option<Code> {
+        let cache = self.cache.as_ref()?;
+        let kept = cache.load(&class.engine, handler, self.compiler.max_compiled_bytes())?;
+        let kept = Compiled::from_bytes(kept)?;
+        match deserialize(class, &kept) {
+            Ok(component) => Some(Code { component, footprint: kept.footprint(), digest: digest() }),
+            Err(error) => {
+                tracing::warn!(error = one_line(&error), "a cached handler is compiled again");
+                None
+            }
+        }
+    }
+
     fn compile_alone(
         &self,
         class: &EngineClass,
         handler: &[u8],
         digest: Arc<str>,
     ) -> Result<Code, LoadError> {
-        let kept = self
-            .cache
-            .as_ref()
-            .and_then(|cache| cache.load(&class.engine, handler, self.compiler.max_compiled_bytes()));
-        if let Some(kept) = kept.and_then(Compiled::from_bytes) {
-            match deserialize(class, &kept) {
-                Ok(component) => {
-                    return Ok(Code { component, footprint: kept.footprint(), digest });
-                }
-                Err(error) => tracing::warn!(error = one_line(&error), "a cached handler is compiled again"),
-            }
+        if let Some(kept) = self.kept_as(class, handler, || digest.clone()) {
+            return Ok(kept);
         }
         let turn = self.queue.wait();
         let compiled = self.compiler.compile(class.code, handler, &turn)?;
@@ -211,6 +226,11 @@ impl Runtime {
     /// Bytes that a handler may have; none if there is no bound.
     pub(crate) fn max_handler_bytes(&self) -> Option<usize> {
         self.compiler.max_component_bytes()
+    }
+
+    /// For how long a start waits; none if it waits for all.
+    pub(crate) fn max_start_wait(&self) -> Option<Duration> {
+        self.compiler.max_start_wait()
     }
 
     /// How many handlers are compiled at once.

@@ -131,6 +131,14 @@ impl Versions {
         self.lock().current.as_ref().err().cloned()
     }
 
+    /// Why there is none still. Of no importance where there is one.
+    pub(crate) fn note_not_loaded(&self, missing: NotLoaded) {
+        let mut state = self.lock();
+        if state.current.is_err() {
+            state.current = Err(missing);
+        }
+    }
+
     /// What was served before, if there was another.
     pub(crate) fn previous(&self) -> Option<Arc<Version>> {
         self.lock().previous.clone()

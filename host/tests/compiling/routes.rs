@@ -108,6 +108,64 @@ fn what_cannot_be_loaded_at_the_start_is_told_once_and_tried_again_only_when_som
     }
 }
 
+/// Two tenants, one of them with a handler that takes too long before one that does not; one compiler, and little patience.
+fn hurried(folder: &Folder) -> std::path::PathBuf {
+    folder.write("slow.wasm", wasm::slow());
+    folder.write("other.wasm", handlers::binary_echo());
+    folder.write("good.wasm", echo());
+    folder.write_token("token", TOKEN);
+    let mut text = "listen = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'\ntoken-file = 'token'\n\
+                    [compile]\ntimeout = '5s'\nmax-at-once = 1\nmax-start-wait = '1s'\n"
+        .to_owned();
+    for (tenant, names) in [("slow", ["slow", "other"].as_slice()), ("good", &["good"])] {
+        let hosts: Vec<String> = names.iter().map(|name| format!("'{name}.example'")).collect();
+        text += &format!("[tenant.{tenant}-inc]\nhosts = [{}]\n", hosts.join(", "));
+        for name in names {
+            text +=
+                &format!("[tenant.{tenant}-inc.route.{name}]\npath = '/{name}'\nhandler = '{name}.wasm'\n");
+        }
+    }
+    folder.write("waterspout.toml", text)
+}
+
+#[test]
+fn what_is_not_compiled_when_the_start_has_waited_long_enough_is_served_as_soon_as_it_is() {
+    let folder = Folder::new();
+    let config = hurried(&folder);
+    let start = || Program::start(folder.command().args(["serve", "--config"]).arg(&config));
+    let program = start();
+    let address = program.address();
+    for name in ["slow", "other", "good"] {
+        let record = program.record_with(&format!("route={name} "));
+        assert!(record.contains("WARN") && record.contains("until its handler is compiled"), "{record}");
+    }
+    assert_eq!(handshake(&program, "good", "close, Upgrade").0, 503);
+    let records = program.records_to("takes longer than 5s to compile");
+    let replaced = records.iter().filter(|record| record.contains("the handler is replaced"));
+    assert_eq!(replaced.count(), 0, "{records:#?}");
+    let mut served = [(); 2].map(|()| program.record_with("the handler is replaced"));
+    served.sort_by_key(|record| record.contains("route=other "));
+    assert!(served[0].contains("route=good ") && served[1].contains("route=other "), "{served:?}");
+    assert_eq!(handshake(&program, "good", "Upgrade").0, 101);
+    let admin = program.admin_address();
+    let headers = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n");
+    let (_, health) = request(admin, "/healthz", &headers);
+    let health: serde_json::Value = serde_json::from_str(&health).expect("JSON");
+    assert_eq!(health["not_loaded"].as_array().map(Vec::len), Some(1), "{health}");
+    assert!(
+        health["not_loaded"][0]["error"].as_str().is_some_and(|why| why.contains("takes longer")),
+        "{health}"
+    );
+    // What is kept is there at once, whoever is before it.
+    drop(program);
+    let program = start();
+    assert_ne!(program.address(), address);
+    for name in ["good", "other"] {
+        assert_eq!(handshake(&program, name, "Upgrade").0, 101);
+    }
+    assert_eq!(handshake(&program, "slow", "close, Upgrade").0, 503);
+}
+
 #[test]
 fn check_names_every_route_whose_handler_cannot_be_loaded() {
     let folder = Folder::new();

@@ -56,6 +56,7 @@ const BOUNDS: &[(&str, &[Bound])] = &[
         both("max-component-bytes", "a_file_may_be_as_large_as_max_component_bytes_and_not_a_byte_larger"),
         both("max-artefact-bytes", "compiled_code_may_be_as_large_as_max_artefact_bytes_and_not_a_byte_larger"),
         both("max-at-once", "so_many_handlers_are_compiled_at_once_and_the_next_one_waits"),
+        both("max-start-wait", "what_is_not_compiled_when_the_start_has_waited_long_enough_is_served_as_soon_as_it_is"),
     ]),
     ("Compression", &[
         both("threshold", "small_messages_go_as_they_are"),
