@@ -4,8 +4,11 @@
 //! with the modules that join them. That is no public interface of wasmtime, but its public one does not tell, and whoever counted in the
 //! file would count other things.
 
+use std::collections::BTreeSet;
+
 use wasmtime_environ::component::{
-    Component, ComponentTypesBuilder, GlobalInitializer, InstantiateModule, Translator, VMComponentOffsets,
+    Component, ComponentTypes, ComponentTypesBuilder, GlobalInitializer, InstantiateModule, Translator,
+    TypeResourceTable, TypeResourceTableIndex, VMComponentOffsets,
 };
 use wasmtime_environ::wasmparser::Validator;
 use wasmtime_environ::{HostPtr, Module, ScopeVec, Tunables, VMOffsets};
@@ -17,7 +20,10 @@ use crate::handler::load_error::LoadError;
 pub(crate) struct Footprint {
     /// How many core instances one instance of the component has.
     pub(crate) core_instances: u32,
-    /// What wasmtime allocates for one instance whatever it does: contexts, and element segments that are kept for `table.init`.
+    /// How many tables of handles it has: one for each component within the component that knows a resource.
+    pub(crate) handle_tables: u32,
+    /// What wasmtime allocates for one instance whatever it does: contexts, types of resources, and element segments that are kept for
+    /// `table.init`.
     pub(crate) bytes: u64,
 }
 
@@ -25,6 +31,8 @@ pub(crate) struct Footprint {
 const CORE_INSTANCE_BYTES: u64 = 1 << 10;
 /// The same of an instance of a component within the component: its table of handles.
 const COMPONENT_INSTANCE_BYTES: u64 = 512;
+/// A type of resources, in a list that doubles as it grows.
+const RESOURCE_TYPE_BYTES: u64 = 48;
 /// An element of a passive segment: any value of WebAssembly.
 const PASSIVE_ELEMENT_BYTES: u64 = 16;
 /// What a passive segment has beside its elements.
@@ -43,7 +51,7 @@ impl Footprint {
             .translate(component)
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let component = &translation.component;
-        let mut footprint = Self { core_instances: 0, bytes: context_bytes(component) };
+        let mut footprint = Self { core_instances: 0, handle_tables: 0, bytes: context_bytes(component) };
         for initializer in &component.initializers {
             let GlobalInitializer::InstantiateModule(module, _) = initializer else { continue };
             let InstantiateModule::Static(module, _) = module else {
@@ -52,15 +60,29 @@ impl Footprint {
             footprint.core_instances = footprint.core_instances.saturating_add(1);
             footprint.bytes = footprint.bytes.saturating_add(module_bytes(&modules[*module].module));
         }
+        let tables = types.num_resource_tables();
+        footprint.handle_tables = handle_tables(&types.finish(component).0, tables);
         Ok(footprint)
     }
 }
 
 fn context_bytes(component: &Component) -> u64 {
     let context = VMComponentOffsets::new(HostPtr, component).size_of_vmctx();
-    u64::from(component.num_runtime_component_instances)
-        .saturating_mul(COMPONENT_INSTANCE_BYTES)
-        .saturating_add(context.into())
+    let instances =
+        u64::from(component.num_runtime_component_instances).saturating_mul(COMPONENT_INSTANCE_BYTES);
+    let resource_types = u64::from(component.num_resources).saturating_mul(RESOURCE_TYPE_BYTES);
+    instances.saturating_add(resource_types).saturating_add(context.into())
+}
+
+/// wasmtime has one for all resources of a component within the component.
+fn handle_tables(types: &ComponentTypes, resource_tables: usize) -> u32 {
+    let tables =
+        (0..u32::try_from(resource_tables).unwrap_or(u32::MAX)).map(TypeResourceTableIndex::from_u32);
+    let owners = tables.filter_map(|table| match &types[table] {
+        TypeResourceTable::Concrete { instance, .. } => Some(*instance),
+        TypeResourceTable::Abstract(_) => None,
+    });
+    u32::try_from(owners.collect::<BTreeSet<_>>().len()).unwrap_or(u32::MAX)
 }
 
 fn module_bytes(module: &Module) -> u64 {
@@ -107,6 +129,27 @@ mod tests {
             (instance $a (instantiate $a))
             (instance (instantiate $b (with "f" (func $a "f")))))"#;
         assert_eq!(footprint(text).core_instances, 3);
+    }
+
+    #[test]
+    fn types_of_resources_count_whether_they_are_used_or_not() {
+        let of = |types: usize| {
+            footprint(&format!("(component {})", "(type (resource (rep i32)))".repeat(types))).bytes
+        };
+        let more = of(2000) - of(1000);
+        assert!((48_000..60_000).contains(&more), "{more} bytes");
+    }
+
+    #[test]
+    fn each_component_within_the_component_that_has_resources_has_a_table_of_handles() {
+        let inner = |resource: &str| format!("(component $inner {resource})");
+        let of = |resource: &str, instances: usize| {
+            let instances = "(instance (instantiate $inner))".repeat(instances);
+            footprint(&format!("(component {} {instances})", inner(resource))).handle_tables
+        };
+        let resource =
+            "(type $r (resource (rep i32))) (core func (canon resource.new $r)) (type (resource (rep i32)))";
+        assert_eq!((of("", 3), of(resource, 1), of(resource, 3)), (0, 1, 3));
     }
 
     #[test]

@@ -25,17 +25,18 @@ pub(super) enum Answer {
 }
 
 /// Compiled code, and what must be known about it besides; in one piece, as it is sent and kept: core instances (4 bytes, least
-/// first), what an instance takes in bytes (8), then wasmtime's artefact.
+/// first), tables of handles (4), what an instance takes in bytes (8), then wasmtime's artefact.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Compiled(Vec<u8>);
 
 impl Compiled {
     /// What stands before wasmtime's artefact.
-    pub(super) const FACTS_BYTES: usize = size_of::<u32>() + size_of::<u64>();
+    pub(super) const FACTS_BYTES: usize = 2 * size_of::<u32>() + size_of::<u64>();
 
     fn new(footprint: Footprint, artefact: &[u8]) -> Self {
-        let Footprint { core_instances, bytes } = footprint;
-        Self([&core_instances.to_le_bytes()[..], &bytes.to_le_bytes(), artefact].concat())
+        let Footprint { core_instances, handle_tables, bytes } = footprint;
+        let [core_instances, handle_tables] = [core_instances, handle_tables].map(u32::to_le_bytes);
+        Self([&core_instances[..], &handle_tables, &bytes.to_le_bytes(), artefact].concat())
     }
 
     /// None if it is too short to be one.
@@ -51,8 +52,10 @@ impl Compiled {
     /// What one instance takes.
     pub(crate) fn footprint(&self) -> Footprint {
         let (core_instances, rest) = self.0.split_first_chunk().unwrap_or((&[0xff; 4], &[]));
+        let (handle_tables, rest) = rest.split_first_chunk().unwrap_or((&[0xff; 4], &[]));
         let bytes = rest.first_chunk().unwrap_or(&[0xff; 8]);
-        Footprint { core_instances: u32::from_le_bytes(*core_instances), bytes: u64::from_le_bytes(*bytes) }
+        let [core_instances, handle_tables] = [core_instances, handle_tables].map(|n| u32::from_le_bytes(*n));
+        Footprint { core_instances, handle_tables, bytes: u64::from_le_bytes(*bytes) }
     }
 
     /// What wasmtime takes.

@@ -82,7 +82,8 @@ fn is_ours(name: &OsStr) -> bool {
 }
 
 /// What the files hold. A program that holds something else in them has another text, and so other names.
-const CONTENT: &str = "waterspout 2026-11 compiled handler: core instances, bytes of an instance, artefact";
+const CONTENT: &str =
+    "waterspout 2026-11 compiled handler: core instances, tables of handles, bytes of an instance, artefact";
 const MAC_BYTES: usize = blake3::OUT_LEN;
 
 impl Cache {

@@ -162,7 +162,7 @@ impl Runtime {
         let weight =
             EngineClass::weight(resources.num_memories, resources.num_tables, footprint.core_instances);
         check_weight(weight, class, limits)?;
-        let own_bytes = usize::try_from(footprint.bytes).unwrap_or(usize::MAX).saturating_add(INSTANCE_BYTES);
+        let own_bytes = own_bytes(footprint, limits)?;
         Ok(Handler {
             parts: Arc::new(Parts { pre, app, stateful, digest }),
             class: class.clone(),
@@ -397,6 +397,24 @@ impl Handler {
     pub(crate) fn memory(&self) -> &Budget {
         &self.memory
     }
+}
+
+/// What an instance has as long as it lives. A table of handles never shrinks, and each may have been as large as all of them together may be
+/// at once; of an ordinary component's, which has one, [`INSTANCE_BYTES`] has what is usual.
+fn own_bytes(footprint: Footprint, limits: &Limits) -> Result<usize, LoadError> {
+    const HANDLE_SLOT_BYTES: usize = 24;
+    let slots = (limits.max_handles as usize).checked_next_power_of_two().unwrap_or(usize::MAX);
+    let further_tables = footprint.handle_tables.saturating_sub(1) as usize;
+    let bytes = usize::try_from(footprint.bytes).unwrap_or(usize::MAX);
+    let bytes = bytes.saturating_add(further_tables.saturating_mul(slots).saturating_mul(HANDLE_SLOT_BYTES));
+    if bytes > limits.max_memory_bytes {
+        return Err(LoadError::TooLarge {
+            needed: format!("{bytes} bytes beside its memories"),
+            allowed: format!("{} bytes", limits.max_memory_bytes),
+            key: "max-memory-bytes",
+        });
+    }
+    Ok(bytes.saturating_add(INSTANCE_BYTES))
 }
 
 /// An upper bound: wasmtime tells the largest memory and how many there are.

@@ -35,7 +35,9 @@ pub(crate) struct InstanceLimiter {
     displaces: Option<Arc<Tenancy>>,
     /// What it would have had with what the tenant had no memory for, in this event.
     refused_bytes: Option<usize>,
-    /// A memory could not grow in this event although it might: the system had nothing to give.
+    /// Memories and tables before what was granted last, until that is known to have come about.
+    granted_beside: Option<(Allowance, Allowance)>,
+    /// A memory or a table could not grow in this event although it might: the system had nothing to give.
     system_refused: bool,
 }
 
@@ -65,6 +67,7 @@ impl InstanceLimiter {
             reserved,
             displaces: None,
             refused_bytes: None,
+            granted_beside: None,
             system_refused: false,
         }
     }
@@ -106,6 +109,23 @@ impl InstanceLimiter {
             self.refused_bytes = Some(bytes);
         }
         reserved
+    }
+
+    /// What a memory or a table may grow by, or not.
+    fn grant(&mut self, grown: Option<(Allowance, Allowance)>) -> bool {
+        let before = (self.memory, self.table);
+        let granted = grown.is_some_and(|(memory, table)| self.reserve(memory, table));
+        self.granted_beside = granted.then_some(before);
+        granted
+    }
+
+    /// What was granted has not come about: a guest that tries again and again takes nothing from others.
+    fn take_back(&mut self, error: &wasmtime::Error) {
+        self.system_refused |= is_out_of_memory(error);
+        if let Some((memory, table)) = self.granted_beside.take() {
+            (self.memory, self.table) = (memory, table);
+            self.settle();
+        }
     }
 
     fn resize(&mut self, bytes: usize) -> bool {
@@ -152,11 +172,11 @@ impl ResourceLimiter for InstanceLimiter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let grown = self.memory.grown(current, desired, maximum);
-        Ok(grown.is_some_and(|memory| self.reserve(memory, self.table)))
+        Ok(self.grant(grown.map(|memory| (memory, self.table))))
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.system_refused |= is_out_of_memory(&error);
+        self.take_back(&error);
         Ok(())
     }
 
@@ -167,7 +187,12 @@ impl ResourceLimiter for InstanceLimiter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let grown = self.table.grown(current, desired, maximum);
-        Ok(grown.is_some_and(|table| self.reserve(self.memory, table)))
+        Ok(self.grant(grown.map(|table| (self.memory, table))))
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.take_back(&error);
+        Ok(())
     }
 }
 
@@ -207,6 +232,25 @@ mod tests {
         assert!(limiter.was_refused_by_system());
         limiter.start_event();
         assert!(!limiter.was_refused_by_system());
+    }
+
+    #[test]
+    fn what_was_granted_and_could_not_be_had_is_given_back() {
+        let budget = Budget::of(1000);
+        let mut limiter = limiter(1 << 20, &budget);
+        assert!(limiter.memory_growing(0, 60, None).expect("no trap"));
+        let enomem = || std::io::Error::from_raw_os_error(12).into();
+        for _ in 0..100 {
+            assert!(limiter.memory_growing(60, 600, None).expect("no trap"));
+            limiter.memory_grow_failed(enomem()).expect("no trap");
+            assert!(limiter.table_growing(0, 10, None).expect("no trap"));
+            limiter.table_grow_failed(enomem()).expect("no trap");
+        }
+        assert_eq!((budget.used(), limiter.memory_bytes()), (60, 60));
+        // Of a refusal nothing is to be given back.
+        assert!(!limiter.memory_growing(60, 2000, None).expect("no trap"));
+        limiter.memory_grow_failed(enomem()).expect("no trap");
+        assert_eq!(budget.used(), 60);
     }
 
     #[test]

@@ -291,10 +291,11 @@ pub enum SlowConsumer {
 
 impl Limits {
     /// wasmtime's allowance for values that the guest hands over in one call (`hostcall_fuel`): twice the largest message
-    /// or state plus slack, so that one over the limit is answered with an error instead of a trap.
+    /// or state plus slack, so that one over the limit is answered with an error instead of a trap. A state lies in the instance's memory.
     pub(crate) fn hostcall_fuel(&self) -> usize {
         let response = self.max_response_header_bytes.saturating_add(self.max_response_body_bytes);
-        let largest = self.max_message_bytes.max(response).max(self.max_state_bytes);
+        let largest =
+            self.max_message_bytes.max(response).max(self.max_state_bytes.min(self.max_memory_bytes));
         largest.saturating_mul(2).saturating_add(64 << 10)
     }
 
