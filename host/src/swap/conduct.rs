@@ -515,7 +515,7 @@ fn report(endpoint: &Endpoint, rollout: &Rollout, busy: usize) -> SwapReport {
 /// that who comes back finds the new version.
 async fn close_all(instances: &Arc<Instances>, rollout: &Rollout) {
     let endpoint = &instances.endpoint;
-    let behind = |number: u32| !endpoint.versions.serves(number);
+    let behind = |number: u32| endpoint.versions.has_replaced(number);
     let keys = instances.keys(behind);
     let links = if keys.is_empty() { endpoint.seats.links() } else { Vec::new() };
     let began = Instant::now();
@@ -534,6 +534,16 @@ async fn close_all(instances: &Arc<Instances>, rollout: &Rollout) {
         }
     }
     close_behind(instances, behind);
+    // Who is being seated may have been given the old version.
+    while somebody_is_being_seated(instances) && !rollout.is_superseded() {
+        tokio::time::sleep(COUNT_INTERVAL).await;
+        close_behind(instances, behind);
+    }
+}
+
+/// Whether there is a newcomer who has no version yet.
+fn somebody_is_being_seated(instances: &Instances) -> bool {
+    instances.endpoint.seats.links().iter().any(|link| link.version() == 0)
 }
 
 fn close_behind(instances: &Instances, behind: impl Fn(u32) -> bool) {
@@ -578,4 +588,60 @@ async fn drain(instances: &Instances, rollout: &Rollout) -> Found {
         }
     }
     Found::AllDealtWith
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::connection::link::CONNECTION_BYTES;
+    use crate::handler::{HandlerSource, Runtime, RuntimeOptions};
+    use crate::limits::SlowConsumer;
+    use crate::server::addresses::Peer;
+    use crate::server::routes::Pattern;
+    use crate::swap::Seated;
+
+    const ECHO: &str = include_str!("../handler/echo.wat");
+
+    /// A route that is alone with the echo, whose connections are closed at once when that is replaced.
+    fn closing_route() -> Arc<Instances> {
+        let mut route = Route::new("test", Pattern::new("/").expect("a pattern"));
+        route.swap.spread = Duration::ZERO;
+        let runtime = Runtime::new(&RuntimeOptions::default(), [&route.limits]).expect("address space");
+        let handler = runtime.load(&HandlerSource::Bytes(ECHO.as_bytes().to_vec().into()), &route.limits);
+        let handler = handler.unwrap_or_else(|error| panic!("{error}"));
+        Instances::new(Endpoint::alone(Arc::new(route), handler))
+    }
+
+    /// Who is served by version `number`; by none yet if it is 0.
+    fn connection(endpoint: &Arc<Endpoint>, number: u32) -> (Arc<Link>, Seated) {
+        let memory = endpoint.tenancy.take_memory(CONNECTION_BYTES).expect("memory");
+        let link = Arc::new(Link::new(&endpoint.route.limits, SlowConsumer::default(), memory));
+        link.set_version(number);
+        let seated = Seated::new(endpoint.clone(), &link, Peer::Unix);
+        (link, seated)
+    }
+
+    fn is_closed(link: &Link) -> bool {
+        link.take(&mut VecDeque::new()).closing.is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_being_seated_is_closed_only_if_it_is_with_the_old_version() {
+        let instances = closing_route();
+        let endpoint = &instances.endpoint;
+        let versions = &endpoint.versions;
+        let [(old, _1), (late, _2), (new, _3)] = [1, 0, 0].map(|number| connection(endpoint, number));
+        let handler = versions.current().expect("it was loaded").handler.clone();
+        let rollout = versions.replace(versions.candidate(handler), OnSwap::Close, (3, 3), true);
+        let mut closing = Box::pin(close_all(&instances, &rollout));
+        let waits = tokio::time::timeout(Duration::from_secs(1), &mut closing).await;
+        assert!(waits.is_err(), "two are being seated");
+        assert_eq!([&old, &late, &new].map(|link| is_closed(link)), [true, false, false]);
+        late.set_version(1);
+        new.set_version(2);
+        closing.await;
+        assert_eq!([&late, &new].map(|link| is_closed(link)), [true, false]);
+    }
 }

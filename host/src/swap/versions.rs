@@ -121,6 +121,11 @@ impl Versions {
         state.current.as_ref().is_ok_and(|current| current.number == number) || canary == Some(number)
     }
 
+    /// Whether newcomers got version `number`, and get it no more. 0 is none: of a newcomer who has no place yet.
+    pub(crate) fn has_replaced(&self, number: u32) -> bool {
+        number != 0 && !self.serves(number)
+    }
+
     /// What newcomers get who get no canary; none while there is none.
     pub(crate) fn current(&self) -> Option<Arc<Version>> {
         self.lock().current.as_ref().ok().cloned()
