@@ -19,7 +19,7 @@ use waterspout::{
 use super::progress::with_progress;
 use super::reload::{Configuration, Reload};
 use super::supervisor::Supervisor;
-use super::takeover::Takeover;
+use super::takeover::{Early, Takeover};
 
 /// Threads beside the runtime's own: for look-ups of names, files, and polls that are long. A poll that is to be made aside asks for one even
 /// where another has not begun yet, as happens on a busy machine; past this it waits for one of these, which is as soon.
@@ -262,7 +262,8 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let Life { mut predecessor, invocation, confined, supervisor } = life;
     // Too early, neither must end the process.
-    let (hangups, _not_yet) = (super::reload::signals()?, super::takeover::signals()?);
+    let (hangups, early) = (super::reload::signals()?, Early::begin()?);
+    super::takeover::let_signals_in();
     raise_descriptor_limit(config.server.max_connections);
     let file = configuration.as_ref().map(|configuration| configuration.file.clone());
     let in_file = |error: anyhow::Error| match &file {
@@ -353,7 +354,7 @@ async fn serve(
     let handles: Vec<ListenerHandle> = server.listeners().iter().map(Listener::handle).collect();
     let of_admin_handle = admin.as_ref().map(Admin::handle);
     // Whoever hears that this process is ready may signal.
-    let (shutdown, asked) = (first_signal()?, super::takeover::signals()?);
+    let (shutdown, asked) = (first_signal()?, early.end().await?);
     let reload = Reload {
         file: configuration,
         certificates,

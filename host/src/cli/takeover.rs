@@ -4,6 +4,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -53,9 +54,53 @@ impl Watch {
     }
 }
 
-/// SIGUSR2 from now on. Before, it ends the process, as the system has it.
-pub(super) fn signals() -> anyhow::Result<Signal> {
-    signal(SignalKind::user_defined2()).context("cannot wait for SIGUSR2")
+/// SIGUSR2 in a process that does not serve yet, which nobody can replace.
+pub(super) struct Early {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Signal>,
+}
+
+impl Early {
+    /// From now on one is told, and nothing else. In a process that nobody has started for a takeover it ends the process before, as the
+    /// system has it.
+    pub(super) fn begin() -> anyhow::Result<Self> {
+        let mut signals = signal(SignalKind::user_defined2()).context("cannot wait for SIGUSR2")?;
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = &mut stopped => return signals,
+                    _ = signals.recv() => {
+                        tracing::warn!("SIGUSR2: this process does not serve yet; ask again when it does");
+                    }
+                }
+            }
+        });
+        Ok(Self { stop, task })
+    }
+
+    /// Those that come from now on. To be called before anybody hears that this process serves.
+    pub(super) async fn end(self) -> anyhow::Result<Signal> {
+        drop(self.stop);
+        self.task.await.context("cannot wait for SIGUSR2")
+    }
+}
+
+/// What a server does something at, and what ends a process that does not know it.
+fn of_servers() -> SigSet {
+    [Number::SIGHUP, Number::SIGUSR2].into_iter().collect()
+}
+
+/// What whoever signals every process of this program sends to one that the calling thread starts waits until that one
+/// [lets it in](let_signals_in): before, it would end it.
+fn hold_signals_back() {
+    // Where it is denied, they end it.
+    let _ = of_servers().thread_block();
+}
+
+/// The other side of [`hold_signals_back`], for who can be signalled.
+pub(super) fn let_signals_in() {
+    let _ = of_servers().thread_unblock();
 }
 
 impl Takeover {
@@ -132,6 +177,7 @@ impl Takeover {
         let (tell, mut told) = oneshot::channel();
         // Of its own: it waits for the child's end, which may be after everything here.
         let thread = std::thread::Builder::new().name("takeover".into()).spawn(move || {
+            hold_signals_back();
             match handover.to(&invocation, timeout) {
                 Ok(child) => {
                     let _ = tell.send(Ok(child.id()));

@@ -111,6 +111,26 @@ fn a_server_that_is_to_end_ends_its_successor_that_is_not_ready() {
 }
 
 #[test]
+fn a_successor_that_is_signalled_too_early_goes_on_and_says_so() {
+    let folder = Folder::new();
+    let (program, mut command) = copied(&folder);
+    let mut line = Line::start(command.args(["serve", "--listen", "127.0.0.1:0"]));
+    let real = folder.path("real");
+    fs::rename(&program, &real).expect("the same disk");
+    // As if whoever signals by the program's name had found it in its first moment.
+    install_script(
+        &folder,
+        &program,
+        &format!("kill -HUP $$\nkill -USR2 $$\nexec {} \"$@\"", real.display()),
+    );
+    line.ask(Signal::USR2);
+    line.first.record_with("SIGUSR2: this process does not serve yet");
+    line.successor();
+    echoes(&mut client(line.first.address(), "/websocket"), "the new one");
+    assert_eq!(line.end().code, 0);
+}
+
+#[test]
 fn an_old_server_that_is_asked_again_names_the_new_one() {
     let folder = Folder::new();
     let mut line = Line::start(&mut serve(&folder));
