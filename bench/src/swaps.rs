@@ -49,6 +49,7 @@ struct Report {
     moved: usize,
     unsupported: usize,
     no_room: usize,
+    too_large: usize,
     failed: usize,
     first_failure: Option<String>,
     median_pause_ms: f64,
@@ -121,9 +122,9 @@ fn measure(server: &Server, config: &Path, options: &Options, next: &Path) -> Re
             anyhow::Ok((report?, took, slowest?))
         })?;
         if report.moved != report.connections {
-            let Report { unsupported, no_room, failed, first_failure, .. } = &report;
+            let Report { unsupported, no_room, too_large, failed, first_failure, .. } = &report;
             eprintln!(
-                "swap {number}: not all went over: {unsupported} give no state, {no_room} found no room, {failed} failed: {first_failure:?}"
+                "swap {number}: not all went over: {unsupported} give no state, {no_room} found no room, {too_large} have too large a state, {failed} failed: {first_failure:?}"
             );
         }
         println!(

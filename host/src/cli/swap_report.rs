@@ -27,6 +27,10 @@ pub(super) struct SwapReport {
     #[serde(default)]
     no_room: usize,
     #[serde(default)]
+    no_room_because: Option<String>,
+    #[serde(default)]
+    too_large: usize,
+    #[serde(default)]
     failed: usize,
     #[serde(default)]
     lost: usize,
@@ -96,7 +100,7 @@ const STAY: &str = "stay with the old version until they end, or `max-drain`";
 
 impl SwapReport {
     fn tell_connections(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, moved, unsupported, no_room, failed, lost, busy, .. } = *self;
+        let Self { connections, moved, unsupported, no_room, too_large, failed, lost, busy, .. } = *self;
         match self.on_swap.as_str() {
             _ if self.percent.is_some() => return Ok(()),
             _ if connections == 0 => return f.write_str("\nno connection was open"),
@@ -109,9 +113,10 @@ impl SwapReport {
         line(f, moved, "moved", "moved", &pause)?;
         let because = self.unsupported_because.as_deref().unwrap_or("the handler gives no state");
         line(f, unsupported, STAYS, STAY, &format!(": {}", printable(because.as_bytes())))?;
-        let no_room_why =
-            ": no room for both versions, which is tried again, or the state is over `max-state-bytes`";
-        line(f, no_room, STAYS, STAY, no_room_why)?;
+        let lacked = self.no_room_because.as_deref().map(|what| format!(" ({})", printable(what.as_bytes())));
+        let lacked = lacked.unwrap_or_default();
+        line(f, no_room, STAYS, STAY, &format!(": no room for both versions{lacked}, which is tried again"))?;
+        line(f, too_large, STAYS, STAY, ": the state is over `max-state-bytes`")?;
         let first = self.first_failure.as_deref().map(|why| printable(why.as_bytes())).unwrap_or_default();
         line(f, failed, STAYS, STAY, &format!(": the new one failed to take over: {first}"))?;
         line(f, busy, "is busy, and is dealt with later", "are busy, and are dealt with later", "")?;
@@ -138,16 +143,17 @@ mod tests {
     #[test]
     fn everybody_who_was_there_is_told_of() {
         let text = told(
-            r#"{"version": 3, "sha256": "0123456789abcdef", "on_swap": "migrate", "connections": 16, "moved": 2, "unsupported": 1,
-                "no_room": 3, "failed": 4, "lost": 1, "busy": 5, "first_failure": "no field `x`", "longest_pause_ms": 1.25}"#,
+            r#"{"version": 3, "sha256": "0123456789abcdef", "on_swap": "migrate", "connections": 18, "moved": 2, "unsupported": 1,
+                "no_room": 3, "no_room_because": "max-memory-bytes of the tenant", "too_large": 2, "failed": 4, "lost": 1, "busy": 5, "first_failure": "no field `x`", "longest_pause_ms": 1.25}"#,
         );
         assert_eq!(
             text,
             "version 3 (0123456789ab) of chat is served\n\
              2 connections moved, without a handler for at most 1.2ms\n\
              1 connection stays with the old version until it ends, or `max-drain`: the handler gives no state\n\
-             3 connections stay with the old version until they end, or `max-drain`: no room for both versions, which is tried \
-             again, or the state is over `max-state-bytes`\n\
+             3 connections stay with the old version until they end, or `max-drain`: no room for both versions \
+             (max-memory-bytes of the tenant), which is tried again\n\
+             2 connections stay with the old version until they end, or `max-drain`: the state is over `max-state-bytes`\n\
              4 connections stay with the old version until they end, or `max-drain`: the new one failed to take over: no field `x`\n\
              5 connections are busy, and are dealt with later\n\
              1 connection ended: the old version failed when it was asked for its state"

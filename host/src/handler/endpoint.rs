@@ -179,14 +179,14 @@ impl Endpoint {
         &self,
         handler: &Handler,
         mut permits: SlotPermits,
-    ) -> Result<SlotPermits, SlotPermits> {
+    ) -> Result<SlotPermits, (SlotPermits, Reached)> {
         let (had, needed) = (permits.places(), handler.weight());
         match needed.checked_sub(had) {
             None => permits.give_back(had - needed),
             Some(0) => {}
             Some(more) => match self.try_places(handler, more, || Ok(())) {
                 Ok((more, ())) => permits.merge(more),
-                Err(_) => return Err(permits),
+                Err(reached) => return Err((permits, reached)),
             },
         }
         Ok(permits)
@@ -286,7 +286,8 @@ mod tests {
         let mut permits = slots.into_iter().map(|slot| slot.permits);
         let mut next = || permits.next().expect("three were taken");
         let grown = endpoint.inherit(&heavy, next()).expect("three more");
-        let others = endpoint.inherit(&heavy, next()).expect_err("the route has none");
+        let (others, reached) = endpoint.inherit(&heavy, next()).expect_err("the route has none");
+        assert_eq!(reached.scope, Scope::Route);
         assert_eq!((others.places(), endpoint.free_permits()), (1, 0));
         assert_eq!((endpoint.tenancy.free_permits()[1], light.free_slots()), (of_tenant - 3, free - 3));
         let shrunk = endpoint.inherit(&light, grown).expect("it needs less");

@@ -15,6 +15,7 @@ use crate::handler::endpoint::Endpoint;
 use crate::imports::{ConnectionHandle, RequestHandle};
 use crate::instance::meter::Metered;
 use crate::instance::party::Party;
+use crate::limits::{Reached, Scope};
 use crate::swap::{Stays, Unsupported, Version};
 use crate::units::shown;
 
@@ -40,7 +41,7 @@ struct StateMemory {
 impl StateMemory {
     fn reserve(&mut self, more: usize, endpoint: &Endpoint) -> Result<(), Stays> {
         let reserved = endpoint.tenancy.take_memory(more);
-        self.reserved.push(reserved.map_err(|reached| Stays::NoRoom(reached.limit))?);
+        self.reserved.push(reserved.map_err(Stays::NoRoom)?);
         self.reserved_bytes = self.reserved_bytes.saturating_add(more);
         Ok(())
     }
@@ -61,8 +62,8 @@ impl StateMemory {
 /// Why an instance cannot serve anybody.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unfit {
-    /// What it shares with others is used up: the limit.
-    NoRoom(&'static str),
+    /// What it shares with others is used up.
+    NoRoom(Reached),
     /// In words.
     Failed(String),
 }
@@ -70,7 +71,7 @@ pub(crate) enum Unfit {
 impl From<Unfit> for Stays {
     fn from(unfit: Unfit) -> Self {
         match unfit {
-            Unfit::NoRoom(limit) => Self::NoRoom(limit),
+            Unfit::NoRoom(reached) => Self::NoRoom(reached),
             Unfit::Failed(why) => Self::Failed(why),
         }
     }
@@ -86,7 +87,7 @@ impl Instance {
         match Self::make(endpoint, version, memory, None).await {
             Ok(instance) => Ok(instance),
             Err(error) => Err(match CallFailure::of(&error).reached() {
-                Some(reached) => Unfit::NoRoom(reached.limit),
+                Some(reached) => Unfit::NoRoom(reached),
                 None => {
                     version.start_pause.failed();
                     Unfit::Failed(told("it cannot be instantiated", &error))
@@ -241,20 +242,24 @@ impl Instance {
     fn resume_failed(&self, call: &str, error: &wasmtime::Error) -> Unfit {
         self.endpoint.metrics.count_trap(trap_cause(error));
         match CallFailure::of(error).reached() {
-            Some(reached) => Unfit::NoRoom(reached.limit),
+            Some(reached) => Unfit::NoRoom(reached),
             None => Unfit::Failed(told(&format!("`{call}` failed"), error)),
         }
     }
 
-    /// From now on it stands where `predecessor` stood, which is gone, without a word to its handlers: they go on elsewhere. False,
-    /// and nothing has changed, if it needs more of the pool than there is.
-    pub(crate) fn replace(&mut self, predecessor: &mut Self) -> bool {
-        let Some(permits) = predecessor.permits.take() else { return false };
-        match self.endpoint.inherit(&self.version.handler, permits) {
-            Ok(permits) => self.permits = Some(permits),
-            Err(permits) => predecessor.permits = Some(permits),
-        }
-        self.permits.is_some()
+    /// From now on it stands where `predecessor` stood, which is gone, without a word to its handlers: they go on elsewhere.
+    ///
+    /// # Errors
+    /// It needs more of the pool than there is. Nothing has changed.
+    pub(crate) fn replace(&mut self, predecessor: &mut Self) -> Result<(), Reached> {
+        // One that has none has been replaced already.
+        let of_nothing = Reached { scope: Scope::Instance, limit: "max-instances" };
+        let permits = predecessor.permits.take().ok_or(of_nothing)?;
+        let inherited = self.endpoint.inherit(&self.version.handler, permits);
+        inherited.map(|permits| self.permits = Some(permits)).map_err(|(permits, reached)| {
+            predecessor.permits = Some(permits);
+            reached
+        })
     }
 }
 

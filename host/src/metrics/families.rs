@@ -72,7 +72,7 @@ families! {
     SWAPS = "waterspout_swaps_total", Counter, ["tenant", "route", "outcome"],
         "Replacements of the route's handler, by outcome: done, refused (nothing has changed), or rolled_back. One that is taken back was done before, and counts as both.";
     SWAP_CONNECTIONS = "waterspout_swap_connections_total", Counter, ["tenant", "route", "outcome"],
-        "Connections that were to go over to another version of their handler, by outcome: moved; unsupported, no_room and failed stay with the old one, of which no_room may go over later and are moved, too; lost have ended.";
+        "Connections that were to go over to another version of their handler, by outcome: moved; unsupported, no_room, too_large (a state over max-state-bytes) and failed stay with the old one, of which no_room may go over later and are moved, too; lost have ended.";
     VERSION_CONNECTIONS = "waterspout_version_connections", Gauge, ["tenant", "route", "version"],
         "Open connections, by the number of the handler's version that serves them.";
     INSTANCES_LIVE = "waterspout_instances_live", Gauge, ["tenant", "route"],

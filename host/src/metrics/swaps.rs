@@ -41,18 +41,21 @@ pub(crate) enum ConnectionOutcome {
     Moved,
     Unsupported,
     NoRoom,
+    TooLarge,
     Failed,
     Lost,
 }
 
 impl ConnectionOutcome {
-    const ALL: [Self; 5] = [Self::Moved, Self::Unsupported, Self::NoRoom, Self::Failed, Self::Lost];
+    const ALL: [Self; 6] =
+        [Self::Moved, Self::Unsupported, Self::NoRoom, Self::TooLarge, Self::Failed, Self::Lost];
 
     fn label(self) -> &'static str {
         match self {
             Self::Moved => "moved",
             Self::Unsupported => "unsupported",
             Self::NoRoom => "no_room",
+            Self::TooLarge => "too_large",
             Self::Failed => "failed",
             Self::Lost => "lost",
         }
@@ -63,7 +66,8 @@ impl From<&Stays> for ConnectionOutcome {
     fn from(stays: &Stays) -> Self {
         match stays {
             Stays::Unsupported(_) => Self::Unsupported,
-            Stays::TooLarge | Stays::NoRoom(_) => Self::NoRoom,
+            Stays::NoRoom(_) => Self::NoRoom,
+            Stays::TooLarge => Self::TooLarge,
             Stays::Failed(_) => Self::Failed,
         }
     }

@@ -46,8 +46,12 @@ pub struct SwapReport {
     pub unsupported: usize,
     /// Why the first of them cannot.
     pub unsupported_because: Option<String>,
-    /// With the old version, because the host had no room for both, or the state was over `max-state-bytes`: drained.
+    /// With the old version, because the host had no room for both: drained, and tried again.
     pub no_room: usize,
+    /// What the first of them lacked: the limit, and whose.
+    pub no_room_because: Option<String>,
+    /// With the old version, because the state is over `max-state-bytes`: drained.
+    pub too_large: usize,
     /// With the old version, because the new one did not take their state: drained.
     pub failed: usize,
     /// Ended, because the old version failed when it was asked for their state.
@@ -103,9 +107,9 @@ pub enum SwapError {
     /// The new version cannot serve anybody.
     #[error("the new version is not taken: {0}")]
     Unfit(String),
-    /// There is no memory, or no place in the pool, to try it.
-    #[error("there is no room to try the new version (limit `{0}`); try again later")]
-    NoRoom(&'static str),
+    /// There is no memory, or no place in the pool, to try it: the limit, and whose.
+    #[error("there is no room to try the new version ({0}); try again later")]
+    NoRoom(String),
     /// Too many instances, of one connection or shared, could not go over. Those that had, went back.
     #[error(
         "taken back: {failed_instances} of {instances} instances, with {failed} of {connections} connections, could not go over: {why}"
@@ -323,10 +327,10 @@ async fn try_out(instances: &Arc<Instances>, version: &Arc<Version>) -> Result<(
     let room = endpoint.trial_room(&version.handler).await;
     let room = room.and_then(|room| Ok((room, endpoint.take_instance_memory(&version.handler)?)));
     let tried = match room {
-        Err(reached) => Err(SwapError::NoRoom(reached.limit)),
+        Err(reached) => Err(SwapError::NoRoom(reached.to_string())),
         Ok((_room, memory)) => match Instance::stand_in(endpoint, version, memory).await {
             Ok(_) => Ok(()),
-            Err(Unfit::NoRoom(limit)) => Err(SwapError::NoRoom(limit)),
+            Err(Unfit::NoRoom(reached)) => Err(SwapError::NoRoom(reached.to_string())),
             Err(Unfit::Failed(why)) => Err(SwapError::Unfit(why)),
         },
     };
@@ -408,7 +412,7 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
             let tally = rollout.tally();
             tracing::info!(
                 tenant = endpoint.tenancy.name, route = %endpoint.route.name, version = %rollout.to,
-                moved = tally.moved, unsupported = tally.unsupported, no_room = tally.no_room, failed = tally.failed,
+                moved = tally.moved, unsupported = tally.unsupported, no_room = tally.no_room, too_large = tally.too_large, failed = tally.failed,
                 lost = tally.lost, p99_pause = ?tally.pause(99), longest_pause = ?tally.pause(100), "open connections have been dealt with"
             );
             // Those who go over later may fail, too.
@@ -489,7 +493,9 @@ fn still_to_go(instances: &Instances, rollout: &Rollout) -> usize {
 fn report(endpoint: &Endpoint, rollout: &Rollout, busy: usize) -> SwapReport {
     let tally = rollout.tally();
     let [median_pause, p99_pause, longest_pause] = [50, 99, 100].map(|percent| tally.pause(percent));
-    let Tally { moved, unsupported, first_unsupported, no_room, failed, lost, first_failure, .. } = tally;
+    let Tally { moved, unsupported, first_unsupported, no_room, first_no_room, too_large, failed, .. } =
+        tally;
+    let Tally { lost, first_failure, .. } = tally;
     SwapReport {
         version: rollout.to.number,
         digest: rollout.to.handler.digest().into(),
@@ -499,6 +505,9 @@ fn report(endpoint: &Endpoint, rollout: &Rollout, busy: usize) -> SwapReport {
         unsupported,
         unsupported_because: first_unsupported.map(|why| why.to_string()),
         no_room,
+        // Those who lacked something may have gone over meanwhile.
+        no_room_because: first_no_room.filter(|_| no_room > 0).map(|reached| reached.to_string()),
+        too_large,
         failed,
         lost,
         busy,

@@ -80,8 +80,9 @@ async fn attempt(
     if shared && to.handler.parts.stateful.is_none() {
         return Ok(Err(Stays::Unsupported(Unsupported::NewSharesNothing)));
     }
-    let Ok(memory) = endpoint.take_instance_memory(&to.handler) else {
-        return Ok(Err(Stays::NoRoom("max-memory-bytes")));
+    let memory = match endpoint.take_instance_memory(&to.handler) {
+        Ok(memory) => memory,
+        Err(reached) => return Ok(Err(Stays::NoRoom(reached))),
     };
     let snapshot = match instance.suspend(parties, shared).await? {
         Ok(snapshot) => snapshot,
@@ -95,8 +96,8 @@ async fn attempt(
         Ok(handlers) => handlers,
         Err(unfit) => return Ok(Err(unfit.into())),
     };
-    if !successor.replace(instance) {
-        return Ok(Err(Stays::NoRoom("max-instances")));
+    if let Err(reached) = successor.replace(instance) {
+        return Ok(Err(Stays::NoRoom(reached)));
     }
     for (party, handler) in parties.iter_mut().zip(handlers) {
         party.handler = Some(handler);

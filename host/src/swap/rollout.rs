@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::{OnSwap, Unsupported, Version};
+use crate::limits::Reached;
 
 /// See the module.
 #[derive(Debug)]
@@ -43,6 +44,10 @@ pub(crate) struct Tally {
     pub(crate) first_unsupported: Option<Unsupported>,
     /// With the old version, because the host had no room for both.
     pub(crate) no_room: usize,
+    /// What the first of them lacked.
+    pub(crate) first_no_room: Option<Reached>,
+    /// With the old version, because the state is larger than `max-state-bytes`.
+    pub(crate) too_large: usize,
     /// With the old version, because the new one did not take their state.
     pub(crate) failed: usize,
     /// Instances whose state the new one did not take: so that one peer in a full room is one failure.
@@ -88,8 +93,8 @@ pub(crate) enum Stays {
     Unsupported(Unsupported),
     /// The state is larger than `max-state-bytes`.
     TooLarge,
-    /// There was no memory or instance for the successor: the limit. It is [tried again](Again).
-    NoRoom(&'static str),
+    /// There was no memory or instance for the successor. It is [tried again](Again).
+    NoRoom(Reached),
     /// The new version refused the state, trapped, or took too long.
     Failed(String),
 }
@@ -99,7 +104,7 @@ impl fmt::Display for Stays {
         match self {
             Self::Unsupported(why) => why.fmt(f),
             Self::TooLarge => f.write_str("the state is over `max-state-bytes`"),
-            Self::NoRoom(limit) => write!(f, "no room (limit `{limit}`)"),
+            Self::NoRoom(reached) => write!(f, "no room ({reached})"),
             Self::Failed(why) => f.write_str(why),
         }
     }
@@ -192,9 +197,6 @@ impl Rollout {
             tally.no_room = tally.no_room.saturating_sub(again.counted);
             tally.waiting_instances = tally.waiting_instances.saturating_sub(1);
         }
-        if let Outcome::Stays(Stays::NoRoom(_)) = outcome {
-            tally.waiting_instances += 1;
-        }
         match outcome {
             Outcome::Moved(pause) => {
                 tally.moved += connections;
@@ -204,7 +206,12 @@ impl Rollout {
                 tally.unsupported += connections;
                 tally.first_unsupported.get_or_insert(*why);
             }
-            Outcome::Stays(Stays::TooLarge | Stays::NoRoom(_)) => tally.no_room += connections,
+            Outcome::Stays(Stays::TooLarge) => tally.too_large += connections,
+            Outcome::Stays(Stays::NoRoom(reached)) => {
+                tally.waiting_instances += 1;
+                tally.no_room += connections;
+                tally.first_no_room.get_or_insert(*reached);
+            }
             Outcome::Stays(Stays::Failed(why)) => {
                 tally.failed += connections;
                 tally.failed_instances += 1;

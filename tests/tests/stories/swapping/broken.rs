@@ -113,7 +113,7 @@ async fn a_state_over_max_state_bytes_stays_with_the_old_version() {
     let mut large = host.connect("/websocket?suspend=stuff+100001").await;
     let mut small = host.connect("/websocket?suspend=stuff+50000").await;
     let report = swapped(&host, &Guest::named("probe")).await;
-    assert_eq!((report.no_room, report.moved), (1, 1), "{report:?}");
+    assert_eq!((report.too_large, report.no_room, report.moved), (1, 0, 1), "{report:?}");
     assert_eq!((large.say("count").await, small.say("count").await), ("1".into(), "1".into()));
 }
 
@@ -123,7 +123,7 @@ async fn a_bound_above_all_memory_or_none_hinders_nobody() {
         let host = probe().limits(|limits| limits.max_state_bytes = bound).start().await;
         let mut client = host.connect("/websocket?suspend=stuff+50000").await;
         let report = swapped(&host, &Guest::named("probe")).await;
-        assert_eq!((report.no_room, report.moved), (0, 1), "{report:?}");
+        assert_eq!((report.too_large, report.no_room, report.moved), (0, 0, 1), "{report:?}");
         assert_eq!(client.say("count").await, "1");
     }
 }

@@ -56,6 +56,7 @@ async fn who_finds_no_memory_goes_over_when_others_have_left() {
     let hog = hog(&host).await;
     let report = swapped(&host, &version(2)).await;
     assert_eq!((report.no_room, report.moved, report.busy), (1, 0, 0), "{report:?}");
+    assert_eq!(report.no_room_because.as_deref(), Some("max-memory-bytes of the tenant"));
     assert_eq!(client.say("b").await, "1:2:b");
     hog.leave().await;
     // Idle as it is.
