@@ -17,14 +17,40 @@ pub(crate) trait Unit: Sized {
     fn unlimited() -> Self;
 }
 
+/// What one may write for [bytes](usize).
+const A_SIZE: &str = "a size such as \"64KiB\", or a number of bytes";
+
 /// Bytes.
 impl Unit for usize {
     const FORM: &'static str = "size";
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let size = bytesize::ByteSize::deserialize(deserializer)?;
-        usize::try_from(size.as_u64())
-            .map_err(|_| D::Error::custom("larger than this machine's memory could be"))
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = usize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(A_SIZE)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
+                let size = text.parse::<bytesize::ByteSize>();
+                let size = size.map_err(|_| E::custom(format!("`{text}` is not {A_SIZE}")))?;
+                self.visit_u64(size.as_u64())
+            }
+
+            fn visit_u64<E: Error>(self, bytes: u64) -> Result<usize, E> {
+                usize::try_from(bytes).map_err(|_| E::custom("larger than this machine's memory could be"))
+            }
+
+            fn visit_i64<E: Error>(self, bytes: i64) -> Result<usize, E> {
+                let bytes = u64::try_from(bytes);
+                self.visit_u64(
+                    bytes.map_err(|_| E::custom(format!("a size is not less than nothing: {A_SIZE}")))?,
+                )
+            }
+        }
+        deserializer.deserialize_any(Written)
     }
 
     fn show(&self) -> String {

@@ -74,7 +74,6 @@ impl Office {
         let query = Query::parse(query, &["tenant", "version"])?;
         let version = query.number("version")?;
         let (version, kept) = self.deployer()?.pin(&named(route, &query), version).await?;
-        tracing::info!(tenant = query.text("tenant"), route, version, "pinned");
         Ok(answers::json(&ShownPin { pinned: Some(version), kept: kept == Kept::Yes, note: note(&kept) }))
     }
 
@@ -82,7 +81,6 @@ impl Office {
     pub(super) async fn unpin(&self, route: &str, query: &str) -> Result<Answer, Problem> {
         let query = Query::parse(query, &["tenant"])?;
         let kept = self.deployer()?.unpin(&named(route, &query)).await?;
-        tracing::info!(tenant = query.text("tenant"), route, "no version is pinned any more");
         Ok(answers::json(&ShownPin { pinned: None, kept: kept == Kept::Yes, note: note(&kept) }))
     }
 
@@ -131,7 +129,7 @@ impl From<DeployError> for Problem {
     fn from(error: DeployError) -> Self {
         let status = match &error {
             DeployError::Load(_) | DeployError::Swap(SwapError::Unfit(_)) => StatusCode::UNPROCESSABLE_ENTITY,
-            DeployError::Swap(SwapError::NoRoute(_)) => StatusCode::NOT_FOUND,
+            DeployError::Swap(SwapError::NoRoute { .. }) => StatusCode::NOT_FOUND,
             DeployError::Swap(SwapError::SeveralRoutes(_) | SwapError::Percent(_)) => StatusCode::BAD_REQUEST,
             DeployError::Swap(SwapError::NoRoom(_)) | DeployError::HandedOver => {
                 StatusCode::SERVICE_UNAVAILABLE

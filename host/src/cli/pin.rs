@@ -18,14 +18,16 @@ pub(super) struct Pin {
 impl Pin {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let question = self.command.question(Method::POST, "pin").with("version", self.version);
-        self.command.ask(question, None, told)
+        let unpin = self.command.again("unpin");
+        self.command.ask(question, None, |route, answer| told(route, answer, &unpin))
     }
 }
 
 /// `waterspout unpin`.
 pub(super) fn unpin(command: RouteCommand) -> anyhow::Result<()> {
     let question = command.question(Method::DELETE, "pin");
-    command.ask(question, None, told)
+    let unpin = command.again("unpin");
+    command.ask(question, None, |route, answer| told(route, answer, &unpin))
 }
 
 #[derive(Deserialize)]
@@ -37,9 +39,10 @@ struct Answer {
     note: Option<String>,
 }
 
-fn told(route: &str, Answer { pinned, note }: Answer) -> String {
+/// `unpin` is the command that ends it.
+fn told(route: &str, Answer { pinned, note }: Answer, unpin: &str) -> String {
     let done = match pinned {
-        Some(version) => format!("version {version} of {route} is pinned: it stays until `waterspout unpin`"),
+        Some(version) => format!("version {version} of {route} is pinned: it stays until `{unpin}`"),
         None => format!("no version of {route} is pinned"),
     };
     done + &note.map(|note| format!("\nnote: {note}")).unwrap_or_default()

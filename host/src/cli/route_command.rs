@@ -3,6 +3,7 @@
 use clap::Args;
 use http::Method;
 use serde::de::DeserializeOwned;
+use waterspout::printable;
 
 use super::admin_client::{AdminArguments, Question};
 use super::progress::with_line;
@@ -37,6 +38,13 @@ impl RouteCommand {
         Question::new(method, &["routes", name, what]).with("tenant", tenant.as_deref())
     }
 
+    /// What one types to have `command` do something to the same route.
+    pub(super) fn again(&self, command: &str) -> String {
+        let RouteArguments { name, tenant } = &self.route;
+        let tenant = tenant.as_deref().map(|tenant| format!(" --tenant {}", word(tenant)));
+        format!("waterspout {command} --route {}{}", word(name), tenant.unwrap_or_default())
+    }
+
     /// Asks, and prints what `told` makes of the route's name and the answer; with `--json` the answer as the server has said it. `doing` is
     /// what a person sees while it takes long, before the route's name.
     ///
@@ -60,5 +68,15 @@ impl RouteCommand {
             super::say(told(&self.route.name, answer));
         }
         Ok(())
+    }
+}
+
+/// One word of a shell's, whatever is in it.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:@".contains(c);
+    if text.chars().all(is_plain) && !text.is_empty() {
+        text.to_owned()
+    } else {
+        format!("'{}'", printable(text.as_bytes()).replace('\'', r"'\''"))
     }
 }

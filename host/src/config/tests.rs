@@ -482,3 +482,24 @@ fn unlimited_is_what_a_file_says_and_not_a_large_number() {
     let error = limits("max-timers = 'many'").expect_err("no number");
     assert!(error.contains("unlimited"), "{error}");
 }
+
+#[test]
+fn what_is_no_size_is_told_what_one_looks_like() {
+    let bytes = |value: &str| {
+        let config = read(&format!("{ROUTE}limits.max-message-bytes = {value}\n"))?;
+        Ok::<_, String>(config.routes[0].0.limits.max_message_bytes)
+    };
+    for (value, size) in [("'64KiB'", 65_536), ("'1.5 kB'", 1_500), ("'100'", 100), ("100", 100)] {
+        assert_eq!(bytes(value), Ok(size), "{value}");
+    }
+    for value in ["'-1'", "-1", "'much'", "''", "'1 XB'"] {
+        let error = bytes(value).expect_err("a mistake");
+        let wanted = "a size such as \"64KiB\", or a number of bytes";
+        assert!(error.contains(":4: ") && error.contains(wanted), "{value}: {error}");
+    }
+    let error = mistake(&format!("max-memory-bytes = '-1'\n{ROUTE}"));
+    assert!(
+        error.ends_with("`-1` is not a size such as \"64KiB\", or a number of bytes; or \"unlimited\""),
+        "{error}"
+    );
+}

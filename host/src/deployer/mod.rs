@@ -74,6 +74,13 @@ pub struct RouteName {
     pub route: String,
 }
 
+impl RouteName {
+    /// There is no such route.
+    pub(crate) fn unknown(&self) -> SwapError {
+        SwapError::NoRoute { route: self.route.clone(), tenant: self.tenant.clone() }
+    }
+}
+
 /// Why a new version is not served. The old one goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -269,6 +276,8 @@ impl Deployer {
         }
         versions.set_pinned(true);
         drop(changing);
+        let RouteName { tenant, route } = self.full_name(index);
+        tracing::info!(tenant, %route, version = number, "pinned");
         Ok((number, self.keep(index).await))
     }
 
@@ -282,6 +291,8 @@ impl Deployer {
         let changing = versions.changing().await;
         versions.set_pinned(false);
         drop(changing);
+        let RouteName { tenant, route } = self.full_name(index);
+        tracing::info!(tenant, %route, "no version is pinned any more");
         Ok(self.keep(index).await)
     }
 
@@ -372,7 +383,7 @@ impl Deployer {
     fn find(&self, route: &RouteName) -> Result<usize, SwapError> {
         let endpoint = &self.inner.application.instances(route)?.endpoint;
         let same = self.inner.records.iter().position(|record| Arc::ptr_eq(&record.endpoint, endpoint));
-        same.ok_or_else(|| SwapError::NoRoute(route.route.clone()))
+        same.ok_or_else(|| route.unknown())
     }
 
     fn full_name(&self, index: usize) -> RouteName {

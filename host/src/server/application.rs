@@ -243,7 +243,7 @@ impl Application {
             route.name == name.route && name.tenant.as_ref().is_none_or(|tenant| *tenant == tenancy.name)
         };
         let mut meant = self.inner.services.iter().filter(is_meant);
-        let service = meant.next().ok_or_else(|| SwapError::NoRoute(name.route.clone()))?;
+        let service = meant.next().ok_or_else(|| name.unknown())?;
         if meant.next().is_some() {
             return Err(SwapError::SeveralRoutes(name.route.clone()));
         }

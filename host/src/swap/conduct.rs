@@ -75,9 +75,14 @@ pub struct SwapReport {
 /// Why the old version goes on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SwapError {
-    /// The application has no such route.
-    #[error("there is no route `{0}`")]
-    NoRoute(String),
+    /// The application has no such route, or that tenant has none.
+    #[error("there is no route `{route}`{}", .tenant.as_deref().map(of_tenant).unwrap_or_default())]
+    NoRoute {
+        /// Which is meant.
+        route: String,
+        /// Whose, if that was said.
+        tenant: Option<String>,
+    },
     /// Several tenants have such a route.
     #[error("several tenants have a route `{0}`: say whose")]
     SeveralRoutes(String),
@@ -126,6 +131,11 @@ pub enum SwapError {
         /// Why the first of them could not.
         why: String,
     },
+}
+
+/// After the name of a route.
+fn of_tenant(name: &str) -> String {
+    format!(" of tenant `{name}`")
 }
 
 /// Puts `version` into the place of the route's current version, as `on_swap` says, or else the route. Returns when all connections that were

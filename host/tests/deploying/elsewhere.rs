@@ -139,7 +139,13 @@ fn every_command_asks_what_it_is_for() {
             &["pin", "2", "--route", "chat"],
             PINNED,
             "POST /routes/chat/pin?version=2 ",
-            "version 2 of chat is pinned: it stays until `waterspout unpin`\nnote: not for ever\n",
+            "version 2 of chat is pinned: it stays until `waterspout unpin --route chat`\nnote: not for ever\n",
+        ),
+        (
+            &["pin", "--route", "it's one", "--tenant", "acme"],
+            PINNED,
+            "POST /routes/it%27s%20one/pin?tenant=acme ",
+            "version 2 of it's one is pinned: it stays until `waterspout unpin --route 'it'\\''s one' --tenant acme`\nnote: not for ever\n",
         ),
         (
             &["unpin", "--route", "chat"],

@@ -205,7 +205,10 @@ fn a_route_may_have_any_name_and_its_tenant_can_be_said() {
     let table = host.says(&["versions", "--route", "a/b c?", "--tenant", "ä&b"]);
     assert_eq!(row(&table, 1)[..5], ["ä&b", "a/b", "c?", "2", row(&table, 1)[4]], "{table}");
     let ended = host.refuses(&["rollback", "--route", "a/b c?", "--tenant", "other"]);
-    assert!(ended.sentence().contains("answers 404: There is no route `a/b c?`."), "{ended:?}");
+    assert!(
+        ended.sentence().contains("answers 404: There is no route `a/b c?` of tenant `other`."),
+        "{ended:?}"
+    );
 }
 
 #[test]

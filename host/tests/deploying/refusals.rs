@@ -32,7 +32,7 @@ fn what_the_server_refuses_is_its_sentence_and_exit_1() {
         ),
         (
             &["deploy", "new.wasm", "--route", "chat", "--tenant", "acme"],
-            "answers 404: There is no route `chat`",
+            "answers 404: There is no route `chat` of tenant `acme`.",
         ),
         (&["rollback", "--route", "chat"], "answers 409: There is no version to go back to."),
         (&["versions", "--route", "talk"], "answers 404: "),

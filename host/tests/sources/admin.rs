@@ -47,6 +47,8 @@ fn a_pinned_version_stays_whoever_brings_another() {
     let (status, answer) = host.ask("POST", "/routes/chat/pin", b"");
     assert_eq!((status, &answer["pinned"]), (200, &1.into()), "{answer}");
     assert_eq!(host.chat()["pinned"], true);
+    let record = host.program.record_with("pinned");
+    assert!(record.contains("tenant=\"default\" route=chat version=1"), "{record}");
     let refused = (409, "Version 1 is pinned: unpin it first.\n".into());
     assert_eq!(host.deploy(&handlers::binary_echo()), refused);
     folder.write("chat.wasm", handlers::binary_echo());
