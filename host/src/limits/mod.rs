@@ -327,14 +327,14 @@ impl Limits {
                 ),
             ));
         }
-        let at_least_a_second = [
+        let clocks = [
             ("ping-interval", Some(self.ping_interval).filter(|interval| !interval.is_zero())),
             ("idle-timeout", self.idle_timeout),
             ("life-time", self.life_time),
             ("write-timeout", Some(self.write_timeout)),
         ];
         if let Some((key, _)) =
-            at_least_a_second.into_iter().find(|(_, time)| time.is_some_and(|time| time < MIN_TIMEOUT))
+            clocks.into_iter().find(|(_, time)| time.is_some_and(|time| time < MIN_TIMEOUT))
         {
             return too_small(key, MIN_TIMEOUT.show());
         }

@@ -39,8 +39,8 @@ pub struct SwapPolicy {
     pub max_drain: Option<Duration>,
     /// Over how long a time [`OnSwap::Close`] spreads the closing, so that clients do not return all at once. Default: 10 s.
     pub spread: Duration,
-    /// A swap is taken back when more than this part of the connections that were open, in percent, could not go over because the new
-    /// version refused their state, trapped or took too long. Default: 10.
+    /// A swap is taken back when more than this part of the instances that there were, in percent, each of one connection or shared, could not
+    /// go over because the new version refused their state, trapped or took too long. Default: 10.
     pub max_failures_percent: u8,
     /// How long a canary must have served before it is promoted. Default: 10 min.
     pub canary_time: Duration,
