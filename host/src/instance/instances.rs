@@ -124,6 +124,7 @@ impl Instances {
             members: HashMap::new(),
             opening: 0,
             succession: Succession::new(self.endpoint.clone()),
+            changes_noted: 0,
             held: VecDeque::new(),
         };
         shared.insert(key.clone(), live);
@@ -216,6 +217,8 @@ struct Actor {
     /// How many of them have not opened.
     opening: usize,
     succession: Succession,
+    /// The route's changes that its entry and its connections have been told it has dealt with.
+    changes_noted: u64,
     /// Newcomers who wait until it has gone over to another version.
     held: VecDeque<Letter>,
 }
@@ -426,8 +429,12 @@ impl Actor {
         leaving
     }
 
-    fn note_changes_seen(&self) {
+    /// Of each member, so only where there is something new: who waits for room looks at each of its letters.
+    fn note_changes_seen(&mut self) {
         let changes = self.succession.changes_seen();
+        if std::mem::replace(&mut self.changes_noted, changes) == changes {
+            return;
+        }
         self.instances.with(&self.key, self.generation, |live| live.changes_seen = changes);
         for member in self.members.values() {
             member.party.link.set_changes_seen(changes);
@@ -478,5 +485,76 @@ impl SharedPlace {
         let (answer, _) = oneshot::channel();
         // Fails only if the instance has: then there is nothing to give back.
         let _ = self.mailbox.try_send(Letter { party, call: Call::Drop, answer });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::{HandlerSource, Runtime, RuntimeOptions};
+    use crate::server::routes::{Pattern, Route};
+    use crate::swap::{Again, OnSwap};
+
+    const ECHO: &str = include_str!("../handler/echo.wat");
+
+    /// Of a route that is alone with the echo.
+    fn actor() -> Actor {
+        let route = Route::new("test", Pattern::new("/").expect("a pattern"));
+        let runtime = Runtime::new(&RuntimeOptions::default(), [&route.limits]).expect("address space");
+        let handler = runtime.load(&HandlerSource::Bytes(ECHO.as_bytes().to_vec().into()), &route.limits);
+        let handler = handler.unwrap_or_else(|error| panic!("{error}"));
+        let endpoint = Endpoint::alone(Arc::new(route), handler);
+        let instances = Instances::new(endpoint.clone());
+        let key = InstanceKey::default();
+        let (mailbox, letters) = mpsc::channel(1);
+        let live = Live {
+            mailbox,
+            seated: HashMap::new(),
+            failure: Arc::default(),
+            opened: true,
+            version: 1,
+            changes_seen: 0,
+            retired: false,
+            generation: 0,
+        };
+        instances.lock().insert(key.clone(), live);
+        Actor {
+            instances,
+            key,
+            generation: 0,
+            failure: Arc::default(),
+            letters,
+            members: HashMap::new(),
+            opening: 0,
+            succession: Succession::new(endpoint),
+            changes_noted: 0,
+            held: VecDeque::new(),
+        }
+    }
+
+    impl Actor {
+        /// What the entry is told once it is asked for its next letter.
+        fn noted(&mut self) -> u64 {
+            assert!(!self.look(1), "it stays");
+            self.instances
+                .with(&self.key, 0, |live| std::mem::take(&mut live.changes_seen))
+                .expect("it lives")
+        }
+    }
+
+    #[tokio::test]
+    async fn that_a_change_is_dealt_with_is_noted_once_however_often_an_instance_looks_for_room() {
+        let mut actor = actor();
+        let versions = &actor.instances.endpoint.versions;
+        let handler = versions.current().expect("it was loaded").handler.clone();
+        let change = |handler| versions.replace(versions.candidate(handler), OnSwap::Drain, (1, 1), true);
+        let rollout = change(handler.clone());
+        assert_eq!(actor.noted(), 1);
+        actor.succession.postpone(Some(Again { rollout, counted: 1, tries: 1, state_bytes: 0 }));
+        assert!(actor.succession.must_look());
+        assert_eq!(actor.noted(), 0, "nothing is new");
+        let versions = &actor.instances.endpoint.versions;
+        versions.replace(versions.candidate(handler), OnSwap::Drain, (1, 1), true);
+        assert_eq!(actor.noted(), 2);
     }
 }
