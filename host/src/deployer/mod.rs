@@ -450,14 +450,9 @@ impl Deployer {
         let Prepared { handler, seen, _stored } = prepared;
         let version = record.endpoint.versions.candidate_from(handler, origin);
         let number = version.number;
-        let seen_before = record.seen();
         record.expect(number, seen);
         let swapped = swap(instances, version, on_swap).await;
         record.do_not_expect(number);
-        if matches!(swapped, Err(SwapError::RolledBack { .. })) {
-            // Whether it was current for long enough to be noticed is chance.
-            record.restore_seen(seen_before);
-        }
         let kept = self.keep(index).await;
         Ok(Deployment { report: swapped?, kept })
     }
@@ -776,6 +771,49 @@ mod tests {
         };
         let (second, ()) = tokio::join!(waits, changes);
         assert!(second.expect("another one").bytes.ends_with(b"y"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_taken_back_is_to_be_tried_again_whenever_that_was_and_whoever_noticed() {
+        let scratch = Scratch::new();
+        let deployer = deployer(&scratch).await;
+        let record = &deployer.inner.records[0];
+        let versions = &record.endpoint.versions;
+        let path = scratch.0.join("chat.wasm");
+        let put = |content: &[u8]| {
+            std::fs::write(&path, content).expect("writable");
+            HandlerFile::read(&path, None).expect("there")
+        };
+        // The route follows its file.
+        record.note_served(put(&crate::handler::echo::component()).seen);
+        let HandlerSource::Bytes(other) = other() else { unreachable!("it is bytes") };
+        let found = put(&other);
+        let handler = deployer.prepare(0, HandlerSource::Bytes(other)).await.expect("a handler").handler;
+        for (is_noticed, is_late) in [(false, false), (true, false), (false, true), (true, true)] {
+            assert_eq!(record.verdict(&found), Verdict::Deploy, "{is_noticed} {is_late}");
+            let version = versions.candidate_from(handler.clone(), Origin::File(path.clone()));
+            let number = version.number;
+            record.expect(number, Some(found.seen.clone()));
+            let rollout = versions.replace(version, OnSwap::Migrate, (1, 1), true);
+            if is_noticed {
+                // As `keep_up` does, sooner or later.
+                record.keep().expect("room on the disk");
+            }
+            if is_late {
+                // Those who were busy, or had no room, when the swap was reported.
+                record.do_not_expect(number);
+                assert_eq!(record.verdict(&found), Verdict::Served);
+            }
+            versions.take_back(&rollout, (1, 1)).expect("nothing has changed since");
+            record.do_not_expect(number);
+        }
+        assert_eq!(record.verdict(&found), Verdict::Deploy);
+        // Who puts the version before back wants that, whatever the file holds.
+        let version = versions.candidate_from(handler.clone(), Origin::File(path.clone()));
+        record.expect(version.number, Some(found.seen.clone()));
+        versions.replace(version, OnSwap::Migrate, (1, 1), true);
+        versions.replace(versions.previous().expect("the echo"), OnSwap::Migrate, (1, 1), false);
+        assert_eq!(record.verdict(&found), Verdict::Known);
     }
 
     #[tokio::test]

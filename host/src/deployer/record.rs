@@ -27,6 +27,8 @@ struct FileRecord {
     path: Option<PathBuf>,
     /// As it was when the current version was decided on.
     seen: Option<Seen>,
+    /// As it was before, and the number of the version that was decided on then: it may be taken back.
+    before: Option<(u32, Option<Seen>)>,
     /// The same for versions that are about to be current, by number.
     in_flight: BTreeMap<u32, Option<Seen>>,
     failed: Option<Failed>,
@@ -49,7 +51,7 @@ impl Record {
         folder: Option<RouteFolder>,
         failed: Option<Failed>,
     ) -> Self {
-        let file = Mutex::new(FileRecord { path, seen, in_flight: BTreeMap::new(), failed });
+        let file = Mutex::new(FileRecord { path, seen, before: None, in_flight: BTreeMap::new(), failed });
         Self { endpoint, file, folder, following: Following::default(), waiting: None }
     }
 
@@ -86,7 +88,10 @@ impl Record {
 
     /// When the version of this number is current, the file has been as it was seen here.
     pub(super) fn expect(&self, number: u32, seen: Option<Seen>) {
-        self.file().in_flight.insert(number, seen);
+        let standing = self.endpoint.versions.standing();
+        let mut file = self.file();
+        file.settle(&standing);
+        file.in_flight.insert(number, seen);
     }
 
     /// The swap to that version is over, well or not.
@@ -105,16 +110,6 @@ impl Record {
     /// Somebody asks for the file: what has failed is tried, and told, again.
     pub(super) fn forget_failure(&self) {
         self.file().failed = None;
-    }
-
-    /// The file, when it was last decided what is served.
-    pub(super) fn seen(&self) -> Option<Seen> {
-        self.file().seen.clone()
-    }
-
-    /// A swap has been taken back: what its file was like decides nothing.
-    pub(super) fn restore_seen(&self, seen: Option<Seen>) {
-        self.file().seen = seen;
     }
 
     /// The file holds what is served.
@@ -178,13 +173,19 @@ impl Record {
 }
 
 impl FileRecord {
-    /// What was expected of a version that is, or was, current has come to pass.
+    /// What was expected of a version that is, or was, current has come to pass, unless it was taken back, sooner or later: then what the file was
+    /// like decides nothing, and whoever asks for it has it tried again.
     fn settle(&mut self, standing: &Standing) {
         let versions = [&standing.previous, &standing.current].into_iter().flatten();
         for version in versions {
             if let Some(seen) = self.in_flight.remove(&version.number) {
-                self.seen = seen;
+                let before = std::mem::replace(&mut self.seen, seen);
+                self.before = Some((version.number, before));
             }
+        }
+        let is_back = |(number, _): &mut (u32, _)| standing.taken_back == Some(*number);
+        if let Some((_, before)) = self.before.take_if(is_back) {
+            self.seen = before;
         }
     }
 }

@@ -145,8 +145,14 @@ impl Starter {
             }
             Kept::NotNow(missing, manifest) => {
                 let Manifest { current, file, latest_number, pinned, .. } = *manifest;
-                begun.standing =
-                    Some(Standing { current: None, previous: None, latest_number, pinned, canary: None });
+                begun.standing = Some(Standing {
+                    current: None,
+                    previous: None,
+                    latest_number,
+                    pinned,
+                    canary: None,
+                    taken_back: None,
+                });
                 (begun.waiting, begun.seen) = (Some(current), file);
                 Err(missing)
             }
@@ -192,8 +198,14 @@ impl Starter {
             begun.stored = Some(folder.store(handler.digest(), &bytes)?);
         }
         let current = Some(Arc::new(Version::new(1, handler.clone(), origin)));
-        begun.standing =
-            Some(Standing { current, previous: None, latest_number: 1, pinned: false, canary: None });
+        begun.standing = Some(Standing {
+            current,
+            previous: None,
+            latest_number: 1,
+            pinned: false,
+            canary: None,
+            taken_back: None,
+        });
         Ok(Ok(handler))
     }
 
@@ -265,7 +277,8 @@ impl Starter {
             }
         });
         let handler = current.handler.clone();
-        let standing = Standing { current: Some(current), previous, latest_number, pinned, canary };
+        let standing =
+            Standing { current: Some(current), previous, latest_number, pinned, canary, taken_back: None };
         Ok(Kept::Loaded(handler, standing, file))
     }
 

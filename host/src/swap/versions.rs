@@ -38,6 +38,8 @@ struct State {
     latest_number: u32,
     /// The current version stays until somebody says otherwise.
     pinned: bool,
+    /// The number of the version that was taken back last.
+    taken_back: Option<u32>,
     /// When each version that may still serve somebody was replaced, by number.
     replaced_at: BTreeMap<u32, Instant>,
 }
@@ -50,6 +52,8 @@ pub(crate) struct Standing {
     pub(crate) latest_number: u32,
     pub(crate) pinned: bool,
     pub(crate) canary: Option<Arc<Canary>>,
+    /// The number of the version that was taken back last, by this process.
+    pub(crate) taken_back: Option<u32>,
 }
 
 impl Standing {
@@ -75,6 +79,7 @@ impl Versions {
             rollout: None,
             latest_number: 1,
             pinned: false,
+            taken_back: None,
             replaced_at: BTreeMap::new(),
         };
         Self {
@@ -157,13 +162,14 @@ impl Versions {
             latest_number: state.latest_number,
             pinned: state.pinned,
             canary: state.canary.clone(),
+            taken_back: state.taken_back,
         }
     }
 
     /// Before anybody is served: these are the versions, and no change has led here. Without a current one there is none still.
     pub(crate) fn begin_with(&self, standing: Standing) {
         let mut state = self.lock();
-        let Standing { current, previous, latest_number, pinned, canary } = standing;
+        let Standing { current, previous, latest_number, pinned, canary, taken_back: _ } = standing;
         if let Some(current) = current {
             state.current = Ok(current);
         }
@@ -266,6 +272,7 @@ impl Versions {
         let rollout = self.begin(&mut state, from, before, OnSwap::Migrate, served, false);
         state.previous = failed.previous.clone();
         state.pinned = false;
+        state.taken_back = Some(failed.to.number);
         self.tell(state);
         Some(rollout)
     }

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 
 use super::{Host, configure, folder};
-use crate::support::{Folder, Program, handlers};
+use crate::support::{Folder, Program, client, echoes, handlers};
 
 const DONE: &str = "SIGHUP: the handlers are looked at";
 
@@ -54,6 +54,29 @@ fn what_a_running_server_can_take_is_taken_and_each_other_key_is_named() {
     let chat = host.chat();
     assert_eq!(chat["on_swap"], "close");
     assert!(chat["current"]["file"].as_str().is_some_and(|file| file.ends_with("other.wasm")), "{chat}");
+}
+
+#[test]
+fn a_handler_that_was_taken_back_is_tried_again_by_who_asks() {
+    let folder = folder();
+    for host in [Host::start(&folder, []), Host::keeping(&folder)] {
+        folder.write("chat.wasm", handlers::echo());
+        host.program.signal(Signal::HUP);
+        host.program.record_with(DONE);
+        let mut stays = client(host.program.address(), "/chat");
+        folder.write("chat.wasm", handlers::component_of(&handlers::echo_module_that_does_not_resume()));
+        for _ in 0..2 {
+            host.program.signal(Signal::HUP);
+            let records = host.program.records_to(DONE);
+            let is_taken_back = |record: &String| record.contains("the handler is taken back");
+            assert!(records.iter().any(is_taken_back), "{records:#?}");
+            assert!(records.last().is_some_and(|record| record.contains("replaced=0")), "{records:#?}");
+            echoes(&mut stays, "still there?");
+        }
+        // Nobody is left to wait for.
+        drop(stays);
+        host.end();
+    }
 }
 
 #[test]
