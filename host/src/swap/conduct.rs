@@ -623,10 +623,10 @@ mod tests {
 
     const ECHO: &str = include_str!("../handler/echo.wat");
 
-    /// A route that is alone with the echo, whose connections are closed at once when that is replaced.
-    fn closing_route() -> Arc<Instances> {
+    /// A route that is alone with the echo.
+    fn instances(change: impl FnOnce(&mut Route)) -> Arc<Instances> {
         let mut route = Route::new("test", Pattern::new("/").expect("a pattern"));
-        route.swap.spread = Duration::ZERO;
+        change(&mut route);
         let runtime = Runtime::new(&RuntimeOptions::default(), [&route.limits]).expect("address space");
         let handler = runtime.load(&HandlerSource::Bytes(ECHO.as_bytes().to_vec().into()), &route.limits);
         let handler = handler.unwrap_or_else(|error| panic!("{error}"));
@@ -648,7 +648,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_being_seated_is_closed_only_if_it_is_with_the_old_version() {
-        let instances = closing_route();
+        let instances = instances(|route| route.swap.spread = Duration::ZERO);
         let endpoint = &instances.endpoint;
         let versions = &endpoint.versions;
         let [(old, _1), (late, _2), (new, _3)] = [1, 0, 0].map(|number| connection(endpoint, number));
@@ -662,5 +662,34 @@ mod tests {
         new.set_version(2);
         closing.await;
         assert_eq!([&late, &new].map(|link| is_closed(link)), [true, false]);
+    }
+
+    fn refused(endpoint: &Endpoint) -> u64 {
+        let swaps = endpoint.metrics.swaps.swaps();
+        swaps.filter(|(outcome, _)| *outcome == "refused").map(|(_, count)| count).sum()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_canary_for_whose_promotion_there_is_no_room_stays_one_until_there_is_some() {
+        let instances = instances(|route| {
+            route.tenant.total.max_memory_bytes = 32 << 20;
+            route.swap.canary_time = Duration::from_secs(60);
+            route.swap.canary_addresses = 1;
+        });
+        let endpoint = &instances.endpoint;
+        let versions = &endpoint.versions;
+        let handler = versions.current().expect("it was loaded").handler.clone();
+        offer(&instances, versions.candidate(handler), 50).await.expect("a canary");
+        versions.note_served(2, Peer::Unix);
+        let all: Vec<_> =
+            std::iter::from_fn(|| endpoint.tenancy.take_memory(CONNECTION_BYTES).ok()).collect();
+        tokio::time::sleep(Duration::from_secs(660)).await;
+        let tried = refused(endpoint);
+        assert!((60..66).contains(&tried), "{tried} times: at last every ten seconds");
+        assert!(versions.canary().is_some() && versions.serves(1));
+        drop(all);
+        tokio::time::sleep(LONGEST_HINDRANCE + CANARY_INTERVAL).await;
+        assert!(versions.canary().is_none() && !versions.serves(1) && versions.serves(2));
+        assert_eq!(refused(endpoint), tried);
     }
 }
