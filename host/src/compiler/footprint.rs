@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use wasmtime_environ::component::{
-    Component, ComponentTypes, ComponentTypesBuilder, GlobalInitializer, InstantiateModule, Translator,
-    TypeResourceTable, TypeResourceTableIndex, VMComponentOffsets,
+    Component, ComponentTypes, ComponentTypesBuilder, GlobalInitializer, InstantiateModule,
+    RuntimeComponentInstanceIndex, Translator, TypeResourceTable, TypeResourceTableIndex, VMComponentOffsets,
 };
 use wasmtime_environ::wasmparser::Validator;
 use wasmtime_environ::{HostPtr, Module, ScopeVec, Tunables, VMOffsets};
@@ -20,7 +20,7 @@ use crate::handler::load_error::LoadError;
 pub(crate) struct Footprint {
     /// How many core instances one instance of the component has.
     pub(crate) core_instances: u32,
-    /// How many tables of handles it has: one for each component within the component that knows a resource.
+    /// How many tables of handles it has: one for each component within the component that has code and knows a resource.
     pub(crate) handle_tables: u32,
     /// What wasmtime allocates for one instance whatever it does: contexts, types of resources, and element segments that are kept for
     /// `table.init`.
@@ -52,8 +52,11 @@ impl Footprint {
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let component = &translation.component;
         let mut footprint = Self { core_instances: 0, handle_tables: 0, bytes: context_bytes(component) };
+        let mut with_code = BTreeSet::new();
         for initializer in &component.initializers {
-            let GlobalInitializer::InstantiateModule(module, _) = initializer else { continue };
+            let GlobalInitializer::InstantiateModule(module, owner) = initializer else { continue };
+            // Without code there is nobody to have handles: those that only pass on what they import.
+            with_code.extend(*owner);
             let InstantiateModule::Static(module, _) = module else {
                 return Err(LoadError::Compile("it imports a module: nobody could give it one".into()));
             };
@@ -61,7 +64,7 @@ impl Footprint {
             footprint.bytes = footprint.bytes.saturating_add(module_bytes(&modules[*module].module));
         }
         let tables = types.num_resource_tables();
-        footprint.handle_tables = handle_tables(&types.finish(component).0, tables);
+        footprint.handle_tables = handle_tables(&types.finish(component).0, tables, &with_code);
         Ok(footprint)
     }
 }
@@ -75,12 +78,16 @@ fn context_bytes(component: &Component) -> u64 {
 }
 
 /// wasmtime has one for all resources of a component within the component.
-fn handle_tables(types: &ComponentTypes, resource_tables: usize) -> u32 {
+fn handle_tables(
+    types: &ComponentTypes,
+    resource_tables: usize,
+    with_code: &BTreeSet<RuntimeComponentInstanceIndex>,
+) -> u32 {
     let tables =
         (0..u32::try_from(resource_tables).unwrap_or(u32::MAX)).map(TypeResourceTableIndex::from_u32);
     let owners = tables.filter_map(|table| match &types[table] {
-        TypeResourceTable::Concrete { instance, .. } => Some(*instance),
-        TypeResourceTable::Abstract(_) => None,
+        TypeResourceTable::Concrete { instance, .. } if with_code.contains(instance) => Some(*instance),
+        TypeResourceTable::Concrete { .. } | TypeResourceTable::Abstract(_) => None,
     });
     u32::try_from(owners.collect::<BTreeSet<_>>().len()).unwrap_or(u32::MAX)
 }
@@ -147,9 +154,12 @@ mod tests {
             let instances = "(instance (instantiate $inner))".repeat(instances);
             footprint(&format!("(component {} {instances})", inner(resource))).handle_tables
         };
-        let resource =
-            "(type $r (resource (rep i32))) (core func (canon resource.new $r)) (type (resource (rep i32)))";
-        assert_eq!((of("", 3), of(resource, 1), of(resource, 3)), (0, 1, 3));
+        let code = "(core module $m) (core instance (instantiate $m))";
+        let passive = "(type $r (resource (rep i32))) (core func (canon resource.new $r))";
+        let active = format!("{code} {passive}");
+        assert_eq!([of(code, 3), of(passive, 3), of(&active, 1), of(&active, 3)], [0, 0, 1, 3]);
+        let echo = Footprint::of(&crate::handler::echo::component()).expect("a component");
+        assert_eq!(echo.handle_tables, 1);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! One route with its tenant and the versions of its handler: what every instance of it is made of.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -9,6 +8,7 @@ use crate::connection::compression::{Budget, Reservation};
 use crate::handler::Handler;
 use crate::handler::engine::{MOVING_SLOTS_OF_TENANT, TRIAL_SLOTS_OF_TENANT};
 use crate::handler::loading::RouteHandler;
+use crate::limits::idle::Of;
 use crate::limits::pauses::AddressPauses;
 use crate::limits::processors::Processors;
 use crate::limits::tenants::Tenancy;
@@ -54,7 +54,7 @@ pub(crate) struct SlotPermits {
 }
 
 impl SlotPermits {
-    fn places(&self) -> u32 {
+    pub(crate) fn places(&self) -> u32 {
         // They were taken as so many.
         u32::try_from(self.of_server.num_permits()).unwrap_or(u32::MAX)
     }
@@ -65,9 +65,15 @@ impl SlotPermits {
         self.of_server.merge(more.of_server);
     }
 
-    fn give_back(&mut self, places: u32) {
-        for permit in [&mut self.of_route, &mut self.of_tenant, &mut self.of_server] {
-            drop(permit.split(places as usize));
+    /// So many of them, or all that there are.
+    fn split(&mut self, places: u32) -> Self {
+        let places = places.min(self.places()) as usize;
+        let some = |permit: &mut OwnedSemaphorePermit| permit.split(places).expect("there are as many");
+        Self {
+            of_route: some(&mut self.of_route),
+            of_tenant: some(&mut self.of_tenant),
+            of_server: some(&mut self.of_server),
+            _live: self._live.clone(),
         }
     }
 }
@@ -78,11 +84,15 @@ pub(crate) struct Room {
     _of_tenant: OwnedSemaphorePermit,
     /// One of the two.
     _set_aside: Option<OwnedSemaphorePermit>,
-    _own: Option<SlotPermits>,
+    own: Option<SlotPermits>,
 }
 
-/// How often it is looked whether a tenant has places of his own left for what is too heavy for those that are set aside.
-const PLACES_INTERVAL: Duration = Duration::from_millis(250);
+impl Room {
+    /// The places of an instance that is too heavy for those that are set aside: it may stay there.
+    pub(crate) fn take_own(&mut self) -> Option<SlotPermits> {
+        self.own.take()
+    }
+}
 
 impl Endpoint {
     /// A handler that could not be loaded is told in the log.
@@ -125,6 +135,25 @@ impl Endpoint {
         Ok(Slot { version, permits, memory })
     }
 
+    /// The same for somebody who needs it now: what is idle gives way to him.
+    pub(crate) fn take_slot(&self, version: &Arc<Version>) -> Result<Slot, Reached> {
+        loop {
+            match self.try_slot(version.clone()) {
+                Err(reached) if self.make_room(reached, &version.handler) => {}
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Has something idle give way to an instance of `handler` that is refused. False if there is nothing.
+    fn make_room(&self, reached: Reached, handler: &Handler) -> bool {
+        self.tenancy.idle.give_up_one(match (reached.scope, reached.limit) {
+            (Scope::Route, _) => Of::Route(&self.route.name),
+            (Scope::Server, "max-instances") => Of::Class(handler.code_class()),
+            _ => Of::Anything,
+        })
+    }
+
     /// So many places for `handler`, each of which counts against the route, the tenant and the server, with what `memory` gives. The server's
     /// are asked for last: what a tenant has no room for keeps nothing from others.
     fn try_places<T>(
@@ -142,20 +171,43 @@ impl Endpoint {
         Ok((SlotPermits { of_route, of_tenant, of_server, _live: self.live.clone() }, memory))
     }
 
-    /// Room for an instance of `handler` that takes another one's place, while both are there; waits for it. What weighs more than a tenant's part
-    /// of the places that are set aside for this takes places of the route's and the tenant's own.
-    pub(crate) async fn moving_room(&self, handler: &Handler) -> Room {
+    /// So many places for somebody who needs them now: what is idle gives way to him.
+    fn take_places(&self, handler: &Handler, places: u32) -> Result<SlotPermits, Reached> {
+        loop {
+            match self.try_places(handler, places, || Ok(())) {
+                Err(reached) if self.make_room(reached, handler) => {}
+                taken => return taken.map(|(permits, ())| permits),
+            }
+        }
+    }
+
+    /// Room for an instance of `handler` that takes another one's place, while both are there; waits for its turn. What weighs more than a
+    /// tenant's part of the places that are set aside for this takes places of the route's and the tenant's own.
+    ///
+    /// # Errors
+    /// There are no places of its own. It is not waited for them: others of the tenant go over meanwhile.
+    pub(crate) async fn moving_room(&self, handler: &Handler) -> Result<Room, Reached> {
         // First the tenant's, so that who waits for his own tenant keeps nothing from others.
         let of_tenant = self.tenancy.moving_permit(handler.weight()).await;
-        if handler.weight() <= MOVING_SLOTS_OF_TENANT {
-            let set_aside = handler.moving_permit().await;
-            return Room { _of_tenant: of_tenant, _set_aside: Some(set_aside), _own: None };
-        }
-        loop {
-            if let Ok((own, ())) = self.try_places(handler, handler.weight(), || Ok(())) {
-                return Room { _of_tenant: of_tenant, _set_aside: None, _own: Some(own) };
-            }
-            tokio::time::sleep(PLACES_INTERVAL).await;
+        let (set_aside, own) = if handler.weight() <= MOVING_SLOTS_OF_TENANT {
+            (Some(handler.moving_permit().await), None)
+        } else {
+            (None, Some(self.take_places(handler, handler.weight())?))
+        };
+        Ok(Room { _of_tenant: of_tenant, _set_aside: set_aside, own })
+    }
+
+    /// Whether an instance of `handler` could take the place of one that has so many places.
+    pub(crate) fn has_places(&self, handler: &Handler, had: u32) -> bool {
+        let beside = if handler.weight() <= MOVING_SLOTS_OF_TENANT { had } else { 0 };
+        self.further_places(handler, beside).is_ok()
+    }
+
+    /// The places that an instance of `handler` needs beside those that there are for it; none if it needs no more.
+    pub(crate) fn further_places(&self, handler: &Handler, had: u32) -> Result<Option<SlotPermits>, Reached> {
+        match handler.weight().saturating_sub(had) {
+            0 => Ok(None),
+            more => self.take_places(handler, more).map(Some),
         }
     }
 
@@ -168,28 +220,22 @@ impl Endpoint {
         let (set_aside, own) = if handler.weight() <= TRIAL_SLOTS_OF_TENANT {
             (Some(handler.trial_permit().await), None)
         } else {
-            (None, Some(self.try_places(handler, handler.weight(), || Ok(()))?.0))
+            (None, Some(self.take_places(handler, handler.weight())?))
         };
-        Ok(Room { _of_tenant: of_tenant, _set_aside: set_aside, _own: own })
+        Ok(Room { _of_tenant: of_tenant, _set_aside: set_aside, own })
     }
 
-    /// What another instance of the route has been granted becomes what one of `handler` needs; given back unchanged if there is not so much. Both
-    /// are of one class.
+    /// What another instance of the route has been granted, with `further` ones, becomes what one of `handler` needs. The second are those that it
+    /// does not: to be given back once the other instance is gone. Both are of one class.
     pub(crate) fn inherit(
         &self,
         handler: &Handler,
         mut permits: SlotPermits,
-    ) -> Result<SlotPermits, (SlotPermits, Reached)> {
-        let (had, needed) = (permits.places(), handler.weight());
-        match needed.checked_sub(had) {
-            None => permits.give_back(had - needed),
-            Some(0) => {}
-            Some(more) => match self.try_places(handler, more, || Ok(())) {
-                Ok((more, ())) => permits.merge(more),
-                Err(reached) => return Err((permits, reached)),
-            },
-        }
-        Ok(permits)
+        further: Option<SlotPermits>,
+    ) -> (SlotPermits, SlotPermits) {
+        further.into_iter().for_each(|further| permits.merge(further));
+        let left = permits.split(permits.places().saturating_sub(handler.weight()));
+        (permits, left)
     }
 
     /// What an instance of `handler` begins with that takes another one's place: spares give way.
@@ -229,6 +275,8 @@ impl Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::handler::{HandlerSource, LoadError, Runtime, RuntimeOptions};
     use crate::limits::TenantLimits;
@@ -285,14 +333,32 @@ mod tests {
         let [of_tenant, free] = [endpoint.tenancy.free_permits()[1], light.free_slots()];
         let mut permits = slots.into_iter().map(|slot| slot.permits);
         let mut next = || permits.next().expect("three were taken");
-        let grown = endpoint.inherit(&heavy, next()).expect("three more");
-        let (others, reached) = endpoint.inherit(&heavy, next()).expect_err("the route has none");
+        assert!(endpoint.has_places(&heavy, 1));
+        let further = endpoint.further_places(&heavy, 1).expect("three more");
+        let (grown, left) = endpoint.inherit(&heavy, next(), further);
+        assert_eq!((grown.places(), left.places(), endpoint.free_permits()), (4, 0, 0));
+        assert!(!endpoint.has_places(&heavy, 1));
+        let reached = endpoint.further_places(&heavy, 1).expect_err("the route has none");
         assert_eq!(reached.scope, Scope::Route);
-        assert_eq!((others.places(), endpoint.free_permits()), (1, 0));
         assert_eq!((endpoint.tenancy.free_permits()[1], light.free_slots()), (of_tenant - 3, free - 3));
-        let shrunk = endpoint.inherit(&light, grown).expect("it needs less");
-        assert_eq!((shrunk.places(), endpoint.free_permits()), (1, 3));
+        let (shrunk, left) = endpoint.inherit(&light, grown, None);
+        assert_eq!((shrunk.places(), left.places(), endpoint.free_permits()), (1, 3, 0));
+        drop(left);
+        assert_eq!(endpoint.free_permits(), 3);
         assert_eq!(endpoint.tenancy.free_permits()[1], of_tenant);
+    }
+
+    #[tokio::test]
+    async fn what_has_taken_places_of_its_own_to_go_over_keeps_them_and_the_others_are_given_back() {
+        let route = route(20, 20);
+        let [_, heaviest] = handlers_of(&route, 9).unwrap_or_else(|error| panic!("{error}"));
+        let endpoint = Endpoint::alone(Arc::new(route), heaviest.clone());
+        let slot = endpoint.try_slot(endpoint.versions.current().expect("loaded")).expect("room");
+        let mut room = endpoint.moving_room(&heaviest).await.expect("twice ten are twenty");
+        let (permits, left) = endpoint.inherit(&heaviest, slot.permits, room.take_own());
+        assert_eq!((permits.places(), left.places(), endpoint.free_permits()), (10, 10, 0));
+        drop((room, left));
+        assert_eq!(endpoint.free_permits(), 10);
     }
 
     #[test]
@@ -325,29 +391,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_weighs_more_than_a_tenants_part_goes_over_by_places_of_its_own() {
+    async fn what_weighs_more_than_a_tenants_part_goes_over_by_places_of_its_own_or_lets_others_pass() {
         let route = route(20, 20);
-        let [_, heaviest] = handlers_of(&route, 9).unwrap_or_else(|error| panic!("{error}"));
+        let [light, heaviest] = handlers_of(&route, 9).unwrap_or_else(|error| panic!("{error}"));
         let [one, other] = two_tenants(&route, &heaviest);
         let free = heaviest.free_slots();
-        let room = one.moving_room(&heaviest).await;
+        let room = one.moving_room(&heaviest).await.expect("places");
         assert_eq!((one.free_permits(), heaviest.free_slots()), (20 - 10, free - 10));
         assert!(waits(one.moving_room(&heaviest)).await, "one at a time");
-        // Of what is set aside nothing is taken.
-        let [light, _] = handlers(&route).unwrap_or_else(|error| panic!("{error}"));
-        let all_of_his_part = [(); 8].map(|()| other.moving_room(&light));
-        for room in all_of_his_part {
-            assert!(!waits(room).await);
+        // Of what is set aside nothing is taken: three tenants have their parts.
+        let mut of_others = Vec::new();
+        for tenant in [
+            &other,
+            &Endpoint::alone(Arc::new(route.clone()), light.clone()),
+            &two_tenants(&route, &light)[0],
+        ] {
+            for _ in 0..8 {
+                let room = tokio::time::timeout(Duration::from_secs(60), tenant.moving_room(&light)).await;
+                of_others.push(room.expect("it waits for nobody").expect("set aside"));
+            }
         }
-        drop(room);
+        drop((room, of_others));
         let slots = [(); 2].map(|()| one.try_slot(one.versions.current().expect("loaded")).expect("room"));
-        assert!(waits(one.moving_room(&heaviest)).await, "nothing is left");
+        let refused = one.moving_room(&heaviest).await.map(drop).map_err(|reached| reached.scope);
+        assert_eq!(refused, Err(Scope::Route), "nothing is left");
+        assert!(!waits(one.moving_room(&light)).await, "its tenant's others go over");
         assert_eq!(
             one.trial_room(&heaviest).await.map(drop).map_err(|reached| reached.scope),
             Err(Scope::Route)
         );
         drop(slots);
-        assert!(!waits(one.moving_room(&heaviest)).await);
+        assert!(one.moving_room(&heaviest).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use wasmtime::ResourceLimiter;
 use crate::connection::compression::Reservation;
 use crate::instance::shortage::is_out_of_memory;
 use crate::limits::Limits;
+use crate::limits::idle::Of;
 use crate::limits::tenants::Tenancy;
 
 /// What an element of a table takes in the host.
@@ -133,7 +134,7 @@ impl InstanceLimiter {
             if self.reserved.resize(bytes) {
                 return true;
             }
-            if !self.displaces.as_ref().is_some_and(|tenancy| tenancy.idle.give_up_one(None)) {
+            if !self.displaces.as_ref().is_some_and(|tenancy| tenancy.idle.give_up_one(Of::Anything)) {
                 return false;
             }
         }

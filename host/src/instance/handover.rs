@@ -3,6 +3,8 @@
 //! Until the successor has taken everything it serves nobody, and nothing has happened to the predecessor: while either of them is asked,
 //! imports that act or wait are refused.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +13,11 @@ use wasmtime::component::ResourceAny;
 
 use super::{CallFailure, Instance, begin_event, cause, report, trap_cause, whereabouts};
 use crate::connection::compression::Reservation;
-use crate::handler::endpoint::Endpoint;
+use crate::handler::endpoint::{Endpoint, SlotPermits};
 use crate::imports::{ConnectionHandle, RequestHandle};
 use crate::instance::meter::Metered;
 use crate::instance::party::Party;
-use crate::limits::{Reached, Scope};
+use crate::limits::Reached;
 use crate::swap::{Stays, Unsupported, Version};
 use crate::units::shown;
 
@@ -128,7 +130,7 @@ impl Instance {
         if let Err(stays) = memory.reserve(self.expected_state_bytes(), &self.endpoint) {
             return Ok(Err(stays));
         }
-        let patience = Patience::of(self.endpoint.route.limits.wall_per_event);
+        let mut patience = Patience::of(self.endpoint.route.limits.wall_per_event);
         let mut handlers = Vec::with_capacity(parties.len());
         for (at, party) in parties.iter().enumerate() {
             let_others_run(at).await;
@@ -141,7 +143,7 @@ impl Instance {
             begin_event(&mut self.store, Some(party));
             let exports = self.app.waterspout_websocket_handler().handler();
             let asked = exports.call_suspend(&mut *self.store, handler);
-            let answer = Metered::new(asked, &self.meter).await;
+            let answer = patience.spend(Metered::new(asked, &self.meter)).await;
             match self.store.end_call(answer) {
                 Err(error) => return Err(self.suspend_failed(&error, Some(party))),
                 Ok(None) => return Ok(Err(Stays::Unsupported(Unsupported::NoState))),
@@ -207,7 +209,7 @@ impl Instance {
                 }
             }
         }
-        let patience = Patience::of(self.endpoint.route.limits.wall_per_event);
+        let mut patience = Patience::of(self.endpoint.route.limits.wall_per_event);
         let mut resumed = Vec::with_capacity(parties.len());
         for (at, (party, state)) in parties.iter().zip(&snapshot.handlers).enumerate() {
             let_others_run(at).await;
@@ -227,7 +229,7 @@ impl Instance {
             };
             let exports = self.app.waterspout_websocket_handler().handler();
             let asked = exports.call_resume(&mut *self.store, request, connection, state);
-            let answer = Metered::new(asked, &self.meter).await;
+            let answer = patience.spend(Metered::new(asked, &self.meter)).await;
             match self.store.end_call(answer) {
                 Ok(Ok(handler)) => resumed.push(handler),
                 Ok(Err(why)) => return Err(refused("resume", &why)),
@@ -247,37 +249,50 @@ impl Instance {
         }
     }
 
-    /// From now on it stands where `predecessor` stood, which is gone, without a word to its handlers: they go on elsewhere.
-    ///
-    /// # Errors
-    /// It needs more of the pool than there is. Nothing has changed.
-    pub(crate) fn replace(&mut self, predecessor: &mut Self) -> Result<(), Reached> {
-        // One that has none has been replaced already.
-        let of_nothing = Reached { scope: Scope::Instance, limit: "max-instances" };
-        let permits = predecessor.permits.take().ok_or(of_nothing)?;
-        let inherited = self.endpoint.inherit(&self.version.handler, permits);
-        inherited.map(|permits| self.permits = Some(permits)).map_err(|(permits, reached)| {
-            predecessor.permits = Some(permits);
-            reached
-        })
+    /// Of the route's, the tenant's and the server's.
+    pub(crate) fn places(&self) -> u32 {
+        self.permits.as_ref().map_or(0, SlotPermits::places)
+    }
+
+    /// From now on it stands where `predecessor` stood, which is gone, without a word to its handlers: they go on elsewhere. It needs the
+    /// places of that one and these. Returns those that it does not need, to be given back when the other is gone.
+    pub(crate) fn replace(
+        &mut self,
+        predecessor: &mut Self,
+        further: Option<SlotPermits>,
+    ) -> Option<SlotPermits> {
+        let permits = predecessor.permits.take()?;
+        let (permits, left) = self.endpoint.inherit(&self.version.handler, permits, further);
+        self.permits = Some(permits);
+        Some(left)
     }
 }
 
-/// How long the handlers of one instance may take together to give their state, or to take it: as long as two events. Others wait for the place
-/// that it has meanwhile, and newcomers of its own for it.
+/// How long the handlers of one instance may run together to give their state, or to take it: about as long as two events. Others wait for the
+/// place that it has meanwhile, and newcomers of its own for it. What it waits for its tenant's turn is no time of its own.
 struct Patience {
-    /// None if an event may last for ever.
-    until: Option<Instant>,
+    left: Duration,
 }
 
 impl Patience {
     fn of(wall_per_event: Duration) -> Self {
-        let time = wall_per_event.checked_mul(2);
-        Self { until: time.and_then(|time| Instant::now().checked_add(time)) }
+        Self { left: wall_per_event.saturating_mul(2) }
     }
 
     fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() >= until)
+        self.left.is_zero()
+    }
+
+    /// The time in which the call is polled is used up.
+    async fn spend<R>(&mut self, call: impl Future<Output = R>) -> R {
+        let mut call = pin!(call);
+        poll_fn(|cx| {
+            let began = Instant::now();
+            let polled = call.as_mut().poll(cx);
+            self.left = self.left.saturating_sub(began.elapsed());
+            polled
+        })
+        .await
     }
 }
 
@@ -305,11 +320,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn all_handlers_of_an_instance_have_the_time_of_two_events() {
-        let [short, endless] = [Duration::from_secs(5), Duration::MAX].map(Patience::of);
-        tokio::time::advance(Duration::from_millis(9_999)).await;
-        assert!(!short.is_over());
-        tokio::time::advance(Duration::from_millis(1)).await;
+    async fn all_handlers_of_an_instance_run_for_two_events_and_wait_as_long_as_they_must() {
+        let [mut short, mut endless] = [Duration::from_secs(5), Duration::MAX].map(Patience::of);
+        let runs = |time| async move { tokio::time::advance(time).await };
+        short.spend(tokio::time::sleep(Duration::from_secs(60))).await;
+        assert!(!short.is_over(), "it has waited");
+        for patience in [&mut short, &mut endless] {
+            patience.spend(runs(Duration::from_millis(9_990))).await;
+            assert!(!patience.is_over());
+            patience.spend(runs(Duration::from_millis(10))).await;
+        }
         assert!(short.is_over() && !endless.is_over());
     }
 }

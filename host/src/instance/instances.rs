@@ -347,14 +347,14 @@ impl Actor {
     }
 
     /// What to do next. Once it is its turn to go over to another version, newcomers wait, and it goes over as soon as nobody is between
-    /// constructor and `open`: those have been promised by the old version what only the old one knows. Until then it serves newcomers, too:
-    /// who is before it may take long.
+    /// constructor and `open`: those have been promised by the old version what only the old one knows. A peer that takes long to open keeps
+    /// nobody's turn. Until then it serves newcomers, too: who is before it may take long.
     async fn next(&mut self, number: u32, empty_since: Option<Instant>) -> Next {
         loop {
             let changes = self.instances.endpoint.versions.changes();
             let leaving = self.look(number);
-            let has_turn = leaving && self.succession.has_turn();
-            if !has_turn && let Some(letter) = self.held.pop_front() {
+            let was_called = leaving && self.succession.was_called();
+            if !was_called && let Some(letter) = self.held.pop_front() {
                 return Next::Serve(letter);
             }
             let endpoint = &self.instances.endpoint;
@@ -382,20 +382,20 @@ impl Actor {
             let somebody_opens = self.opening > 0;
             let turn = poll_fn(|cx| match (leaving, somebody_opens) {
                 (true, false) => succession.poll_turn(number, cx).map(Some),
-                (true, true) => succession.poll_place(number, cx).map(|()| None),
+                (true, true) => succession.poll_call(number, cx).map(|()| None),
                 (false, _) => succession.poll_again(cx).map(|()| None),
             });
             tokio::select! {
                 biased;
-                turn = turn, if !(has_turn && somebody_opens) => {
+                turn = turn, if !(was_called && somebody_opens) => {
                     if let Some(turn) = turn {
                         return Next::Succeed(turn);
                     }
-                    // It is to go over, after all, or has its turn, and newcomers wait.
+                    // It is to go over, after all, or was called, and newcomers wait.
                 }
                 letter = self.letters.recv() => match letter {
                     None => return Next::Over,
-                    Some(letter) if has_turn && matches!(letter.call, Call::Construct) => {
+                    Some(letter) if was_called && matches!(letter.call, Call::Construct) => {
                         self.held.push_back(letter);
                     }
                     Some(letter) => return Next::Serve(letter),
@@ -550,7 +550,14 @@ mod tests {
         let change = |handler| versions.replace(versions.candidate(handler), OnSwap::Drain, (1, 1), true);
         let rollout = change(handler.clone());
         assert_eq!(actor.noted(), 1);
-        actor.succession.postpone(Some(Again { rollout, counted: 1, tries: 1, state_bytes: 0 }));
+        actor.succession.postpone(Some(Again {
+            rollout,
+            counted: 1,
+            tries: 1,
+            state_bytes: 0,
+            places: 1,
+            is_waiting: true,
+        }));
         assert!(actor.succession.must_look());
         assert_eq!(actor.noted(), 0, "nothing is new");
         let versions = &actor.instances.endpoint.versions;

@@ -18,10 +18,9 @@ use tokio::time::Instant;
 use super::party::Party;
 use super::{CallFailure, Instance};
 use crate::handler::endpoint::{Endpoint, Slot};
-use crate::handler::engine::CodeClass;
-use crate::limits::idle::Idle;
+use crate::limits::Reached;
+use crate::limits::idle::{Idle, Of};
 use crate::limits::processors::Turns;
-use crate::limits::{Reached, Scope};
 use crate::server::routes::MAX_SPARE_INSTANCES;
 use crate::swap::Version;
 
@@ -125,21 +124,7 @@ impl Spares {
         if let Some(spare) = self.take(&version) {
             return Ok(Beginning::Spare(Box::new(spare)));
         }
-        loop {
-            let reached = match self.endpoint.try_slot(version.clone()) {
-                Ok(slot) => return Ok(Beginning::Slot(slot)),
-                Err(reached) => reached,
-            };
-            let idle = &self.endpoint.tenancy.idle;
-            let made_room = match (reached.scope, reached.limit) {
-                (Scope::Route, _) => self.give_up_one(),
-                (Scope::Server, "max-instances") => idle.give_up_one(Some(version.handler.code_class())),
-                _ => idle.give_up_one(None),
-            };
-            if !made_room {
-                return Err(reached);
-            }
-        }
+        self.endpoint.take_slot(&version).map(Beginning::Slot)
     }
 
     fn take(self: &Arc<Self>, version: &Arc<Version>) -> Option<Instance> {
@@ -269,11 +254,14 @@ enum Wanting {
 }
 
 impl Idle for Spares {
-    fn count(&self, class: Option<CodeClass>) -> usize {
+    fn count(&self, of: Of<'_>) -> usize {
+        let counts = |spare: &&Instance| match of {
+            Of::Anything => true,
+            Of::Class(class) => spare.version().handler.code_class() == class,
+            Of::Route(name) => self.endpoint.route.name == name,
+        };
         let state = self.lock();
-        let of_class =
-            |spare: &&Instance| class.is_none_or(|class| spare.version().handler.code_class() == class);
-        state.ready.iter().chain(&state.outdated).filter(of_class).count()
+        state.ready.iter().chain(&state.outdated).filter(counts).count()
     }
 
     fn give_up_one(&self) -> bool {

@@ -5,10 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::handler::engine::CodeClass;
 
+/// Which things, by the room that they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of<'a> {
+    Anything,
+    /// Places in this class's pool.
+    Class(CodeClass),
+    /// Places of the tenant's route of this name.
+    Route(&'a str),
+}
+
 /// Things of one kind that wait to be used.
 pub(crate) trait Idle: fmt::Debug + Send + Sync {
-    /// How many there are; with a class, of those that take places in its pool.
-    fn count(&self, class: Option<CodeClass>) -> usize;
+    /// How many of these there are.
+    fn count(&self, of: Of<'_>) -> usize;
 
     /// Gives one up, and with it its room. False if there is none.
     fn give_up_one(&self) -> bool;
@@ -24,10 +34,10 @@ impl IdleOnes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
     }
 
-    /// Gives one up, of the kind of which there are most; with a class, one whose place is in its pool. False if there is none.
-    pub(crate) fn give_up_one(&self, class: Option<CodeClass>) -> bool {
+    /// Gives one of these up, of the kind of which there are most. False if there is none.
+    pub(crate) fn give_up_one(&self, of: Of<'_>) -> bool {
         // What is given up is not taken apart under this lock.
-        while let Some(most) = self.most(class) {
+        while let Some(most) = self.most(of) {
             if most.give_up_one() {
                 return true;
             }
@@ -36,9 +46,9 @@ impl IdleOnes {
         false
     }
 
-    fn most(&self, class: Option<CodeClass>) -> Option<Arc<dyn Idle>> {
+    fn most(&self, of: Of<'_>) -> Option<Arc<dyn Idle>> {
         let ones = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let counted = ones.iter().filter_map(Weak::upgrade).map(|idle| (idle.count(class), idle));
+        let counted = ones.iter().filter_map(Weak::upgrade).map(|idle| (idle.count(of), idle));
         counted.filter(|(count, _)| *count > 0).max_by_key(|(count, _)| *count).map(|(_, idle)| idle)
     }
 }
@@ -67,8 +77,8 @@ mod tests {
     }
 
     impl Idle for Pile {
-        fn count(&self, class: Option<CodeClass>) -> usize {
-            if class.is_none_or(|class| class == self.class) { self.left() } else { 0 }
+        fn count(&self, of: Of<'_>) -> usize {
+            if of == Of::Anything || of == Of::Class(self.class) { self.left() } else { 0 }
         }
 
         fn give_up_one(&self) -> bool {
@@ -84,10 +94,10 @@ mod tests {
             let pile: Arc<dyn Idle> = pile.clone();
             ones.add(Arc::downgrade(&pile));
         }
-        assert!(ones.give_up_one(None) && ones.give_up_one(None));
+        assert!(ones.give_up_one(Of::Anything) && ones.give_up_one(Of::Anything));
         assert_eq!((few.left(), many.left()), (2, 2));
-        assert!((0..4).all(|_| ones.give_up_one(None)));
-        assert!(!ones.give_up_one(None));
+        assert!((0..4).all(|_| ones.give_up_one(Of::Anything)));
+        assert!(!ones.give_up_one(Of::Anything));
     }
 
     #[test]
@@ -98,10 +108,10 @@ mod tests {
             let pile: Arc<dyn Idle> = pile.clone();
             ones.add(Arc::downgrade(&pile));
         }
-        assert!(ones.give_up_one(Some(small.class)));
-        assert!(!ones.give_up_one(Some(small.class)));
+        assert!(ones.give_up_one(Of::Class(small.class)));
+        assert!(!ones.give_up_one(Of::Class(small.class)));
         assert_eq!(large.left(), 9);
         drop(large);
-        assert!(!ones.give_up_one(None));
+        assert!(!ones.give_up_one(Of::Anything));
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::connection::compression::{Budget, Reservation};
 use crate::connection::topics::Topics;
 use crate::handler::engine::MOVING_SLOTS_OF_TENANT;
-use crate::limits::idle::IdleOnes;
+use crate::limits::idle::{IdleOnes, Of};
 use crate::limits::processors::{Account, Processors};
 use crate::limits::rate::Rate;
 use crate::limits::{Reached, Scope, TenantLimits};
@@ -138,7 +138,7 @@ impl Tenancy {
     pub(crate) fn take_memory(&self, bytes: usize) -> Result<Reservation, Reached> {
         loop {
             match self.try_memory(bytes) {
-                Err(_) if self.idle.give_up_one(None) => {}
+                Err(_) if self.idle.give_up_one(Of::Anything) => {}
                 taken => return taken,
             }
         }

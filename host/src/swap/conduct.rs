@@ -426,9 +426,7 @@ async fn conduct(instances: Arc<Instances>, rollout: Arc<Rollout>, told: Told) {
                 lost = tally.lost, p99_pause = ?tally.pause(99), longest_pause = ?tally.pause(100), "open connections have been dealt with"
             );
             // Those who go over later may fail, too.
-            if tally.waiting_instances == 0 {
-                rollout.decide();
-            }
+            rollout.conclude(endpoint.swap_policy().max_failures_percent);
             if let Some(told) = told {
                 let _ = told.send(Ok(report(endpoint, &rollout, 0)));
             }
@@ -605,6 +603,7 @@ async fn drain(instances: &Instances, rollout: &Rollout) -> Found {
         if let Some(found) = verdict_within(instances, rollout, interval).await {
             return found;
         }
+        rollout.conclude(instances.endpoint.swap_policy().max_failures_percent);
     }
     Found::AllDealtWith
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Again, Outcome, Stays, Turn, Unsupported, Version};
-use crate::handler::endpoint::Endpoint;
+use crate::handler::endpoint::{Endpoint, Room};
 use crate::instance::party::Party;
 use crate::instance::{CallFailure, Instance};
 use crate::metrics::{CallKind, ConnectionOutcome};
@@ -25,9 +25,12 @@ pub(crate) async fn move_instance(
     turn: Turn,
     shared: bool,
 ) -> Result<Option<Again>, CallFailure> {
-    let Turn { rollout, place, again } = turn;
+    let Turn { rollout, place, mut again } = turn;
     let began = Instant::now();
-    let moved = attempt(endpoint, instance, parties, &rollout.to, shared).await;
+    let moved = match place {
+        Ok(room) => attempt(endpoint, instance, parties, &rollout.to, shared, room).await,
+        Err(reached) => Ok(Err(Stays::NoRoom(reached))),
+    };
     let outcome = match moved {
         Ok(Ok(())) => Outcome::Moved(began.elapsed()),
         Ok(Err(stays)) => Outcome::Stays(stays),
@@ -37,7 +40,6 @@ pub(crate) async fn move_instance(
             return Err(failure);
         }
     };
-    drop(place);
     match &outcome {
         Outcome::Moved(pause) => {
             endpoint.metrics.swaps.count_connections(ConnectionOutcome::Moved, parties.len());
@@ -62,11 +64,17 @@ pub(crate) async fn move_instance(
     for party in parties.iter() {
         party.link.set_version(instance.version().number);
     }
-    rollout.note(&outcome, parties.len(), again.as_ref());
-    let tries = again.map_or(0, |again| again.tries) + 1;
+    rollout.note(&outcome, parties.len(), again.as_mut());
+    let tries = again.map_or(0, |again| again.tries).saturating_add(1);
     let has_no_room = matches!(outcome, Outcome::Stays(Stays::NoRoom(_)));
-    let state_bytes = instance.expected_state_bytes();
-    Ok(has_no_room.then(|| Again { rollout, counted: parties.len(), tries, state_bytes }))
+    Ok(has_no_room.then(|| Again {
+        rollout,
+        counted: parties.len(),
+        tries,
+        state_bytes: instance.expected_state_bytes(),
+        places: instance.places(),
+        is_waiting: true,
+    }))
 }
 
 /// What of it may fail.
@@ -76,12 +84,19 @@ async fn attempt(
     parties: &mut [Party],
     to: &Arc<Version>,
     shared: bool,
+    mut room: Room,
 ) -> Result<Result<(), Stays>, CallFailure> {
     if shared && to.handler.parts.stateful.is_none() {
         return Ok(Err(Stays::Unsupported(Unsupported::NewSharesNothing)));
     }
-    let memory = match endpoint.take_instance_memory(&to.handler) {
-        Ok(memory) => memory,
+    // Nobody is asked in vain.
+    let further = match room.take_own() {
+        Some(own) => Ok(Some(own)),
+        None => endpoint.further_places(&to.handler, instance.places()),
+    };
+    let taken = further.and_then(|further| Ok((further, endpoint.take_instance_memory(&to.handler)?)));
+    let (further, memory) = match taken {
+        Ok(taken) => taken,
         Err(reached) => return Ok(Err(Stays::NoRoom(reached))),
     };
     let snapshot = match instance.suspend(parties, shared).await? {
@@ -96,12 +111,11 @@ async fn attempt(
         Ok(handlers) => handlers,
         Err(unfit) => return Ok(Err(unfit.into())),
     };
-    if let Err(reached) = successor.replace(instance) {
-        return Ok(Err(Stays::NoRoom(reached)));
-    }
+    let left = successor.replace(instance, further);
     for (party, handler) in parties.iter_mut().zip(handlers) {
         party.handler = Some(handler);
     }
     *instance = successor;
+    drop(left);
     Ok(Ok(()))
 }

@@ -120,6 +120,19 @@ pub(crate) struct Again {
     pub(crate) tries: u32,
     /// Bytes that its state may take, beside a second instance.
     pub(crate) state_bytes: usize,
+    /// Places that it has.
+    pub(crate) places: u32,
+    /// The rollout counts it among those that wait.
+    pub(crate) is_waiting: bool,
+}
+
+/// It has ended while it waited, or waits for another change: it is nobody's concern any more.
+impl Drop for Again {
+    fn drop(&mut self) {
+        if self.is_waiting {
+            self.rollout.note_gone();
+        }
+    }
 }
 
 impl Rollout {
@@ -174,9 +187,13 @@ impl Rollout {
         self.superseded.load(Ordering::Relaxed)
     }
 
-    /// Everybody has been dealt with: it is not taken back.
-    pub(super) fn decide(&self) {
-        self.decided.store(true, Ordering::Relaxed);
+    /// Everybody has been dealt with: unless some wait for room, or too many have failed, it is not taken back.
+    pub(super) fn conclude(&self, max_failures_percent: u8) {
+        let tally = self.lock();
+        if tally.waiting_instances == 0 && !self.are_too_many(&tally, max_failures_percent) {
+            self.decided.store(true, Ordering::Relaxed);
+        }
+        drop(tally);
         self.changed.notify_waiters();
     }
 
@@ -191,9 +208,11 @@ impl Rollout {
     }
 
     /// So many connections have been dealt with, for whom there was no room when they were `tried` before.
-    pub(crate) fn note(&self, outcome: &Outcome, connections: usize, tried: Option<&Again>) {
+    pub(crate) fn note(&self, outcome: &Outcome, connections: usize, tried: Option<&mut Again>) {
         let mut tally = self.lock();
-        if let Some(again) = tried {
+        if let Some(again) = tried
+            && std::mem::take(&mut again.is_waiting)
+        {
             tally.no_room = tally.no_room.saturating_sub(again.counted);
             tally.waiting_instances = tally.waiting_instances.saturating_sub(1);
         }
@@ -222,6 +241,14 @@ impl Rollout {
         self.changed.notify_waiters();
     }
 
+    /// An instance that waited for room has ended.
+    fn note_gone(&self) {
+        let mut tally = self.lock();
+        tally.waiting_instances = tally.waiting_instances.saturating_sub(1);
+        drop(tally);
+        self.changed.notify_waiters();
+    }
+
     /// So many connections have ended: the old version failed when it was asked for their state.
     pub(crate) fn note_lost(&self, connections: usize) {
         self.lock().lost += connections;
@@ -241,17 +268,18 @@ impl Rollout {
 
     /// Whether so many have failed that the change is to be taken back.
     pub(crate) fn has_failed(&self, max_failures_percent: u8) -> bool {
-        if !self.can_be_taken_back {
-            return false;
-        }
-        let allowed = self.instances * usize::from(max_failures_percent) / 100;
-        self.lock().failed_instances > allowed
+        self.may_be_taken_back() && self.are_too_many(&self.lock(), max_failures_percent)
+    }
+
+    fn are_too_many(&self, tally: &Tally, max_failures_percent: u8) -> bool {
+        tally.failed_instances > self.instances * usize::from(max_failures_percent) / 100
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handler::{HandlerSource, Runtime, RuntimeOptions};
 
     #[test]
     fn pauses_are_told_by_connections_and_not_by_instances() {
@@ -262,5 +290,49 @@ mod tests {
         let [median, ninety_nine, longest] = [50, 99, 100].map(|percent| tally.pause(percent));
         assert_eq!([median, ninety_nine, longest], [2, 20, 30].map(milliseconds));
         assert_eq!(Tally::default().pause(99), Duration::ZERO);
+    }
+
+    fn rollout() -> Arc<Rollout> {
+        let limits = crate::limits::Limits::default();
+        let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
+        let runtime = Runtime::new(&options, [&limits]).expect("room for two instances");
+        let echo = runtime.load(&HandlerSource::Echo, &limits).expect("the echo");
+        let to = Arc::new(Version::new(2, echo, super::super::Origin::Program));
+        Arc::new(Rollout::new(None, to, OnSwap::Migrate, 1, (4, 4)).undone_by(None, true))
+    }
+
+    #[test]
+    fn what_waits_for_room_keeps_a_change_undecided_until_it_has_gone_over_or_ended() {
+        let rollout = rollout();
+        let reached = Reached { scope: crate::limits::Scope::Tenant, limit: "max-instances" };
+        let waits = || {
+            rollout.note(&Outcome::Stays(Stays::NoRoom(reached)), 1, None);
+            let rollout = rollout.clone();
+            Again { rollout, counted: 1, tries: 1, state_bytes: 0, places: 1, is_waiting: true }
+        };
+        let (mut one, other) = (waits(), waits());
+        rollout.conclude(0);
+        assert!(rollout.may_be_taken_back());
+        rollout.note(&Outcome::Moved(Duration::ZERO), 1, Some(&mut one));
+        drop(one);
+        rollout.conclude(0);
+        assert!(rollout.may_be_taken_back(), "one still waits");
+        drop(other);
+        rollout.conclude(0);
+        assert!(!rollout.may_be_taken_back());
+        assert_eq!((rollout.tally().moved, rollout.tally().waiting_instances), (1, 0));
+        // Fewer failures being allowed changes nothing about what is decided.
+        rollout.note(&Outcome::Stays(Stays::Failed("late".into())), 1, None);
+        assert!(!rollout.has_failed(0));
+    }
+
+    #[test]
+    fn too_many_failures_are_not_concluded_away() {
+        let rollout = rollout();
+        rollout.note(&Outcome::Stays(Stays::Failed("it refuses".into())), 1, None);
+        rollout.conclude(10);
+        assert!(rollout.has_failed(10));
+        rollout.conclude(25);
+        assert!(!rollout.has_failed(10));
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{Again, Rollout};
 use crate::handler::endpoint::{Endpoint, Room};
+use crate::limits::Reached;
 
 /// How long after the first time that there was no room it is looked for again; each time after that twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -33,9 +34,9 @@ struct Wanted {
     rollout: Arc<Rollout>,
     /// If it has been tried before.
     again: Option<Again>,
-    turn: Pin<Box<dyn Future<Output = Room> + Send>>,
-    /// What came of it.
-    place: Option<Room>,
+    turn: Pin<Box<dyn Future<Output = Result<Room, Reached>> + Send>>,
+    /// It was its turn, and it has let others pass: it has something to end first.
+    was_called: bool,
 }
 
 struct Postponed {
@@ -67,8 +68,8 @@ fn wait(tries: u32) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) rollout: Arc<Rollout>,
-    /// As long as there are two instances.
-    pub(crate) place: Room,
+    /// As long as there are two instances; or whose bound leaves none.
+    pub(crate) place: Result<Room, Reached>,
     /// If it has been tried before.
     pub(crate) again: Option<Again>,
 }
@@ -104,41 +105,51 @@ impl Succession {
 
     /// Queues for a turn.
     fn want(&self, rollout: Arc<Rollout>, again: Option<Again>) -> Wanted {
-        let (version, endpoint) = (rollout.to.clone(), self.endpoint.clone());
-        let turn = Box::pin(async move { endpoint.moving_room(&version.handler).await });
-        Wanted { rollout, again, turn, place: None }
+        let turn = turn(&self.endpoint, &rollout);
+        Wanted { rollout, again, turn, was_called: false }
     }
 
     /// Ready with its turn, if whoever is served by version `number` is to go over. Pending wakes only who waits for a turn, or for room; that
     /// there is another version must be told otherwise.
     pub(crate) fn poll_turn(&mut self, number: u32, cx: &mut Context<'_>) -> Poll<Turn> {
-        ready!(self.poll_place(number, cx));
+        let place = ready!(self.poll_place(number, cx));
         match self.wanted.take() {
-            Some(Wanted { rollout, again, place: Some(place), .. }) => {
+            Some(Wanted { rollout, again, .. }) => {
                 self.changes_seen = rollout.change;
                 Poll::Ready(Turn { rollout, place, again })
             }
-            _ => Poll::Pending,
+            None => Poll::Pending,
         }
     }
 
-    /// Ready when it has its turn, which it keeps until [`poll_turn`](Self::poll_turn) gives it: for who has something to end before.
-    pub(crate) fn poll_place(&mut self, number: u32, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when it is its turn, or was before: for who has something to end before he goes over. The turn is others' meanwhile, and he queues
+    /// again.
+    pub(crate) fn poll_call(&mut self, number: u32, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.was_called() {
+            drop(ready!(self.poll_place(number, cx)));
+            if let Some(wanted) = &mut self.wanted {
+                wanted.was_called = true;
+                wanted.turn = turn(&self.endpoint, &wanted.rollout);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_place(&mut self, number: u32, cx: &mut Context<'_>) -> Poll<Result<Room, Reached>> {
         // Ready or not: `look` says what is wanted.
         let _ = self.poll_again(cx);
         if !self.look(number) {
             return Poll::Pending;
         }
-        let Some(wanted) = &mut self.wanted else { return Poll::Pending };
-        if wanted.place.is_none() {
-            wanted.place = Some(ready!(wanted.turn.as_mut().poll(cx)));
+        match &mut self.wanted {
+            Some(wanted) => wanted.turn.as_mut().poll(cx),
+            None => Poll::Pending,
         }
-        Poll::Ready(())
     }
 
-    /// Whether it has its turn, and has not gone over yet.
-    pub(crate) fn has_turn(&self) -> bool {
-        self.wanted.as_ref().is_some_and(|wanted| wanted.place.is_some())
+    /// Whether it was its turn, and it has not gone over yet.
+    pub(crate) fn was_called(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.was_called)
     }
 
     /// Ready when there is room for what there was none for: from now on it is wanted again.
@@ -179,7 +190,7 @@ impl Succession {
     /// It is busy, nobody knows for how long: a turn that comes now is for others.
     pub(crate) fn let_others_pass(&mut self, cx: &mut Context<'_>) {
         if let Some(wanted) = &mut self.wanted
-            && (wanted.place.is_some() || wanted.turn.as_mut().poll(cx).is_ready())
+            && wanted.turn.as_mut().poll(cx).is_ready()
             && let Some(Wanted { again: Some(again), .. }) = self.wanted.take()
         {
             self.postpone(Some(again));
@@ -187,10 +198,21 @@ impl Succession {
     }
 }
 
-/// Whether there is memory for two instances now.
+fn turn(
+    endpoint: &Arc<Endpoint>,
+    rollout: &Rollout,
+) -> Pin<Box<dyn Future<Output = Result<Room, Reached>> + Send>> {
+    let (version, endpoint) = (rollout.to.clone(), endpoint.clone());
+    Box::pin(async move { endpoint.moving_room(&version.handler).await })
+}
+
+/// Whether there are places and memory for two instances now.
 fn has_room(endpoint: &Endpoint, again: &Again) -> bool {
+    let handler = &again.rollout.to.handler;
     let state = endpoint.tenancy.take_memory(again.state_bytes);
-    state.is_ok() && endpoint.take_instance_memory(&again.rollout.to.handler).is_ok()
+    state.is_ok()
+        && endpoint.take_instance_memory(handler).is_ok()
+        && endpoint.has_places(handler, again.places)
 }
 
 #[cfg(test)]
