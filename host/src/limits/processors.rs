@@ -7,6 +7,8 @@
 //! over after a tick (see `meter`), so nobody waits longer for one. Of the overdrawn, who has overdrawn least comes first. What an event
 //! waits in the line is told to whoever is polled next ([`take_time_in_line`]), so that it is not held against the event.
 //!
+//! Work that holds what other tenants wait for is only [`Charged`].
+//!
 //! Only one tenant: nobody else is there to be protected, and nobody waits.
 
 use std::cell::Cell;
@@ -232,6 +234,14 @@ impl Account {
         self.granted_ns.load(Ordering::Relaxed) > self.used_ns.load(Ordering::Relaxed)
     }
 
+    /// Makes one poll, which begins at `began` and has waited in the line for so long.
+    fn charged_poll<T>(&self, began: u64, in_line: Duration, poll: impl FnOnce() -> T) -> T {
+        TIME_IN_LINE.set(in_line);
+        let (polled, ended) = self.overruns.watch(&self.processors.asides, began, poll);
+        self.charge(ended.saturating_sub(began));
+        polled
+    }
+
     fn charge(&self, ns: u64) {
         self.used_ns.fetch_add(ns, Ordering::Relaxed);
     }
@@ -297,11 +307,34 @@ impl<F: Future> Future for Turns<F> {
             Some(turn)
         };
         let in_line = if turn.is_some() { began.saturating_sub(this.place.since_ns) } else { 0 };
-        TIME_IN_LINE.set(Duration::from_nanos(in_line));
-        let (polled, ended) = account.overruns.watch(&processors.asides, began, || this.work.poll(cx));
-        account.charge(ended.saturating_sub(began));
+        let polled = account.charged_poll(began, Duration::from_nanos(in_line), || this.work.poll(cx));
         drop(turn);
         polled
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A tenant's work that is charged to him as in [`Turns`], and waits for no turn: what ends soon by itself, and has meanwhile what other
+    /// tenants wait for, too.
+    pub(crate) struct Charged<F> {
+        #[pin]
+        work: F,
+        tenancy: Arc<Tenancy>,
+    }
+}
+
+impl<F> Charged<F> {
+    pub(crate) fn new(tenancy: Arc<Tenancy>, work: F) -> Self {
+        Self { work, tenancy }
+    }
+}
+
+impl<F: Future> Future for Charged<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.tenancy.account.charged_poll(now(), Duration::ZERO, || this.work.poll(cx))
     }
 }
 
@@ -465,6 +498,22 @@ mod tests {
         assert!(poll(1));
         assert!(!poll(2));
         assert!(Task::of(&victim).poll());
+    }
+
+    #[tokio::test]
+    async fn what_others_wait_for_is_charged_and_waits_for_no_turn() {
+        let processors = processors(2);
+        let (burns, _victim) = (tenancy("burns", 100, &processors), tenancy("victim", 100, &processors));
+        overdraw(&burns);
+        let _turn = take_turn(&processors, &burns);
+        let before = burns.account.used();
+        TIME_IN_LINE.set(TICK);
+        Charged::new(burns.clone(), async {
+            assert_eq!(take_time_in_line(), Duration::ZERO, "what another one has waited");
+            advance(7 * TICK);
+        })
+        .await;
+        assert_eq!(burns.account.used(), before + 7 * TICK);
     }
 
     #[tokio::test]

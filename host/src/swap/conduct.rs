@@ -15,6 +15,7 @@ use crate::connection::link::{Closing, Link};
 use crate::handler::endpoint::Endpoint;
 use crate::instance::instances::Instances;
 use crate::instance::{Instance, Unfit};
+use crate::limits::processors::Charged;
 use crate::metrics::SwapOutcome;
 use crate::server::routes::{InstancePolicy, Route};
 
@@ -331,18 +332,22 @@ async fn watch(instances: Arc<Instances>, canary: Arc<Canary>) {
     }
 }
 
-/// Instantiates it; what it may do is nothing. What is wrong is counted and logged.
+/// Instantiates it; what it may do is nothing, and what its start computes is the tenant's. What is wrong is counted and logged.
 async fn try_out(instances: &Arc<Instances>, version: &Arc<Version>) -> Result<(), SwapError> {
     let endpoint = &instances.endpoint;
     let room = endpoint.trial_room(&version.handler).await;
     let room = room.and_then(|room| Ok((room, endpoint.take_instance_memory(&version.handler)?)));
     let tried = match room {
         Err(reached) => Err(SwapError::NoRoom(reached.to_string())),
-        Ok((_room, memory)) => match Instance::stand_in(endpoint, version, memory).await {
-            Ok(_) => Ok(()),
-            Err(Unfit::NoRoom(reached)) => Err(SwapError::NoRoom(reached.to_string())),
-            Err(Unfit::Failed(why)) => Err(SwapError::Unfit(why)),
-        },
+        Ok((_room, memory)) => {
+            let trial = Instance::stand_in(endpoint, version, memory);
+            // Other tenants may wait for the room: it is not held while this one waits for his turn.
+            match Charged::new(endpoint.tenancy.clone(), trial).await {
+                Ok(_) => Ok(()),
+                Err(Unfit::NoRoom(reached)) => Err(SwapError::NoRoom(reached.to_string())),
+                Err(Unfit::Failed(why)) => Err(SwapError::Unfit(why)),
+            }
+        }
     };
     tried.inspect_err(|error| {
         endpoint.metrics.swaps.count(SwapOutcome::Refused);

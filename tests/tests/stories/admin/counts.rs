@@ -70,6 +70,20 @@ async fn messages_and_bytes_are_counted_exactly_by_tenant_route_and_direction() 
 }
 
 #[tokio::test]
+async fn what_a_new_version_computes_on_trial_is_its_tenants_processor_time() {
+    let host = TestHost::new(Guest::Echo)
+        .route(|route| route.tenant = tenant("blue", |_| {}))
+        .limits(|limits| limits.cpu_per_event = Duration::from_millis(200));
+    let (host, _folder) = start(host).await;
+    let spins = "(start $spin) (func $spin (loop $again (br $again))) (func $slot";
+    let spins = Guest::echo_changed(|echo| echo.replacen("(func $slot", spins, 1));
+    let error = host.swap(&spins, None).await.expect_err("it never ends").to_string();
+    assert!(error.contains("cpu-per-event"), "{error}");
+    let used = metrics(&host).await.sum("waterspout_cpu_seconds_total", &[("tenant", "blue")]);
+    assert!(used >= 0.19, "{used}");
+}
+
+#[tokio::test]
 async fn traps_are_counted_by_their_cause() {
     let host = probe().limits(|limits| {
         limits.cpu_per_event = Duration::from_millis(300);
