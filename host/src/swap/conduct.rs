@@ -655,7 +655,7 @@ mod tests {
         let instances = instances(|route| route.swap.spread = Duration::ZERO);
         let endpoint = &instances.endpoint;
         let versions = &endpoint.versions;
-        let [(old, _1), (late, _2), (new, _3)] = [1, 0, 0].map(|number| connection(endpoint, number));
+        let [(old, _old), (late, _late), (new, _new)] = [1, 0, 0].map(|number| connection(endpoint, number));
         let handler = versions.current().expect("it was loaded").handler.clone();
         let rollout = versions.replace(versions.candidate(handler), OnSwap::Close, (3, 3), true);
         let mut closing = Box::pin(close_all(&instances, &rollout));
