@@ -76,6 +76,7 @@ async fn answer(mut socket: TcpStream) -> std::io::Result<()> {
             socket.write_all(good.as_bytes()).await?;
             pour(&mut socket, b"X-More: and more and more\r\n").await?;
         }
+        "/interim" => pour(&mut socket, b"HTTP/1.1 100 Continue\r\n\r\n").await?,
         "/masked" => {
             socket.write_all(format!("{good}\r\n").as_bytes()).await?;
             socket.write_all(&Frame::text("masked").masked()).await?;

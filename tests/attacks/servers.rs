@@ -40,6 +40,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
         without: Rule("an answer's head is bounded"),
     },
     Attack {
+        name: "a server answers that an answer will come, for ever",
+        handler: Guest("attacker"),
+        settings: ALLOWED,
+        assault: |field| dial(field, &["interim"]),
+        seen: &[Noted("dial Protocol"), NotNoted("dial open")],
+        without: Rule("what comes before the answer is bounded, and read in the tenant's turns"),
+    },
+    Attack {
         name: "a server sends a masked frame, or one of 1 GB",
         handler: Guest("attacker"),
         settings: ALLOWED,

@@ -41,6 +41,7 @@ impl Office {
         for (tenancy, _) in &tenants {
             samples.add(&[&tenancy.name], tenancy.account.used().as_secs_f64());
         }
+        samples.add(&[""], self.application.strangers().account.used().as_secs_f64());
         let mut samples = exposition.family(&metrics::MEMORY_BYTES);
         for (tenancy, _) in &tenants {
             samples.add(&[&tenancy.name], tenancy.memory.used());

@@ -1,8 +1,9 @@
 //! From a request to an open connection: TCP, TLS, and the opening handshake over hyper's HTTP/1.1.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,6 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tungstenite_deflate::DeflateStream;
 
@@ -24,6 +24,7 @@ use super::transport::ClientTransport;
 use crate::client::roots::Roots;
 use crate::connection::compression::Settings;
 use crate::connection::intake::Gate;
+use crate::connection::paced::{Paced, TooMuch};
 use crate::connection::socket::{BoxedSocket, Counted};
 use crate::connection::wire::Wire;
 
@@ -31,6 +32,9 @@ use crate::connection::wire::Wire;
 const MAX_HEADERS: usize = 100;
 /// The head of an answer, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// All that a server sends before the connection begins, in bytes: interim answers (1xx), the head, and what it has sent ahead.
+const MAX_ANSWER_BYTES: usize = 2 * MAX_HEAD_BYTES;
 
 /// The body of an answer that is no 101, in bytes, and how long it is waited for.
 const MAX_BODY_BYTES: usize = 8 << 10;
@@ -93,24 +97,25 @@ pub(crate) async fn shake_hands(
     let (mut sender, conversation) = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(transport))
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(Paced::new(transport).up_to(MAX_ANSWER_BYTES)))
         .await
         .map_err(broken)?;
-    // Ends with this function, whichever way that ends.
-    let mut driver = JoinSet::new();
-    driver.spawn(conversation.with_upgrades());
-    let answer = sender.send_request(request).await.map_err(broken)?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(ConnectError::Http(Box::new(refusal(answer).await)));
-    }
-    let Answered { subprotocol, deflate, headers } = asked.check(&answer)?;
-    let upgraded = hyper::upgrade::on(answer).await.map_err(broken)?;
-    let Ok(parts) = upgraded.downcast::<TokioIo<ClientTransport>>() else {
+    let exchange = async {
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(ConnectError::Http(Box::new(refusal(answer).await)));
+        }
+        let answered = asked.check(&answer)?;
+        Ok((answered, hyper::upgrade::on(answer).await.map_err(broken)?))
+    };
+    let (Answered { subprotocol, deflate, headers }, upgraded) =
+        beside(conversation.with_upgrades(), exchange).await?;
+    let Ok(parts) = upgraded.downcast::<TokioIo<Paced<ClientTransport>>>() else {
         unreachable!("hyper gives back the socket that it was given");
     };
     let mut gate = Gate::new(&limits);
     let read_ahead = gate.admit(&parts.read_buf);
-    let socket = Counted::new(parts.io.into_inner()).with_gate(gate);
+    let socket = Counted::new(parts.io.into_inner().into_inner()).with_gate(gate);
     let (socket, read_ahead): (_, &[u8]) = match (deflate, &compression, decompressor) {
         (Some(agreed), Some(settings), Some(memory)) => {
             let stream =
@@ -121,6 +126,17 @@ pub(crate) async fn shake_hands(
     };
     let wire = Wire::new(socket, read_ahead, Role::Client, &limits).await;
     Ok(Opened { wire, subprotocol, headers, compressed: deflate.is_some() })
+}
+
+/// Does `work`, and drives meanwhile what it needs: in the same task, so that it is charged to whom the work is.
+async fn beside<R>(driver: impl Future, work: impl Future<Output = R>) -> R {
+    let (mut driver, mut work) = (pin!(driver), pin!(work));
+    let mut is_driven = true;
+    poll_fn(|cx| {
+        is_driven = is_driven && driver.as_mut().poll(cx).is_pending();
+        work.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// An answer that is no WebSocket, with the beginning of its body, for a person.
@@ -141,7 +157,13 @@ async fn refusal(answer: Response<Incoming>) -> Response<Bytes> {
 
 /// What ended the HTTP of the handshake.
 fn broken(error: hyper::Error) -> ConnectError {
-    if error.is_parse() {
+    let too_much = std::error::Error::source(&error)
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .and_then(io::Error::get_ref)
+        .and_then(|source| source.downcast_ref::<TooMuch>());
+    if let Some(too_much) = too_much {
+        ConnectError::Protocol(too_much.to_string())
+    } else if error.is_parse() {
         ConnectError::Protocol(error.to_string())
     } else {
         ConnectError::Network(io::Error::other(error))

@@ -8,6 +8,7 @@ pub(crate) mod inbox;
 pub(crate) mod intake;
 pub(crate) mod link;
 pub(crate) mod outgoing;
+pub(crate) mod paced;
 pub(crate) mod socket;
 pub(crate) mod timers;
 pub(crate) mod topics;

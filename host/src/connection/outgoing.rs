@@ -106,6 +106,8 @@ pub(crate) struct Dialler {
 const MAX_REQUEST_FIELDS: usize = 64;
 const MAX_REQUEST_BYTES: usize = 16 << 10;
 const MAX_URL_BYTES: usize = 8 << 10;
+/// Longer than anybody waits for a server: a guest that asks for more waits so long.
+const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Dialler {
     pub(crate) fn new(
@@ -173,7 +175,7 @@ impl Dialler {
         };
         let options = ConnectOptions {
             subprotocols: dial.subprotocols,
-            connect_timeout: dial.connect_timeout.unwrap_or(default.connect_timeout),
+            connect_timeout: dial.connect_timeout.unwrap_or(default.connect_timeout).min(MAX_CONNECT_TIMEOUT),
             max_message_bytes: dial.max_message_bytes.map_or(most, |bytes| bytes.min(most)),
             max_fragments: limits.max_fragments,
             max_queue_bytes: limits.max_queue_bytes,

@@ -9,7 +9,10 @@
 //!
 //! Work that holds what other tenants wait for is only [`Charged`].
 //!
-//! Only one tenant: nobody else is there to be protected, and nobody waits.
+//! What comes before anybody knows whose it is (TLS, HTTP up to a handshake with a route) is strangers', who have an account like a tenant's.
+//! Work within work deadlocks: what is somebody else's is a task of its own.
+//!
+//! Only one tenant: nobody else is there to be protected from him, and he never waits.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -84,6 +87,8 @@ impl Ticket {
 #[derive(Debug)]
 pub(crate) struct Account {
     processors: Arc<Processors>,
+    /// Strangers are never alone: there is somebody who is not to notice them.
+    is_tenants: bool,
     share: u64,
     used_ns: AtomicU64,
     /// In step with `used_ns`: never far above, nor far below.
@@ -96,9 +101,19 @@ impl Processors {
     /// An account for one more tenant.
     pub(crate) fn open_account(self: &Arc<Self>, share: u32) -> Account {
         self.tenants.fetch_add(1, Ordering::Relaxed);
+        self.account(share, true)
+    }
+
+    /// The account of those who are nobody's yet.
+    pub(crate) fn open_strangers_account(self: &Arc<Self>, share: u32) -> Account {
+        self.account(share, false)
+    }
+
+    fn account(self: &Arc<Self>, share: u32, is_tenants: bool) -> Account {
         self.shares.fetch_add(share.into(), Ordering::Relaxed);
         Account {
             processors: self.clone(),
+            is_tenants,
             share: share.into(),
             used_ns: AtomicU64::new(0),
             granted_ns: AtomicU64::new(BURST_NS),
@@ -203,7 +218,7 @@ impl Account {
     }
 
     fn is_alone(&self) -> bool {
-        self.processors.tenants.load(Ordering::Relaxed) <= 1
+        self.is_tenants && self.processors.tenants.load(Ordering::Relaxed) <= 1
     }
 
     /// What he may still use; negative: what he has overdrawn. In units of his own share, so that tenants compare.
@@ -253,6 +268,8 @@ pin_project_lite::pin_project! {
         #[pin]
         work: F,
         tenancy: Arc<Tenancy>,
+        // From when it is known, whose work it is.
+        becomes: Option<Arc<OnceLock<Arc<Tenancy>>>>,
         place: Place,
     }
 }
@@ -278,7 +295,12 @@ impl Drop for Place {
 
 impl<F> Turns<F> {
     pub(crate) fn new(tenancy: Arc<Tenancy>, work: F) -> Self {
-        Self { work, tenancy, place: Place::default() }
+        Self { work, tenancy, becomes: None, place: Place::default() }
+    }
+
+    /// Work of strangers that may become a tenant's.
+    pub(crate) fn becoming(self, tenancy: Arc<OnceLock<Arc<Tenancy>>>) -> Self {
+        Self { becomes: Some(tenancy), ..self }
     }
 }
 
@@ -287,6 +309,12 @@ impl<F: Future> Future for Turns<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        if this.place.ticket.is_none()
+            && let Some(tenancy) = this.becomes.as_ref().and_then(|becomes| becomes.get())
+        {
+            *this.tenancy = tenancy.clone();
+            *this.becomes = None;
+        }
         let account = &this.tenancy.account;
         let processors = &account.processors;
         let mut began = now();

@@ -72,6 +72,17 @@ pub(crate) struct Tenancy {
 impl Tenancy {
     /// `memory` is the server's.
     pub(crate) fn new(tenant: &Tenant, memory: &Budget, processors: &Arc<Processors>) -> Arc<Self> {
+        Self::with_account(tenant, memory, processors.open_account(tenant.total.cpu_share))
+    }
+
+    /// Of those who are nobody's yet: only their account is used.
+    pub(crate) fn of_strangers(processors: &Arc<Processors>) -> Arc<Self> {
+        let nobody = Tenant { name: String::new(), total: TenantLimits::default() };
+        let account = processors.open_strangers_account(nobody.total.cpu_share);
+        Self::with_account(&nobody, &Budget::unlimited(), account)
+    }
+
+    fn with_account(tenant: &Tenant, memory: &Budget, account: Account) -> Arc<Self> {
         let Tenant { name, total } = tenant;
         Arc::new(Self {
             name: name.clone(),
@@ -83,7 +94,7 @@ impl Tenancy {
             look_ups: Arc::new(Semaphore::new(LOOK_UPS_AT_ONCE)),
             memory: memory.part(total.max_memory_bytes),
             max_memory_bytes: total.max_memory_bytes,
-            account: processors.open_account(total.cpu_share),
+            account,
             log: Rate::new(total.max_log_bytes_per_second as f64),
             idle: IdleOnes::default(),
             topics: Arc::default(),

@@ -84,7 +84,7 @@ families! {
     LOG_LINES_DROPPED = "waterspout_log_lines_dropped_total", Counter, ["tenant", "route"],
         "Lines that handlers printed and that were dropped at a limit.";
     CPU_SECONDS = "waterspout_cpu_seconds_total", Counter, ["tenant"],
-        "Processor time of the tenant's handlers, and of the host for them, in seconds.";
+        "Processor time of the tenant's handlers, and of the host for them, in seconds; without a tenant, of what comes before a handshake with a route.";
     MEMORY_BYTES = "waterspout_memory_bytes", Gauge, ["tenant"],
         "What is counted against the tenant's max-memory-bytes, in bytes.";
     MEMORY_LIMIT_BYTES = "waterspout_memory_limit_bytes", Gauge, ["tenant"],

@@ -22,8 +22,9 @@ pub struct ServerOptions {
     /// WebSocket connections of one address: of one IPv4 address, or of an IPv6 network of 64 bits. Protects everybody else's share
     /// of `max_connections`. One more is refused (429). Twice as many sockets may be open, whatever is asked on them; one more is closed at once. Loopback and Unix sockets are not counted. Default: 1,000.
     pub max_connections_per_address: u32,
-    /// WebSocket handshakes of one address in a second; as many may come at once after a silence. Protects the processors from those who open
-    /// and close as fast as they can. One more is refused (429). Loopback and Unix sockets are not counted. Default: 100.
+    /// Requests of one address in a second, WebSocket handshakes or others; as many may come at once after a silence. Protects the processors
+    /// from those who ask, or open and close, as fast as they can. One more is refused (429), and over HTTP/1.1 the socket closes. Loopback and
+    /// Unix sockets are not counted. Default: 100.
     pub max_handshakes_per_address: u32,
     /// From accepting a connection to the end of its first request's head, a PROXY header and TLS included; and as long for each
     /// later request. Protects `max_connections` from peers that say nothing. Then the connection is dropped. Default: 10 s.
@@ -60,7 +61,7 @@ pub(crate) struct Admission {
     addresses: Arc<AddressPermits>,
     /// What they come on, and who asks for something else.
     sockets: Arc<AddressPermits>,
-    handshakes: AddressRates,
+    requests: AddressRates,
     /// None where somebody else accepts, and counts.
     connections: Option<Arc<Semaphore>>,
 }
@@ -79,7 +80,7 @@ impl Admission {
             sockets: AddressPermits::new(
                 options.max_connections_per_address.saturating_mul(SOCKETS_PER_CONNECTION),
             ),
-            handshakes: AddressRates::new(options.max_handshakes_per_address),
+            requests: AddressRates::new(options.max_handshakes_per_address),
             connections,
         }
     }
@@ -124,9 +125,9 @@ impl Newcomer {
         self.admission.sockets.take(self.peer).map(Some)
     }
 
-    /// One more handshake of `client`'s.
-    pub(crate) fn note_handshake(&self, client: Peer) -> Result<(), TooFast> {
-        self.admission.handshakes.note(client)
+    /// One more request of `client`'s, whatever it asks for.
+    pub(crate) fn note_request(&self, client: Peer) -> Result<(), TooFast> {
+        self.admission.requests.note(client)
     }
 
     /// One more connection on a socket that is counted already.

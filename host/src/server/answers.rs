@@ -100,9 +100,9 @@ pub(crate) fn too_many_connections() -> Refusal {
         .at(Reached { scope: Scope::Address, limit: "max-connections-per-address" })
 }
 
-/// More handshakes than `max-handshakes-per-address` in a second.
-pub(crate) fn too_many_handshakes() -> Refusal {
-    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many handshakes from this address.")
+/// More requests than `max-handshakes-per-address` in a second.
+pub(crate) fn too_many_requests() -> Refusal {
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests from this address.")
         .with_header(header::RETRY_AFTER, "1")
         .at(Reached { scope: Scope::Address, limit: "max-handshakes-per-address" })
 }

@@ -23,7 +23,7 @@ use crate::server::admission::{Admission, Newcomer};
 use crate::server::answers::{
     HttpAnswer, failed, foreign_origin, full, healthz, internal_error, misdirected, not_loaded,
     paused_address, paused_start, refusal_answer, rejection_answer, switching_protocols,
-    too_many_connections, too_many_handshakes, two_peers, unavailable,
+    too_many_connections, too_many_requests, two_peers, unavailable,
 };
 use crate::server::handshake::{self, Host, Refusal, Upgrade};
 use crate::server::page::Page;
@@ -36,6 +36,7 @@ use http::{Method, StatusCode, Version, header};
 use hyper::Request as HttpRequest;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::task::JoinSet;
 
 /// What a server serves: routes in the order in which they are tried, each with its handler, and perhaps a page. Cheap to
 /// clone; clones share everything.
@@ -50,6 +51,8 @@ struct Inner {
     page: Option<Page>,
     open: Arc<OpenConnections>,
     processors: Arc<Processors>,
+    /// Whose work everything is that comes before a handshake with a route.
+    strangers: Arc<Tenancy>,
     /// Of handshakes that no route takes.
     unrouted: RouteMetrics,
     /// For those who accept by themselves.
@@ -161,6 +164,7 @@ impl Application {
                 services: services.collect(),
                 page,
                 open,
+                strangers: Tenancy::of_strangers(&processors),
                 processors,
                 unrouted: RouteMetrics::default(),
                 admission: Arc::default(),
@@ -288,6 +292,11 @@ impl Application {
         &self.inner.processors
     }
 
+    /// Whose work everything is that comes before a handshake with a route.
+    pub(crate) fn strangers(&self) -> &Arc<Tenancy> {
+        &self.inner.strangers
+    }
+
     pub(crate) fn default_admission(&self) -> &Arc<Admission> {
         &self.inner.admission
     }
@@ -334,6 +343,7 @@ impl Application {
         newcomer: &Newcomer,
         metrics: &mut &'a RouteMetrics,
     ) -> Result<Reply, Refusal> {
+        newcomer.note_request(client).map_err(|_| too_many_requests())?;
         if handshake::is_tunnel(&http) {
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This server is no proxy.")
                 .with_header(header::ALLOW, "GET, HEAD"));
@@ -346,7 +356,8 @@ impl Application {
         if let Some(page) = self.page_for(&http, &host)? {
             return Ok(Reply::Page(page));
         }
-        let (service, captures) = self.find(&host, path)?;
+        let (index, captures) = self.find(&host, path)?;
+        let service = &self.inner.services[index];
         *metrics = &service.endpoint.metrics;
         let upgrade = Upgrade::parse(&http)?;
         let Endpoint { route, tenancy, .. } = &*service.endpoint;
@@ -356,7 +367,6 @@ impl Application {
         if self.inner.open.is_draining() {
             return Err(unavailable("The server is going away."));
         }
-        newcomer.note_handshake(client).map_err(|_| too_many_handshakes())?;
         if let Some(left) = service.endpoint.address_pauses.left(client) {
             return Err(paused_address(left));
         }
@@ -370,18 +380,26 @@ impl Application {
             _tenant: tenancy.try_connection().map_err(full)?,
         };
         let asked = Asked { client, captures, host, upgrade, permits };
-        Turns::new(tenancy.clone(), self.shake_hands(http, asked, service)).await
+        let application = self.clone();
+        let shaken = Turns::new(tenancy.clone(), async move {
+            application.shake_hands(http, asked, &application.inner.services[index]).await
+        });
+        // A task of its own: the tenant's work must not be done in a turn of strangers'. Dropped, it ends.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(shaken);
+        // Fails only if it panics, or when the process ends.
+        tasks.join_next().await.and_then(Result::ok).unwrap_or_else(|| Err(internal_error()))
     }
 
-    /// The first route that takes the path on this host.
-    fn find(&self, host: &Host, path: &str) -> Result<(&Service, Captures), Refusal> {
-        let answers = |service: &&Service| service.endpoint.route.hosts.allow(&host.name);
-        let mut on_host = self.inner.services.iter().filter(answers).peekable();
+    /// The number of the first route that takes the path on this host.
+    fn find(&self, host: &Host, path: &str) -> Result<(usize, Captures), Refusal> {
+        let answers = |(_, service): &(usize, &Service)| service.endpoint.route.hosts.allow(&host.name);
+        let mut on_host = self.inner.services.iter().enumerate().filter(answers).peekable();
         if on_host.peek().is_none() {
             return Err(misdirected(&host.name));
         }
         on_host
-            .find_map(|service| Some((service, service.endpoint.route.pattern.captures(path)?)))
+            .find_map(|(index, service)| Some((index, service.endpoint.route.pattern.captures(path)?)))
             .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "Not Found"))
     }
 

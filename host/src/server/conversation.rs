@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderValue, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,6 +17,7 @@ use crate::connection::close::CloseCause;
 use crate::connection::event_loop::Connection;
 use crate::connection::intake::Gate;
 use crate::connection::link::Link;
+use crate::connection::paced::Paced;
 use crate::connection::socket::{Counted, Socket, Transport};
 use crate::connection::wire::Wire;
 use crate::limits::processors::Turns;
@@ -49,7 +50,8 @@ impl Application {
 
     pub(crate) async fn serve<T: Transport>(&self, transport: T, newcomer: Newcomer) {
         // Both boxed, so that a connection's task holds first the one and then the other, and neither beside the other.
-        if let Some(connection) = Box::pin(self.open(transport, newcomer)).await {
+        let opened = Turns::new(self.strangers().clone(), Box::pin(self.open(transport, newcomer)));
+        if let Some(connection) = opened.await {
             connection.await;
         }
     }
@@ -58,10 +60,10 @@ impl Application {
     async fn open<T: Transport>(&self, transport: T, newcomer: Newcomer) -> Option<ConnectionTask> {
         let Accepted { upgrade, opening } = self.converse(transport, &newcomer).await?;
         let upgraded = upgrade.await.ok()?;
-        let Ok(parts) = upgraded.downcast::<TokioIo<T>>() else {
+        let Ok(parts) = upgraded.downcast::<TokioIo<Paced<T>>>() else {
             unreachable!("hyper gives back the transport that it was given");
         };
-        Some(opening.on(parts.io.into_inner(), &parts.read_buf).await)
+        Some(opening.on(parts.io.into_inner().into_inner(), &parts.read_buf).await)
     }
 
     /// HTTP until the peer leaves or a handshake is accepted.
@@ -74,7 +76,8 @@ impl Application {
             async move {
                 let _answering = patience.suspend();
                 let (mut answer, taken) = self.answer(request, newcomer).await;
-                if taken.is_none() && self.open_connections().is_leaving() {
+                let is_flood = answer.status() == StatusCode::TOO_MANY_REQUESTS;
+                if taken.is_none() && (is_flood || self.open_connections().is_leaving()) {
                     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 if taken.is_some() {
@@ -89,7 +92,8 @@ impl Application {
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES);
         // Boxed: hyper's state is larger than the loop's, and gone when the loop begins.
-        let conversation = Box::pin(http.serve_connection(TokioIo::new(transport), service).with_upgrades());
+        let conversation =
+            Box::pin(http.serve_connection(TokioIo::new(Paced::new(transport)), service).with_upgrades());
         // hyper's own time-out is for a head that has begun: not for what came before, nor for who does not take an answer.
         let too_late = pin!(patience.exhausted());
         tokio::select! {

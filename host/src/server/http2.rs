@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::connection::socket::{AnyTransport, Transport};
+use crate::limits::processors::Turns;
+use crate::limits::tenants::Tenancy;
 use crate::server::admission::Newcomer;
 use crate::server::answer_body::AnswerBody;
 use crate::server::answers::HttpAnswer;
@@ -59,9 +61,23 @@ pub(crate) async fn serve(application: Application, transport: AnyTransport, new
     let _open = application.open_connections().enter_socket();
     let tasks = Arc::new(Tasks::default());
     let activity = Arc::new(Activity::new(newcomer.deadline - newcomer.admission.handshake_timeout));
-    converse(&application, transport, &newcomer, &tasks, &activity).await;
+    let payer = Payer { strangers: application.strangers().clone(), tenancy: Arc::default() };
+    payer.pays_for(converse(&application, transport, &newcomer, &tasks, &activity, &payer)).await;
     // Whatever was open sees its end, and tells its handler.
     tasks.ended().await;
+}
+
+/// Whose work a socket's frames are: strangers', and from its first WebSocket on that tenant's.
+#[derive(Clone)]
+struct Payer {
+    strangers: Arc<Tenancy>,
+    tenancy: Arc<OnceLock<Arc<Tenancy>>>,
+}
+
+impl Payer {
+    fn pays_for<F: Future>(&self, work: F) -> Turns<F> {
+        Turns::new(self.strangers.clone(), work).becoming(self.tenancy.clone())
+    }
 }
 
 async fn converse(
@@ -70,9 +86,10 @@ async fn converse(
     newcomer: &Newcomer,
     tasks: &Arc<Tasks>,
     activity: &Arc<Activity>,
+    payer: &Payer,
 ) {
     let (peer, timeout) = (newcomer.peer, newcomer.admission.handshake_timeout);
-    let executor = StreamTasks { tasks: Arc::downgrade(tasks), timeout };
+    let executor = StreamTasks { tasks: Arc::downgrade(tasks), timeout, payer: payer.clone() };
     let service = {
         let (application, newcomer, tasks) = (application.clone(), newcomer.clone(), executor.clone());
         let activity = activity.clone();
@@ -84,6 +101,7 @@ async fn converse(
                 stream.answered = true;
                 let answer = if accepted.is_none() { with_time_out(answer) } else { answer };
                 if let Some(Accepted { upgrade, opening }) = accepted {
+                    let _ = tasks.payer.tenancy.set(opening.held.tenancy.clone());
                     let stream_tasks = tasks.clone();
                     tasks.spawn(async move {
                         if let Ok(upgraded) = upgrade.await {
@@ -175,6 +193,7 @@ struct StreamTasks {
     tasks: Weak<Tasks>,
     /// How long a peer has for an answer.
     timeout: Duration,
+    payer: Payer,
 }
 
 impl StreamTasks {
@@ -198,6 +217,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for StreamT
                 tokio::time::sleep(timeout).await;
             }
         };
+        let stream = self.payer.pays_for(stream);
         self.spawn(ANSWERED.scope(answered, async move {
             tokio::select! {
                 biased;

@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 
 use crate::connection::close::CloseCause;
 use crate::connection::link::Closing;
+use crate::connection::paced::Paced;
 use crate::connection::socket::{AnyTransport, Counted, Transport};
+use crate::limits::processors::Turns;
 use crate::limits::repeats::Repeats;
 use crate::limits::{Reached, Scope};
 use crate::metrics::RouteMetrics;
@@ -292,7 +294,8 @@ async fn serve_on<T: Transport>(
         return application.serve(transport, newcomer).await;
     };
     // Boxed: a handshake's state is large, and gone when the conversation begins.
-    let handshake = Box::pin(certificates.acceptor().accept(Counted::new(transport)));
+    let handshake = certificates.acceptor().accept(Counted::new(transport));
+    let handshake = Box::pin(Turns::new(application.strangers().clone(), handshake));
     let peer = newcomer.peer;
     let tls = match tokio::time::timeout_at(newcomer.deadline, handshake).await {
         Ok(Ok(tls)) => tls,
@@ -300,7 +303,7 @@ async fn serve_on<T: Transport>(
         Err(_) => return tracing::debug!(%peer, "no TLS within `handshake-timeout`"),
     };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Box::pin(http2::serve(application, Box::new(tls), newcomer)).await;
+        Box::pin(http2::serve(application, Box::new(Paced::new(tls)), newcomer)).await;
     } else {
         application.serve(tls, newcomer).await;
     }

@@ -1,13 +1,15 @@
 //! Handshakes that do not come to an end, or say two things at once.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 use waterspout_tests::Frame;
 
 use super::ECHO;
-use crate::attack::Harm::Victim;
+use crate::attack::Harm::{Unstopped, Victim};
 use crate::attack::Sign::{NotNoted, Noted};
 use crate::attack::Without::{Limit, Rule};
 use crate::attack::{Attack, PROTOCOL, Running, server};
@@ -91,6 +93,25 @@ pub(super) const ATTACKS: &[Attack] = &[
         },
         seen: &[Noted("not read any more"), NotNoted("half a million requests are read")],
         without: Rule("who does not read the answers is not read"),
+    },
+    Attack {
+        name: "ask for what is not there, again and again, on hundreds of sockets",
+        handler: ECHO,
+        settings: &[],
+        assault: |field| flood_of_requests(field, None),
+        seen: &[Noted("answered")],
+        without: Rule("who is nobody's yet has an account of his own, and is read a little at a time"),
+    },
+    Attack {
+        name: "ask for what is not there, again and again, from one address",
+        handler: ECHO,
+        settings: &[],
+        assault: |field| flood_of_requests(field, Some(Ipv4Addr::new(203, 0, 113, 9))),
+        seen: &[Noted("dropped")],
+        without: Limit(
+            &[server("max-handshakes-per-address", "\"unlimited\"")],
+            Unstopped { processor_percent: 40 },
+        ),
     },
     Attack {
         name: "extensions twice, unknown, contradictory, window bits 8",
@@ -201,5 +222,32 @@ fn variants(field: Arc<Field>, lines: &'static [&'static str]) -> Running {
                 }
             }
         }
+    })
+}
+
+/// Sockets with requests in a row, whose answers are read and thrown away.
+fn flood_of_requests(field: Arc<Field>, from: Option<Ipv4Addr>) -> Running {
+    clients(field, 300, move |field, _| async move {
+        let Ok(peer) = field.socket(from, None).await else { return };
+        let many = format!("{}\r\n", Field::head("").replace("/attack", "/nothing")).repeat(50);
+        let (mut answers, mut requests) = peer.socket.into_split();
+        let asks = async { while requests.write_all(many.as_bytes()).await.is_ok() {} };
+        let reads = async {
+            let mut buffer = vec![0; 16 << 10];
+            for number in 0_u64.. {
+                if !matches!(answers.read(&mut buffer).await, Ok(1..)) {
+                    return;
+                }
+                if number == 0 {
+                    field.note("answered");
+                }
+            }
+        };
+        tokio::select! {
+            () = asks => {}
+            () = reads => {}
+        }
+        field.note("dropped");
+        sleep(Duration::from_millis(50)).await;
     })
 }

@@ -74,6 +74,23 @@ pub(super) const ATTACKS: &[Attack] = &[
         without: Rule("who does not read the answers is not read"),
     },
     Attack {
+        name: "HTTP/2: a WINDOW_UPDATE flood on many sockets",
+        handler: ECHO,
+        settings: &[],
+        assault: |field| {
+            many_http2(field, 50, |mut peer, field| async move {
+                let update = Http2Frame::new(kind::WINDOW_UPDATE, 0, 0, 1_u32.to_be_bytes());
+                let many = update.bytes().repeat(5000);
+                while peer.send_bytes(&many).await.is_ok() {
+                    field.note("5,000 WINDOW_UPDATEs");
+                }
+                peer
+            })
+        },
+        seen: &[Noted("5,000 WINDOW_UPDATEs")],
+        without: Rule("who is nobody's yet has an account of his own, and is read a little at a time"),
+    },
+    Attack {
         name: "HTTP/2: thousands of streams on one socket, with zero windows",
         handler: ECHO,
         settings: &[],
@@ -124,7 +141,14 @@ fn http2<F>(field: Arc<Field>, act: fn(RawHttp2, Arc<Field>) -> F) -> Running
 where
     F: Future<Output = RawHttp2> + Send + 'static,
 {
-    clients(field, 2, move |field, _| async move {
+    many_http2(field, 2, act)
+}
+
+fn many_http2<F>(field: Arc<Field>, count: u32, act: fn(RawHttp2, Arc<Field>) -> F) -> Running
+where
+    F: Future<Output = RawHttp2> + Send + 'static,
+{
+    clients(field, count, move |field, _| async move {
         /// SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 section 6.5.2).
         const INITIAL_WINDOW_SIZE: u16 = 4;
         let settings = [(INITIAL_WINDOW_SIZE, 0)];

@@ -106,14 +106,13 @@ async fn an_answer_that_comes_byte_by_byte_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn interim_answers_without_end_are_a_timeout() {
+async fn interim_answers_without_end_are_no_answer() {
     let address = server(|mut socket, _| async move {
         while socket.write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)).await.is_ok() {}
     })
     .await;
-    let options = ConnectOptions { connect_timeout: Duration::from_millis(50), ..ConnectOptions::default() };
-    let error = dial(address, options).await.expect_err("no answer");
-    assert!(matches!(error, ConnectError::Timeout(_)), "{error}");
+    let error = dial(address, ConnectOptions::default()).await.expect_err("no answer");
+    assert!(matches!(error, ConnectError::Protocol(_)), "{error}");
 }
 
 #[tokio::test]
