@@ -17,9 +17,8 @@ fn main() -> std::process::ExitCode {
 #[allow(unsafe_code)]
 fn give_memory_back_soon() {
     const MILLISECONDS: std::ffi::c_long = 10;
-    /// `mi_option_purge_delay`, which stands between these two in mimalloc's list.
-    const PURGE_DELAY: libmimalloc_sys::mi_option_t = libmimalloc_sys::mi_option_eager_commit_delay + 1;
-    const _: () = assert!(PURGE_DELAY + 1 == libmimalloc_sys::mi_option_use_numa_nodes);
+    /// `mi_option_purge_delay`: the bindings do not name it, but the option that follows it in mimalloc's list, in versions 2 and 3.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = libmimalloc_sys::mi_option_use_numa_nodes - 1;
     // SAFETY: it stores a number, may be called at any time, and the option is one of the list.
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, MILLISECONDS) };
 }

@@ -208,9 +208,31 @@ async fn an_address_has_so_many_handshakes_a_second() {
         }
     }
     let refused = refused.expect("200 in a row are too many");
-    assert_eq!(refused.text(), "Too many handshakes from this address.");
+    assert_eq!(refused.text(), "Too many requests from this address.");
     assert!(refused.header("retry-after").is_some());
     assert_ne!(shake("203.0.113.10").answer().await.status, 429, "another address has its own");
+}
+
+#[tokio::test]
+async fn whatever_an_address_asks_for_counts_and_one_request_too_many_ends_the_socket() {
+    let host = from_addresses().options(|options| options.max_handshakes_per_address = 3).start().await;
+    for path in ["/nothing", "/healthz", "/websocket"] {
+        let ask = || host.request(path).plain().header("X-Forwarded-For", "203.0.113.9");
+        let mut answer = ask().answer().await;
+        // More of them than a slow machine takes a second for.
+        for _ in 0..200 {
+            if answer.status == 429 {
+                break;
+            }
+            answer = ask().answer().await;
+        }
+        assert_eq!(
+            (answer.status, answer.header("connection")),
+            (429, Some("close")),
+            "{path}: {}",
+            answer.text()
+        );
+    }
 }
 
 // What guests print.
