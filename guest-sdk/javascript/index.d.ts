@@ -14,8 +14,8 @@
  * Nothing here is asynchronous: what waits (`flush`, `websocketConnect`, `readMessage`) returns when it has what it waited for.
  */
 
-/** What can be sent: a string as text, bytes as binary, any other value as text that is its JSON. */
-export type Sendable = string | Uint8Array | ArrayBuffer | ArrayBufferView | object | number | boolean | bigint;
+/** What can be sent: a string as text, bytes as binary, any other value as text that is its JSON, which has no bigint. */
+export type Sendable = string | Uint8Array | ArrayBuffer | ArrayBufferView | object | number | boolean;
 
 /** What arrives: text as a string, binary as a `Uint8Array`. */
 export type Message = string | Uint8Array;
@@ -50,8 +50,8 @@ export type Headers = Record<string, string> | Iterable<readonly [string, string
  * A handler's own properties go along when a new version takes over, see `suspend`.
  */
 export class WebSocketHandler {
-  /** Before anything else; what it throws is a 500. Call `super(request)` first. */
-  constructor(request: Request);
+  /** Before anything else; what it throws is a 500. Call `super(request)`, or `super()`, first. */
+  constructor(request?: Request);
 
   /** What was asked for; also after the end, as far as it was looked at before. */
   readonly request: Request;
@@ -191,7 +191,8 @@ export const config: {
 
 /**
  * What the handlers of one instance have in common, with `instance = "{room}"` or `"route"`. It is the same object afterwards, and goes along to
- * a new version: call it once for each, while the module is run, and change what is in it. `name` tells several from each other.
+ * a new version: call it once for each, while the module is run, and change what is in it. `name` tells several from each other, and finds the
+ * old version's: a version that has none of that name, or another kind of object there, does not take the connections over.
  *
  * ```js
  * const room = shared({ people: new Map(), history: [] });

@@ -32,28 +32,24 @@ export function component(chosen, what) {
         return;
       }
       started();
-      lifecycle.made();
+      clients.calling(null);
       this.#handler = guarded(() => {
         const asked = Request.of(request);
-        return new (choose(asked))(asked);
+        const kind = choose(asked);
+        return lifecycle.made(asked, () => new kind(asked));
       });
     }
 
     #call(method, ...args) {
       clients.calling(this.#handler);
-      return guarded(() => {
-        const result = this.#handler[method](...args);
-        if (typeof result?.then === "function") {
-          throw new TypeError(`${method} is async: nothing would ever run what comes after an await; writing and flushing need none`);
-        }
-        return result;
-      });
+      return guarded(() => settled(method, this.#handler[method](...args)));
     }
 
     prepare() {
+      clients.calling(this.#handler);
       let rejection;
       try {
-        rejection = this.#handler.prepare();
+        rejection = settled("prepare", this.#handler.prepare());
       } catch (thrown) {
         if (!(thrown instanceof Rejection)) throw told(thrown);
         rejection = thrown;
@@ -125,12 +121,21 @@ export function component(chosen, what) {
       return answering(() => {
         const asked = Request.of(request);
         const kind = choose(asked);
-        const handler = lifecycle.resumed(connection, () => new kind(asked));
-        handler.resume(values.bytes(bytes));
+        clients.calling(lifecycle.named(connection.id()));
+        const handler = lifecycle.resumed(asked, connection, () => new kind(asked));
+        settled("resume", handler.resume(values.bytes(bytes)));
         return new Handler(request, handler);
       });
     }
   };
+}
+
+/** What a method gave. */
+function settled(method, result) {
+  if (typeof result?.then === "function") {
+    throw new TypeError(`${method} is async: nothing would ever run what comes after an await; writing and flushing need none`);
+  }
+  return result;
 }
 
 function wireRejection(rejection) {

@@ -11,8 +11,8 @@ const PARTS = Symbol("waterspout");
 /** By connection: those that were named in a snapshot, and may not have been resumed themselves yet. */
 const awaited = new Map();
 
-/** Set while a handler is made that takes over from an older version. */
-let resuming = null;
+/** Set while the adapter makes a handler: its request, and whose successor it is, if it takes over from an older version. */
+let making = null;
 
 state.register("handler", {
   name: (value) => (value instanceof WebSocketHandler ? value.id : undefined),
@@ -20,18 +20,18 @@ state.register("handler", {
 });
 
 export class WebSocketHandler {
-  constructor(request) {
-    let handler = this;
-    if (resuming === null) {
-      Object.defineProperty(handler, PARTS, { value: { request, connection: null, id: null, frame: null } });
-    } else {
-      // The object that others know by now, if they do: what a base class's constructor returns is `this` from then on.
-      const { connection, id } = resuming;
-      handler = named(id);
-      Object.setPrototypeOf(handler, new.target.prototype);
-      Object.assign(handler[PARTS], { request, connection, id, frame: null });
-      resuming = null;
+  constructor(given) {
+    // Not only from the class that extends this one, whose constructor may have left it out.
+    const { request, connection, id } = making ?? { request: given, connection: null, id: null };
+    making = null;
+    if (id === null) {
+      Object.defineProperty(this, PARTS, { value: { request, connection, id, frame: null } });
+      return;
     }
+    // The object that others know by now, if they do: what a base class's constructor returns is `this` from then on.
+    const handler = named(id);
+    Object.setPrototypeOf(handler, new.target.prototype);
+    Object.assign(handler[PARTS], { request, connection, id, frame: null });
     return handler;
   }
 
@@ -163,6 +163,16 @@ function named(id) {
   return awaited.get(id);
 }
 
+/** What the base class's constructor finds while `make` runs. */
+function during(what, make) {
+  making = what;
+  try {
+    return make();
+  } finally {
+    making = null;
+  }
+}
+
 function host(handler) {
   const { connection } = handler[PARTS];
   if (connection === null) throw new WebSocketClosedError();
@@ -171,24 +181,22 @@ function host(handler) {
 
 /** For component.js, which calls handlers. */
 export const lifecycle = {
-  /** Whoever is made now is nobody's successor. */
-  made() {
+  /** Makes a handler that is nobody's successor. */
+  made(request, make) {
     awaited.clear();
+    return during({ request, connection: null, id: null }, make);
   },
 
   opened(handler, connection) {
     handler[PARTS].connection = connection;
   },
 
-  /** Makes the successor of a handler; its constructor finds the object that others know. */
-  resumed(connection, make) {
-    resuming = { connection, id: connection.id() };
-    try {
-      return make();
-    } finally {
-      resuming = null;
-    }
+  /** Makes the successor of a handler, the object that `named` gives; its constructor finds it. */
+  resumed(request, connection, make) {
+    return during({ request, connection, id: connection.id() }, make);
   },
+
+  named,
 
   closed(handler, frame) {
     handler[PARTS].frame = frame;

@@ -13,10 +13,13 @@ export function message(value) {
   if (typeof value === "string") return { tag: "text", val: text(value, "a message") };
   const binary = bytesOf(value);
   if (binary !== undefined) return { tag: "binary", val: binary };
-  if (value === null || value === undefined || typeof value === "function" || typeof value === "symbol") {
+  const unsaid = ["undefined", "function", "symbol", "bigint"].includes(typeof value);
+  if (value === null || unsaid) {
     throw new TypeError(`a message is a string, bytes or a value for JSON, not ${value === null ? "null" : typeof value}`);
   }
-  return { tag: "text", val: JSON.stringify(value) };
+  const json = JSON.stringify(value);
+  if (json === undefined) throw new TypeError("a message is a string, bytes or a value for JSON: this one's toJSON gives nothing");
+  return { tag: "text", val: json };
 }
 
 /** A message as it arrived. */

@@ -6,6 +6,7 @@ import { beforeEach, test } from "node:test";
 import { component } from "../src/component.js";
 import {
   BufferFullError,
+  getClientConnection,
   InvalidError,
   publish,
   Rejection,
@@ -67,7 +68,7 @@ test("strings are sent as text, bytes as binary, anything else as JSON, and what
       this.writeMessage(Uint8Array.of(1));
       this.writeMessage(Uint16Array.of(258).buffer);
       this.writeMessage({ a: [1, null] });
-      for (const nothing of [undefined, null, () => {}]) assert.throws(() => this.writeMessage(nothing), TypeError);
+      for (const nothing of [undefined, null, () => {}, 1n, { toJSON() {} }]) assert.throws(() => this.writeMessage(nothing), TypeError);
       assert.throws(() => this.writeMessage("\ud800"), InvalidError);
     }
   }, host);
@@ -110,6 +111,29 @@ test("before open and after onClose a connection is closed, and closing it again
   handler.onClose({ code: 1000, reason: "bye" });
   assert.deepEqual([kept.closeCode, kept.closeReason, kept.id], [1000, "bye", "c1"]);
   assert.throws(() => kept.writeMessage("late"), WebSocketClosedError);
+});
+
+test("a constructor that gives super nothing, or something else, has the request all the same", () => {
+  for (const given of [[], [{}]]) {
+    class Forgetful extends WebSocketHandler {
+      constructor() {
+        super(...given);
+        this.path = this.request.path;
+      }
+
+      onMessage() {
+        this.writeMessage(this.path);
+      }
+    }
+    const host = connection();
+    const handler = opened(Forgetful, host);
+    handler.onMessage({ tag: "text", val: "" });
+    handler.onClose(null);
+    const successor = component(Forgetful, "a test").resume(request(), connection(), opened(Forgetful).suspend());
+    successor.onClose(null);
+    assert.deepEqual(host.calls, [["writeMessage", { tag: "text", val: "/path" }], ["dispose"]]);
+  }
+  assert.deepEqual(logged, []);
 });
 
 test("after onClose the host's handles are given back once, and onClose itself can still ask", () => {
@@ -164,6 +188,10 @@ test("an async method is refused, because nobody would wait for it", () => {
     async onMessage() {}
   });
   assert.throws(() => handler.onMessage({ tag: "text", val: "" }), /onMessage is async/);
+  const preparing = new (component(class extends WebSocketHandler {
+    async prepare() {}
+  }, "a test"))(request());
+  assert.throws(() => preparing.prepare(), /prepare is async/);
 });
 
 test("what is no handler is told when the component is made", () => {
@@ -244,4 +272,25 @@ test("when a handler ends, handles of its own connections are given back; their 
   globalThis.fakeHost.get = () => undefined;
   assert.throws(() => kept[0].flush(), WebSocketClosedError);
   assert.equal(disposed.length, 40, "another handler's stay");
+});
+
+test("a connection that is looked for while another handler was called last is its own handler's", () => {
+  const disposed = [];
+  globalThis.fakeHost = { get: (id) => ({ id: () => id, [Symbol.dispose]: () => disposed.push(id) }) };
+  const kept = [];
+  class Finder extends WebSocketHandler {
+    constructor(request) {
+      super(request);
+      if (this.id !== "") kept.push(getClientConnection(`${this.id} in the constructor`));
+    }
+
+    resume() {
+      kept.push(getClientConnection(`${this.id} in resume`));
+    }
+  }
+  const [other, two] = [opened(Finder, connection("other")), component(Finder, "a test").resume(request(), connection("two"), [])];
+  other.onClose(null);
+  assert.deepEqual(disposed, []);
+  two.onClose(null);
+  assert.deepEqual(disposed, ["two in the constructor", "two in resume"]);
 });
