@@ -11,24 +11,35 @@ export function shared(value, name = "shared") {
 
 /** The interface shared-state, where the component has it. */
 export function suspendShared() {
-  const pieces = {};
+  const pieces = [];
   for (const [name, value] of state.shared) {
-    const bytes = state.dumpFields(`shared ${name}`, { content: content(value) }, value);
+    const bytes = state.dumpFields(`shared ${name}`, { content: content(value) });
     if (bytes === null) return null;
-    pieces[name] = bytes;
+    pieces.push([name, kindOf(value), bytes]);
   }
   return state.dump(pieces);
 }
 
 export function resumeShared(bytes) {
-  for (const [name, piece] of Object.entries(state.load(bytes))) {
+  const pieces = state.load(bytes);
+  // Before anything is replaced: what cannot go over whole stays.
+  for (const [name, kind] of pieces) {
     const value = state.shared.get(name);
     if (value === undefined) {
-      console.warn(`shared ${name} of the old version has no successor, and is left behind`);
-      continue;
+      throw new TypeError(`the old version shares "${name}", which this one does not: give what takes it over that name, shared(value, "${name}")`);
     }
-    replace(value, state.load(piece).content);
+    if (kindOf(value) !== kind) {
+      throw new TypeError(`shared "${name}" was ${kind}, and is ${kindOf(value)}: give the new one another name, and fill it from one that is still ${kind}`);
+    }
   }
+  for (const [name, , piece] of pieces) replace(state.shared.get(name), state.load(piece).content);
+}
+
+/** What only another of its kind can take over. */
+function kindOf(value) {
+  if (Array.isArray(value)) return "an array";
+  if (value instanceof Map) return "a Map";
+  return value instanceof Set ? "a Set" : "an object";
 }
 
 function content(value) {

@@ -34,11 +34,12 @@ export function load(bytes) {
 
 /** Null where one of them cannot be said; the log says which, because the host can only see that there is no state. */
 export function dumpFields(what, fields, root) {
-  for (const [name, value] of Object.entries(fields)) {
+  for (const name of Reflect.ownKeys(fields)) {
     try {
-      encode(value, root, []);
+      if (typeof name === "symbol") throw new Unsuitable("a property that a symbol names stays where it is");
+      encode(fields[name], root, []);
     } catch (error) {
-      console.error(`${what} cannot be suspended (\`${name}\`): ${error.message}`);
+      console.error(`${what} cannot be suspended (\`${String(name)}\`): ${error.message}`);
       return null;
     }
   }
@@ -80,12 +81,10 @@ function encode(value, root, above) {
   if (prototype !== null && prototype !== Object.prototype && value !== root) {
     throw new Unsuitable(`a ${prototype.constructor?.name ?? "object with a prototype"} is none of: plain objects, arrays, Map, Set, Date, Uint8Array`);
   }
-  const object = {};
-  for (const [name, item] of Object.entries(value)) {
-    // A property that is called so itself.
-    object[name.startsWith("$") ? `$${name}` : name] = encode(item, root, inside);
-  }
-  return object;
+  const symbol = Object.getOwnPropertySymbols(value).find((name) => Object.prototype.propertyIsEnumerable.call(value, name));
+  if (symbol !== undefined) throw new Unsuitable(`a property that a symbol names (${String(symbol)}) stays where it is`);
+  // A property that is called so itself. Not by assignment, to which "__proto__" would be something else.
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name.startsWith("$") ? `$${name}` : name, encode(item, root, inside)]));
 }
 
 function decode(value) {
@@ -115,13 +114,7 @@ function decode(value) {
       return kind.find(v);
     }
   }
-  const object = {};
-  for (const [name, item] of Object.entries(value)) {
-    const key = name.startsWith("$$") ? name.slice(1) : name;
-    // Not by assignment, to which "__proto__" would be something else.
-    Object.defineProperty(object, key, { value: decode(item), writable: true, enumerable: true, configurable: true });
-  }
-  return object;
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name.startsWith("$$") ? name.slice(1) : name, decode(item)]));
 }
 
 function toHex(bytes) {
