@@ -59,6 +59,9 @@ function write(string, bytes) {
 class TextDecoder {
   #fatal;
   #ignoreBOM;
+  /** Of a stream: the beginning of a character whose rest has not come, and whether anything has come. */
+  #pending = new Uint8Array();
+  #begun = false;
 
   constructor(label = "utf-8", { fatal = false, ignoreBOM = false } = {}) {
     if (!/^\s*(utf-?8|unicode-1-1-utf-8)\s*$/i.test(label)) throw new RangeError(`there is UTF-8, not ${label}`);
@@ -70,19 +73,28 @@ class TextDecoder {
     return "utf-8";
   }
 
-  decode(input = new Uint8Array()) {
-    const bytes = ArrayBuffer.isView(input) ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength) : new Uint8Array(input);
-    const text = read(bytes, this.#fatal);
-    return !this.#ignoreBOM && text.startsWith("\ufeff") ? text.slice(1) : text;
+  decode(input = new Uint8Array(), { stream = false } = {}) {
+    const fresh = ArrayBuffer.isView(input) ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength) : new Uint8Array(input);
+    const bytes = new Uint8Array(this.#pending.length + fresh.length);
+    bytes.set(this.#pending);
+    bytes.set(fresh, this.#pending.length);
+    const begun = this.#begun;
+    // Also where the next line throws, the stream is over.
+    [this.#pending, this.#begun] = [new Uint8Array(), false];
+    const { text, rest } = read(bytes, this.#fatal, stream);
+    if (stream) [this.#pending, this.#begun] = [bytes.slice(bytes.length - rest), begun || text !== ""];
+    return !begun && !this.#ignoreBOM && text.startsWith("\ufeff") ? text.slice(1) : text;
   }
 }
 
-/** The WHATWG decoder's states: how many bytes follow, and between which bounds the first of them must be. */
-function read(bytes, fatal) {
+/** The WHATWG decoder's states: how many bytes follow, and between which bounds the first of them must be. `rest`: how many bytes at the end begin a
+ * character that the next piece of a stream may complete. */
+function read(bytes, fatal, stream) {
   const pieces = [];
   let codes = [];
   let code = 0;
   let needed = 0;
+  let begin = 0;
   let [lower, upper] = [0x80, 0xbf];
   const push = (point) => {
     codes.push(point);
@@ -98,6 +110,7 @@ function read(bytes, fatal) {
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at];
     if (needed === 0) {
+      begin = at;
       if (byte < 0x80) push(byte);
       else if (byte >= 0xc2 && byte <= 0xdf) [needed, code] = [1, byte & 0x1f];
       else if (byte >= 0xe0 && byte <= 0xef) {
@@ -119,9 +132,10 @@ function read(bytes, fatal) {
       if (--needed === 0) push(code);
     }
   }
-  if (needed > 0) bad();
+  const rest = stream && needed > 0 ? bytes.length - begin : 0;
+  if (needed > 0 && !stream) bad();
   pieces.push(String.fromCodePoint(...codes));
-  return pieces.join("");
+  return { text: pieces.join(""), rest };
 }
 
 define("TextEncoder", TextEncoder);
@@ -146,9 +160,13 @@ function shown(value) {
   }
 }
 
+/** Of `console.group`. */
+let indent = "";
+
 function printer(stream) {
   return (...values) => {
-    const bytes = new TextEncoder().encode(`${values.map(shown).join(" ")}\n`);
+    const text = values.map(shown).join(" ");
+    const bytes = new TextEncoder().encode(`${indent}${indent === "" ? text : text.replaceAll("\n", `\n${indent}`)}\n`);
     const output = stream();
     try {
       for (let at = 0; at < bytes.length; at += MOST_BYTES) output.blockingWriteAndFlush(bytes.slice(at, at + MOST_BYTES));
@@ -159,10 +177,46 @@ function printer(stream) {
 }
 
 const [print, warn] = [printer(getStdout), printer(getStderr)];
+
+/** When each of `console.time` began, and how often each of `console.count` was called. */
+const [times, counts] = [new Map(), new Map()];
+
+function elapsed(label) {
+  const begun = times.get(label);
+  return begun === undefined ? "no timer of that name" : `${Date.now() - begun} ms`;
+}
+
+function group(...values) {
+  if (values.length > 0) print(...values);
+  indent += "  ";
+}
+
 define("console", {
   log: print,
   info: print,
   debug: print,
+  dir: (value) => print(value),
+  table: (value) => print(value),
+  group,
+  groupCollapsed: group,
+  groupEnd: () => {
+    indent = indent.slice(2);
+  },
+  time: (label = "default") => {
+    times.set(label, Date.now());
+  },
+  timeLog: (label = "default", ...values) => print(`${label}: ${elapsed(label)}`, ...values),
+  timeEnd: (label = "default") => {
+    print(`${label}: ${elapsed(label)}`);
+    times.delete(label);
+  },
+  count: (label = "default") => {
+    counts.set(label, (counts.get(label) ?? 0) + 1);
+    print(`${label}: ${counts.get(label)}`);
+  },
+  countReset: (label = "default") => {
+    counts.delete(label);
+  },
   warn,
   error: warn,
   trace: (...values) => warn(described(Object.assign(new Error(values.map(shown).join(" ")), { name: "Trace" }))),
