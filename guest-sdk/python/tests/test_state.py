@@ -79,6 +79,60 @@ class Swaps(unittest.TestCase):
         self.assertIs(handlers[0].room, room)
         self.assertEqual([handler.id for handler in room.people], ["c1", "c2"])
 
+    def test_slots_of_a_handlers_own_go_along_and_may_become_attributes(self):
+        class Slotted(WebSocketHandler):
+            __slots__ = ("count", "__secret", "never_set")
+
+            def initialize(self):
+                self.count, self.__secret = 0, 0
+
+        class Plain(WebSocketHandler):
+            pass
+
+        class Within(Slotted):
+            pass
+
+        old = self.opened(Within)
+        old._handler.count, old._handler._Slotted__secret, old._handler.other = 7, 8, 9
+        state = old.suspend()
+        for kind in (Within, Slotted, Plain):
+            new = resumed(kind, state)
+            self.assertEqual((new.count, new._Slotted__secret, new.other), (7, 8, 9))
+            self.assertFalse(hasattr(new, "never_set"))
+
+    def test_what_is_shared_is_not_taken_over_under_another_name_or_as_something_else_and_nothing_has_happened(self):
+        scores, history = sharing.shared({"a": 1}), sharing.shared([1], "history")
+        state = sharing.suspend()
+        scores["a"], history[:] = 2, []
+        known = dict(_state.shared)
+        for others, told in (
+            ({"dict": scores}, "the old version shares 'history', which this one does not"),
+            ({"dict": scores, "history": Room()}, "shared 'history' was of the kind list, and is object with attributes"),
+            ({"dict": scores, "history": {}}, "shared 'history' was of the kind list, and is dict"),
+        ):
+            _state.shared.clear()
+            _state.shared.update(others)
+            with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(_wit.Err) as raised:
+                _component.WaterspoutShared().resume(state)
+            self.assertIn(told, raised.exception.value)
+        self.assertEqual((scores, history), ({"a": 2}, []))
+        _state.shared.clear()
+        _state.shared.update(known)
+        sharing.resume(state)
+        self.assertEqual((scores, history), ({"a": 1}, [1]))
+
+    def test_a_shared_object_may_contain_itself_and_others(self):
+        room, people = sharing.shared(Room()), sharing.shared([], "people")
+        room.itself, room.people = room, people
+        people.append(people)
+        state = sharing.suspend()
+        room.itself = room.people = None
+        people.clear()
+        sharing.resume(state)
+        self.assertIs(room.itself, room)
+        self.assertIs(room.people, people)
+        self.assertIs(people[0], people)
+
     def test_shared_containers_keep_their_identity(self):
         history = sharing.shared([1, 2], "history")
         scores = sharing.shared({"a": 1})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -94,12 +95,33 @@ def dump_fields(what: str, root: object, fields: dict[str, Any]) -> bytes | None
         return None
 
 
+def attributes(value: Any) -> dict[str, Any]:
+    """Also those of ``__slots__``, but the SDK's own."""
+    found = dict(value.__dict__)
+    for kind in type(value).__mro__:
+        if kind is _handler_class():
+            break
+        slots = [name for name, slot in vars(kind).items() if isinstance(slot, MemberDescriptorType)]
+        found.update({name: getattr(value, name) for name in slots if name not in found and hasattr(value, name)})
+    return found
+
+
+def set_attributes(value: Any, found: dict[str, Any]) -> None:
+    """Each in the slot of its name, if there is one."""
+    for name, item in found.items():
+        slot = getattr(type(value), name, None)
+        if isinstance(slot, MemberDescriptorType):
+            slot.__set__(value, item)
+        else:
+            value.__dict__[name] = item
+
+
 def suspend(handler: WebSocketHandler) -> bytes | None:
-    return dump_fields(type(handler).__name__, handler, handler.__dict__)
+    return dump_fields(type(handler).__name__, handler, attributes(handler))
 
 
 def resume(handler: WebSocketHandler, state: bytes) -> None:
     fields = load(state)
     if not isinstance(fields, dict):
         raise ValueError("its state is no attributes: define `resume`")
-    handler.__dict__.update(fields)
+    set_attributes(handler, fields)
