@@ -38,6 +38,12 @@ class Building(unittest.TestCase):
             ("room = {}", "guest"),
             ("from waterspout import shared\nroom = shared({})", "sharing-guest"),
             ("import waterspout\nroom = waterspout.shared({})", "sharing-guest"),
+            ("import json, waterspout as w\nroom = w.shared({})", "sharing-guest"),
+            ("import json as w\nroom = w.shared({})", "guest"),
+            ("from waterspout import *\nroom = shared({})", "sharing-guest"),
+            ("from waterspout import *\nroom = {}", "guest"),
+            ("from waterspout.sharing import shared as common\nroom = common({})", "sharing-guest"),
+            ("from .waterspout import shared\nroom = shared({})", "guest"),
         ):
             Path("rooms/state.py").write_text(source)
             self.assertEqual(self.run_with("handler")[1], world)
@@ -47,6 +53,13 @@ class Building(unittest.TestCase):
     def test_the_tool_is_pinned_once(self):
         text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
         self.assertEqual(re.search(r"componentize-py==([\d.]+)", text)[1], build.VERSION)
+
+    def test_another_version_of_the_tool_is_told_with_what_to_install(self):
+        Path("handler.py").write_text("")
+        with mock.patch.object(build.importlib.metadata, "version", return_value="0.1"):
+            with mock.patch.object(build.importlib.util, "find_spec"), contextlib.redirect_stderr(io.StringIO()) as stderr:
+                self.assertEqual(build.main(["build", "handler"]), 1)
+        self.assertIn(f"componentize-py 0.1 is installed, and this SDK needs {build.VERSION}: python -m pip install", stderr.getvalue())
 
     def test_what_the_component_said_is_left_of_what_the_tool_says(self):
         def tool_says(output):

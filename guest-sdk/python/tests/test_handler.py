@@ -121,6 +121,16 @@ class Calls(unittest.TestCase):
         with self.assertRaises(RuntimeError):
             exported.on_message(_wit.types.Message_Text("sleep"))
 
+    def test_a_connection_of_ones_own_is_awaited_as_in_tornado(self):
+        class Upstream(WebSocketHandler):
+            async def open(self):
+                self.upstream = await waterspout.ClientConnection(upstream)
+                await self.upstream.write_message("hello")
+
+        upstream = FakeConnection("u1")
+        handler = adapted(Upstream, FakeConnection())._handler
+        self.assertEqual((handler.upstream.id, upstream.sent), ("u1", [_wit.types.Message_Text("hello"), "flush"]))
+
     def test_a_rejection_is_raised_or_returned(self):
         class Raises(WebSocketHandler):
             def prepare(self):
@@ -130,6 +140,18 @@ class Calls(unittest.TestCase):
             def prepare(self):
                 return waterspout.Rejection.redirect("/login")
 
+        class Redirects(WebSocketHandler):
+            def prepare(self):
+                self.redirect("/login", permanent=True)
+
+        class Fails(WebSocketHandler):
+            def prepare(self):
+                self.send_error(403, reason="not you")
+
+        for kind, status, body in ((Redirects, 301, b""), (Fails, 403, b"403: not you")):
+            with self.assertRaises(_wit.Err) as raised:
+                adapted(kind).prepare()
+            self.assertEqual((raised.exception.value.status, raised.exception.value.body), (status, body))
         with self.assertRaises(_wit.Err) as raised:
             adapted(Raises).prepare()
         rejection = raised.exception.value

@@ -3,7 +3,7 @@
 import unittest
 
 from tests.fakes import FakeRequest
-from waterspout import InvalidError, Request
+from waterspout import InvalidError, Request, WebSocketHandler
 
 
 class Requests(unittest.TestCase):
@@ -11,6 +11,14 @@ class Requests(unittest.TestCase):
         headers = Request(FakeRequest(headers=[("x-many", b"1"), ("host", b"a"), ("X-Many", b"\xff")])).headers
         self.assertEqual((headers["X-MANY"], headers.get_list("x-many"), headers.get("x-none")), ("1,ÿ", ["1", "ÿ"], None))
         self.assertEqual((list(headers), "HOST" in headers), (["X-Many", "Host"], True))
+
+    def test_cookies_are_found_as_tornado_finds_them(self):
+        cookies = [("cookie", b'session=abc; quoted="a\\054b"; =none; bad name=1; empty='), ("cookie", b"theme=dark=1; broken")]
+        handler = WebSocketHandler(Request(FakeRequest(headers=cookies)))
+        values = {name: morsel.value for name, morsel in handler.cookies.items()}
+        self.assertEqual(values, {"session": "abc", "quoted": "a,b", "empty": "", "theme": "dark=1"})
+        self.assertEqual((handler.get_cookie("session"), handler.get_cookie("none"), handler.get_cookie("none", "x")), ("abc", None, "x"))
+        self.assertEqual(dict(WebSocketHandler(Request(FakeRequest())).cookies), {})
 
     def test_arguments_are_decoded_as_tornado_does(self):
         def values(query, name="a", **options):

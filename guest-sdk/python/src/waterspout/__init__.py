@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, TypeVar
+from typing import Callable, TypeVar, Union
 
 from . import client, config
 from .client import (
@@ -40,7 +40,7 @@ from .sharing import shared
 from .topics import publish
 from .values import CloseFrame, Message
 
-_Exported = TypeVar("_Exported", type[WebSocketHandler], Callable[[Request], type[WebSocketHandler]])
+_Exported = TypeVar("_Exported", bound=Union[type[WebSocketHandler], Callable[[Request], type[WebSocketHandler]]])
 
 
 def export(handler: _Exported) -> _Exported:

@@ -132,8 +132,15 @@ def _componentize(made: str, folders: list[Path], world: str, output: Path) -> N
 
 def _tool() -> list[str]:
     beside = Path(sys.executable).with_name(TOOL)
+    remedy = f"python -m pip install {TOOL}=={VERSION}"
     if importlib.util.find_spec("componentize_py") is None and not beside.is_file():
-        raise BuildError(f"{TOOL} is missing: python -m pip install {TOOL}=={VERSION}")
+        raise BuildError(f"{TOOL} is missing: {remedy}")
+    try:
+        installed = importlib.metadata.version(TOOL)
+    except importlib.metadata.PackageNotFoundError:
+        installed = VERSION
+    if installed != VERSION:
+        raise BuildError(f"{TOOL} {installed} is installed, and this SDK needs {VERSION}: {remedy}")
     if beside.is_file():
         return [str(beside)]
     return [sys.executable, "-c", "import sys, componentize_py; sys.exit(componentize_py.script())"]
@@ -192,10 +199,21 @@ def _sources(file: Path, folders: list[Path]) -> Iterator[ast.Module]:
 
 
 def _uses_shared(tree: ast.Module) -> bool:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "waterspout" and any(a.name == "shared" for a in node.names):
-            return True
-        if isinstance(node, ast.Attribute) and node.attr == "shared" and isinstance(node.value, ast.Name):
-            if node.value.id in ("waterspout", "ws"):
+    nodes = list(ast.walk(tree))
+    # What the module calls the package, and whether it has taken all of its names.
+    packages: set[str] = set()
+    imports_all = False
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            packages |= {alias.asname or alias.name for alias in node.names if alias.name == "waterspout"}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module in ("waterspout", "waterspout.sharing"):
+            names = {alias.name for alias in node.names}
+            if "shared" in names:
                 return True
+            imports_all |= "*" in names
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and node.attr == "shared" and isinstance(node.value, ast.Name) and node.value.id in packages:
+            return True
+        if imports_all and isinstance(node, ast.Name) and node.id == "shared":
+            return True
     return False

@@ -18,14 +18,14 @@ handlers that listen to both sides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Union
 
 from . import _state, _wit, errors, values
 from .errors import ConnectError
-from .values import CloseFrame, Message
+from .values import CloseFrame, Message, Written
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class ClientConnection:
             errors.raise_error(error.value)
         return None if message is None else values.received(message)
 
-    def write_message(self, message: str | bytes | dict[str, Any], binary: bool = False) -> None:
-        """Queues a message and returns at once, as ``WebSocketHandler.write_message``.
+    def write_message(self, message: str | bytes | dict[str, Any], binary: bool = False) -> Written:
+        """Queues a message and returns at once, as ``WebSocketHandler.write_message``: ``await`` waits as :meth:`flush` does.
 
         Raises WebSocketClosedError, BufferFullError, LimitReachedError.
         """
@@ -137,6 +137,7 @@ class ClientConnection:
             self._host().write_message(value)
         except _wit.Err as error:
             errors.raise_error(error.value)
+        return Written(self.flush)
 
     def flush(self) -> None:
         """Waits until everything queued has been handed to the network. In a shared instance, all wait.
@@ -192,6 +193,11 @@ class ClientConnection:
         """The reason of :attr:`close_frame`."""
         frame = self.close_frame
         return None if frame is None else frame.reason
+
+    def __await__(self) -> Generator[Any, None, ClientConnection]:
+        """Itself, at once: ``await websocket_connect(url)``, as in Tornado, is ``websocket_connect(url)``."""
+        return self
+        yield
 
     def __repr__(self) -> str:
         return f"ClientConnection({self.id!r})"

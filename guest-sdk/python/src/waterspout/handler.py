@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _state, _wit, errors, values
 from .request import Request
-from .values import CloseFrame, Message
+from .values import CloseFrame, Message, Written
 
 if TYPE_CHECKING:
+    import http.cookies
+
     from .client import ClientEvent
     from .request import Rejection
 
 _MISSING: Any = object()
-
-
-class Written:
-    """What ``write_message`` returns: nothing to look at, but ``await`` waits as :meth:`WebSocketHandler.flush` does."""
-
-    __slots__ = ("_flush",)
-
-    def __init__(self, flush: Any):
-        self._flush = flush
-
-    def __await__(self) -> Generator[Any, None, None]:
-        self._flush()
-        return
-        yield
 
 
 class WebSocketHandler:
@@ -135,8 +123,9 @@ class WebSocketHandler:
     # What a handler can do.
 
     def write_message(self, message: str | bytes | dict[str, Any], binary: bool = False) -> Written:
-        """Queues a message and returns at once: text, bytes as binary, a dict as JSON text. Messages arrive whole and in order. To know
-        that it has been handed to the network, :meth:`flush`, or ``await`` what is returned.
+        """Queues a message and returns at once: text, or with `binary` its UTF-8; bytes as binary, which Tornado sends as text without
+        `binary`; a dict as JSON text. Messages arrive whole and in order. To know that it has been handed to the network, :meth:`flush`, or
+        ``await`` what is returned.
 
         Raises WebSocketClosedError; BufferFullError, nothing was queued; LimitReachedError, it is larger than a message, or the
         whole queue, may be.
@@ -280,6 +269,27 @@ class WebSocketHandler:
     def get_arguments(self, name: str, strip: bool = True) -> list[str]:
         """All values of an argument in the query, in order; see :meth:`get_argument`."""
         return self.request.get_arguments(name, strip)
+
+    @property
+    def cookies(self) -> dict[str, http.cookies.Morsel[str]]:
+        """The request's cookies, by name; see :attr:`Request.cookies`."""
+        return self.request.cookies
+
+    def get_cookie(self, name: str, default: str | None = None) -> str | None:
+        """The value of a cookie that came with the request, or `default`."""
+        return self.request.cookies[name].value if name in self.request.cookies else default
+
+    def redirect(self, url: str, permanent: bool = False, status: int | None = None) -> NoReturn:
+        """In :meth:`prepare`: raises :meth:`Rejection.redirect`, to another address instead of the upgrade."""
+        from .request import Rejection
+
+        raise Rejection.redirect(url, permanent, status)
+
+    def send_error(self, status_code: int = 500, reason: str | None = None) -> NoReturn:
+        """In :meth:`prepare`: raises :class:`HTTPError`, an answer that says no more than its status."""
+        from .request import HTTPError
+
+        raise HTTPError(status_code, reason=reason)
 
     get_query_argument = get_argument
     get_query_arguments = get_arguments

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http
+import http.cookies
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -91,6 +93,18 @@ class Request:
     def host(self) -> str:
         """The header ``Host``."""
         return self.headers.get("Host", "")
+
+    @cached_property
+    def cookies(self) -> dict[str, http.cookies.Morsel[str]]:
+        """What ``Cookie`` has, by name, as Tornado's: ``request.cookies["session"].value``. What is no cookie is left out."""
+        cookies = http.cookies.SimpleCookie()
+        # Over HTTP/2 it may come in several headers (RFC 9113 section 8.2.3).
+        for pair in "; ".join(self.headers.get_list("Cookie")).split(";"):
+            name, equals, value = pair.partition("=")
+            with contextlib.suppress(http.cookies.CookieError):
+                # No name is none.
+                cookies[name.strip() if equals else ""] = cookies.value_decode(value.strip())[0]
+        return cookies
 
     @cached_property
     def remote_ip(self) -> str:

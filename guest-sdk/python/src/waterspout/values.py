@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Generator
 from datetime import timedelta
 from math import ceil, isfinite
 from typing import Any, NamedTuple, Union
@@ -23,12 +24,27 @@ class CloseFrame(NamedTuple):
     reason: str
 
 
+class Written:
+    """What ``write_message`` returns: nothing to look at, but ``await`` waits as ``flush`` does."""
+
+    __slots__ = ("_flush",)
+
+    def __init__(self, flush: Callable[[], None]):
+        self._flush = flush
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._flush()
+        return
+        yield
+
+
 def close_frame(frame: Any) -> CloseFrame | None:
     return None if frame is None else CloseFrame(frame.code, frame.reason)
 
 
 def message(value: str | bytes | bytearray | memoryview | dict[str, Any], binary: bool = False) -> Any:
-    """Tornado's rules: a dict is sent as JSON; text is text, or bytes if `binary`; bytes are binary."""
+    """A dict is sent as JSON; text is text, or binary if `binary`, as in Tornado. Bytes are binary always; Tornado sends them as text unless
+    `binary`, and ends the connection if they are none."""
     if isinstance(value, str):
         if binary:
             return _wit.types.Message_Binary(encoded(value, "a message"))
