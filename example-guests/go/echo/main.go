@@ -15,10 +15,13 @@ func (e *Echo) Open() {
 	fmt.Println("WebSocket opened")
 }
 
-// OnMessage says back what it is told.
+// OnMessage says back what it is told, and sends binary back as it came.
 func (e *Echo) OnMessage(message waterspout.Message) {
+	if message.IsText() {
+		message = waterspout.TextMessage("You said: " + message.String())
+	}
 	// It fails if the peer has just left, or does not read: nothing that an echo could mend.
-	_ = e.WriteMessage("You said: " + message.String())
+	_ = e.WriteMessage(message)
 }
 
 // OnClose notes in the log that somebody left.

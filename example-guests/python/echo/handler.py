@@ -1,4 +1,4 @@
-"""Tornado's echo: the first handler of its documentation, with another import."""
+"""Tornado's echo: the first handler of its documentation, with another import, and an answer to binary messages."""
 
 from waterspout import WebSocketHandler
 
@@ -8,7 +8,10 @@ class EchoWebSocket(WebSocketHandler):
         print("WebSocket opened")
 
     def on_message(self, message):
-        self.write_message("You said: " + message)
+        if isinstance(message, bytes):
+            self.write_message(message, binary=True)
+        else:
+            self.write_message("You said: " + message)
 
     def on_close(self):
         print("WebSocket closed")

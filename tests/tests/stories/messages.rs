@@ -49,6 +49,21 @@ async fn tornados_first_handler_answers_as_in_its_documentation() {
 }
 
 #[tokio::test]
+async fn the_echo_of_every_language_answers_text_and_sends_binary_back_as_it_came() {
+    for echo in ["echo", "javascript-echo", "python-echo", "c-echo", "go-echo"] {
+        let host = TestHost::new(Guest::named(echo)).start().await;
+        let mut client = host.connect("/websocket").await;
+        for text in ["hello", "", "before\0behind", "é"] {
+            assert_eq!(client.say(text).await, format!("You said: {text}"), "{echo}");
+        }
+        for bytes in [&b"hello \xe9"[..], b"", b"both are UTF-8", &[7; 1 << 20]] {
+            client.send_binary(bytes).await;
+            assert!(client.recv_binary().await == bytes, "{echo} has not sent {} bytes back", bytes.len());
+        }
+    }
+}
+
+#[tokio::test]
 async fn empty_messages_are_messages() {
     let host = echo().await;
     let mut raw = host.raw("/websocket").await;

@@ -8,7 +8,7 @@ export default class EchoWebSocket extends WebSocketHandler {
   }
 
   onMessage(message) {
-    this.writeMessage(`You said: ${message}`);
+    this.writeMessage(typeof message === "string" ? `You said: ${message}` : message);
   }
 
   onClose() {

@@ -11,8 +11,12 @@ impl Handler for Echo {
     }
 
     fn on_message(&mut self, conn: &Connection, message: Message) {
+        let answer = match message {
+            Message::Text(text) => Message::Text(format!("You said: {text}")),
+            binary => binary,
+        };
         // It fails if the peer has just left, or does not read: nothing that an echo could mend.
-        let _ = conn.write_message(format!("You said: {message}"));
+        let _ = conn.write_message(answer);
     }
 
     fn on_close(&mut self, _conn: &Connection, _frame: Option<CloseFrame>) {
