@@ -6,11 +6,13 @@ use std::process::Command;
 
 use crate::support::{Folder, handlers, run_for};
 
-/// In place of any Python: it makes environments of which it is the Python, has the SDK after pip was called, and builds an echo.
+/// In place of any Python: it makes environments of which it is the Python, has the SDK after pip was called, and builds an echo. An
+/// environment of an old one is that for ever.
 const PYTHON: &str = r#"#!/bin/sh
 echo "$@" >> "$TOLD"
 case "$*" in
-    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    "-m venv "*) rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+    *version_info*) if [ -e "$0.old" ]; then echo 3 9; else echo 3 10; fi ;;
     "-m waterspout --version") [ -e "$INSTALLED" ] ;;
     "-m pip install"*) touch "$INSTALLED" ;;
     "-m waterspout build"*) cp "$ECHO" "$6" ;;
@@ -66,9 +68,9 @@ impl Tools {
 fn a_project_gets_an_environment_of_its_own_and_keeps_it_until_it_needs_something_else() {
     let tools = Tools::new();
     let environment = tools.0.path("tide/.venv");
-    let makes = format!("-m venv {}", environment.display());
-    let (installs, builds) = ("-m pip install", "-m waterspout build");
-    assert_eq!(tools.build(), [makes.as_str(), installs, builds]);
+    let (makes, installs, builds) = ("-m venv --clear", "-m pip install", "-m waterspout build");
+    assert_eq!(tools.build(), [makes, installs, builds]);
+    assert!(environment.join("bin/python").is_file());
     assert_eq!(tools.build(), [builds]);
     let requirements = tools.0.path("tide/requirements.txt");
     let wanted = fs::read_to_string(&requirements).expect("a project's");
@@ -78,13 +80,51 @@ fn a_project_gets_an_environment_of_its_own_and_keeps_it_until_it_needs_somethin
     assert_eq!(tools.build(), [builds]);
 }
 
-#[test]
-fn what_the_readme_had_somebody_install_by_hand_is_not_installed_again() {
-    let tools = Tools::new();
+/// An environment that the README had somebody make by hand, with the SDK.
+fn made_by_hand(tools: &Tools) {
     fs::write(tools.0.path("installed"), "").expect("writable");
     fs::create_dir_all(tools.0.path("tide/.venv/bin")).expect("writable");
     fs::copy(tools.0.path("bin/python"), tools.0.path("tide/.venv/bin/python")).expect("writable");
+}
+
+#[test]
+fn what_the_readme_had_somebody_install_by_hand_is_looked_through_by_pip_once() {
+    let tools = Tools::new();
+    made_by_hand(&tools);
+    assert_eq!(tools.build(), ["-m pip install", "-m waterspout build"]);
     assert_eq!(tools.build(), ["-m waterspout build"]);
+}
+
+#[test]
+fn an_environment_of_too_old_a_python_is_made_again_or_told() {
+    let tools = Tools::new();
+    let old = tools.0.path("tide/.venv/bin/python.old");
+    let (makes, installs, builds) = ("-m venv --clear", "-m pip install", "-m waterspout build");
+    tools.build();
+    fs::write(&old, "").expect("writable");
+    assert_eq!(tools.build(), [makes, installs, builds]);
+
+    // Not what somebody has made by hand, and may have put more into.
+    fs::remove_dir_all(tools.0.path("tide/.venv")).expect("ours");
+    made_by_hand(&tools);
+    fs::write(&old, "").expect("writable");
+    let told = run_for(tools.waterspout().args(["build", "tide"]), 100);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(
+        told.stderr.contains(".venv has Python 3.9, and handlers need 3.10 or newer: remove it"),
+        "{told:?}"
+    );
+
+    // One that is active, too; and where there is no newer one.
+    let active = tools.0.path("tide/.venv");
+    let told = run_for(tools.waterspout().args(["build", "tide"]).env("VIRTUAL_ENV", active), 100);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.stderr.contains("has Python 3.9") && told.stderr.contains("`deactivate`"), "{told:?}");
+    fs::remove_dir_all(tools.0.path("tide/.venv")).expect("ours");
+    fs::write(tools.0.path("bin/python3.old"), "").expect("writable");
+    let told = run_for(tools.waterspout().args(["build", "tide"]), 100);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.stderr.contains("Python 3.9 is too old: install Python 3.10 or newer"), "{told:?}");
 }
 
 #[test]

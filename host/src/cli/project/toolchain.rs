@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs, io};
+use std::{env, fmt, fs, io};
 
 use anyhow::{Context, anyhow, bail};
 
@@ -142,12 +142,49 @@ fn python(project: &Project) -> anyhow::Result<()> {
         .arg(component))
 }
 
+/// What the SDK for Python needs, as its manifest's `requires-python` says.
+const OLDEST_PYTHON: PythonVersion = PythonVersion(3, 10);
+
 /// The file of a project in Python that names what it needs.
 const REQUIREMENTS: &str = "requirements.txt";
+
+/// A Python's major and minor version.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PythonVersion(u32, u32);
+
+impl PythonVersion {
+    /// As a Python tells it itself; none if it does not run.
+    fn of(python: impl AsRef<OsStr>) -> Option<Self> {
+        let told = output(Command::new(python).args(["-c", "import sys; print(*sys.version_info[:2])"]));
+        Self::read(&told.ok()?)
+    }
+
+    fn read(told: &str) -> Option<Self> {
+        let (major, minor) = told.trim().split_once(' ')?;
+        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+    }
+
+    /// What no package that the project needs can be installed for.
+    fn is_too_old(self) -> bool {
+        self < OLDEST_PYTHON
+    }
+}
+
+impl fmt::Display for PythonVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
 
 /// The Python of an environment that is the user's: nothing is installed into it unasked.
 fn active_environment(project: &Project, environment: &Path) -> anyhow::Result<PathBuf> {
     let python = environment.join("bin/python");
+    if let Some(version) = PythonVersion::of(&python).filter(|version| version.is_too_old()) {
+        bail!(
+            "the virtual environment {} has Python {version}, and handlers need {OLDEST_PYTHON} or newer: make it again with a newer one; or `deactivate`, and the project gets one of its own",
+            environment.display()
+        );
+    }
     if !has_sdk(&project.folder, &python) {
         bail!(
             "the virtual environment {} does not have what the project needs: `python -m pip install -r {REQUIREMENTS}` in {}; or `deactivate`, and the project gets one of its own",
@@ -164,30 +201,41 @@ fn own_environment(project: &Project) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{} has no absolute path", project.folder.display()))?;
     let environment = folder.join(".venv");
     let python = environment.join("bin/python");
-    if !python.is_file() {
-        require(
-            "python3",
-            &["--version"],
-            "Python is missing: install Python 3.10 or newer from https://python.org (Debian: `apt-get install python3 python3-venv`)",
-        )?;
+    // What was installed there by this program; missing where somebody has followed the README by hand.
+    let stamp = environment.join(REQUIREMENTS);
+    let version = PythonVersion::of(&python);
+    if !python.is_file() || version.is_some_and(PythonVersion::is_too_old) {
+        let remedy = format!(
+            "install Python {OLDEST_PYTHON} or newer from https://python.org (Debian: `apt-get install python3 python3-venv`)"
+        );
+        require("python3", &["--version"], &format!("Python is missing: {remedy}"))?;
+        if let Some(version) = PythonVersion::of("python3").filter(|version| version.is_too_old()) {
+            bail!("Python {version} is too old: {remedy}");
+        }
+        if let Some(version) = version
+            && !stamp.is_file()
+        {
+            bail!(
+                "{} has Python {version}, and handlers need {OLDEST_PYTHON} or newer: remove it, and it is made again",
+                environment.display()
+            );
+        }
         if output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_err() {
             bail!("Python's module venv is missing: install it (Debian: `apt-get install python3-venv`)");
         }
-        crate::cli::say(format_args!("python3 -m venv {}", environment.display()));
-        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        // What is there of it goes, its stamp, too.
+        crate::cli::say(format_args!("python3 -m venv --clear {}", environment.display()));
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
     }
     let requirements = folder.join(REQUIREMENTS);
     let wanted =
         fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
-    // What was installed; missing where somebody has followed the README by hand.
-    let stamp = environment.join(REQUIREMENTS);
-    let installed = fs::read(&stamp).ok();
-    if !has_sdk(&folder, &python) || installed.as_ref().is_some_and(|installed| *installed != wanted) {
+    // Without a stamp it may have some of it only: the file may have grown since somebody installed it by hand.
+    let is_installed = fs::read(&stamp).is_ok_and(|installed| installed == wanted);
+    if !is_installed || !has_sdk(&folder, &python) {
         crate::cli::say(format_args!("{} -m pip install -r {REQUIREMENTS}", python.display()));
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS];
         run(Command::new(&python).current_dir(&folder).args(pip))?;
-    }
-    if installed.as_ref() != Some(&wanted) {
         fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     }
     Ok(python)
@@ -279,5 +327,23 @@ mod tests {
         assert_eq!(error.to_string(), "it is missing: install it");
         let error = require("false", &[], "it is missing").expect_err("it fails");
         assert!(error.to_string().contains("false does not work"), "{error}");
+    }
+
+    #[test]
+    fn pythons_version_is_read_and_compared_by_its_numbers() {
+        let too_old = |told| PythonVersion::read(told).map(PythonVersion::is_too_old);
+        for (told, expected) in [
+            ("3 9\n", Some(true)),
+            ("2 7", Some(true)),
+            ("3 10\n", Some(false)),
+            ("3 14", Some(false)),
+            ("4 0", Some(false)),
+            ("3", None),
+            ("", None),
+        ] {
+            assert_eq!(too_old(told), expected, "{told}");
+        }
+        let manifest = include_str!("../../../../guest-sdk/python/pyproject.toml");
+        assert!(manifest.contains(&format!("requires-python = \">={OLDEST_PYTHON}\"")), "{manifest}");
     }
 }
