@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"unsafe"
 
 	exports "example.org/waterspout/internal/bindings/exports/export_waterspout_websocket_handler"
 	state "example.org/waterspout/internal/bindings/exports/export_waterspout_websocket_shared_state"
@@ -42,16 +43,23 @@ func optional[T any](value *T) wit.Option[T] {
 	return wit.Some(*value)
 }
 
+// messageIn does not copy: nobody else has what the host has put there. Before the handler copies it there may be much to collect.
 func messageIn(message types.Message) Message {
+	var made Message
 	if message.Tag() == types.Message_Text {
-		return TextMessage(message.Text())
+		text := message.Text()
+		made = Message{Text, unsafe.Slice(unsafe.StringData(text), len(text))}
+	} else {
+		made = Message{Binary, message.Binary()}
 	}
-	return Message{Binary, message.Binary()}
+	collectIfDue(len(made.Data))
+	return made
 }
 
+// messageOut does not copy: the host does, in the call.
 func messageOut(message Message) types.Message {
 	if message.Kind == Text {
-		return types.MakeMessageText(string(message.Data))
+		return types.MakeMessageText(unsafe.String(unsafe.SliceData(message.Data), len(message.Data)))
 	}
 	return types.MakeMessageBinary(message.Data)
 }
@@ -259,7 +267,7 @@ type session struct {
 
 func begin(request *handshake.Request) *session {
 	endOfResuming()
-	defer collectIfDue()
+	defer collectIfDue(0)
 	asked := &Request{requestOut{request}}
 	s := &session{newSession(asked), map[string]*ClientConnection{}}
 	clients = s.clients
@@ -284,7 +292,7 @@ func resume(request *handshake.Request, own *connection.Connection, state []byte
 // Every event begins here, and ends with what it returns.
 func (s *session) event() func() {
 	clients = s.clients
-	return collectIfDue
+	return func() { collectIfDue(0) }
 }
 
 func (s *session) Prepare() wit.Result[wit.Unit, types.Rejection] {
@@ -407,7 +415,7 @@ func (s *session) OnDrop() {
 }
 
 func suspendCommon() wit.Option[[]uint8] {
-	defer collectIfDue()
+	defer collectIfDue(0)
 	return option(suspendShared())
 }
 

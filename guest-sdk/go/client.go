@@ -182,7 +182,7 @@ func (c *ClientConnection) ReadMessage(timeout time.Duration) (*Message, error) 
 		}
 		most = &ms
 	}
-	collectIfDue()
+	collectIfDue(0)
 	return c.opened().readMessage(most)
 }
 
@@ -195,7 +195,7 @@ func (c *ClientConnection) WriteMessage(message any) error {
 	if c.opened() == nil {
 		return ErrClosed
 	}
-	defer collectIfDue()
+	defer collectIfDue(len(made.Data))
 	return c.opened().writeMessage(made)
 }
 

@@ -90,7 +90,7 @@ func (c *Connection) WriteMessage(message any) error {
 	if c.opened() == nil {
 		return ErrClosed
 	}
-	defer collectIfDue()
+	defer collectIfDue(len(made.Data))
 	return c.opened().writeMessage(made)
 }
 

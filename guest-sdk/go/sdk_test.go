@@ -246,3 +246,32 @@ func TestACloseThatCannotBeSaidIsInvalid(t *testing.T) {
 		t.Errorf("%v, %v, %v", code, reason, err)
 	}
 }
+
+func TestWhatWasAllocatedIsLookedAtBeforeItIsMuch(t *testing.T) {
+	untilDue := func(w *watch, bytes int) int {
+		calls := 1
+		for !w.isDue(bytes) {
+			calls++
+		}
+		return calls
+	}
+	allocated := uint64(0)
+	quiet := &watch{every: 1}
+	for range 10 {
+		untilDue(quiet, 100)
+		allocated += 1000
+		quiet.looked(allocated)
+	}
+	if calls := untilDue(quiet, 100); calls != mostBetweenLooks {
+		t.Errorf("looked at after %d calls that allocate little", calls)
+	}
+	quiet.looked(allocated)
+	if calls := untilDue(quiet, lookAfterBytes/2); calls != 2 {
+		t.Errorf("looked at after %d large messages", calls)
+	}
+	// Much is allocated, and nothing of it said.
+	quiet.looked(allocated + leastBetween)
+	if calls := untilDue(quiet, 0); calls != 1 {
+		t.Errorf("looked at after %d calls that allocate much", calls)
+	}
+}

@@ -70,7 +70,7 @@ func Publish(topic string, message any) error {
 	if err != nil {
 		return err
 	}
-	defer collectIfDue()
+	defer collectIfDue(len(made.Data))
 	return host.publish(topic, made)
 }
 

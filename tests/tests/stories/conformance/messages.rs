@@ -28,6 +28,24 @@ pub(super) async fn large_messages(language: Language) {
     assert_eq!(client.recv_binary().await, bytes);
 }
 
+/// What a language's collector leaves lying must not become more than an instance may have: 64 MiB, by default.
+pub(super) async fn many_large_messages(language: Language) {
+    let host = language.host().start().await;
+    let text = "naïve! ".repeat(1 << 20 >> 3);
+    assert_eq!(text.len(), 1 << 20);
+    // Its handler makes a new text of each.
+    let mut client = host.connect("/room").await;
+    for count in 1..=50 {
+        assert!(client.say(&text).await == format!("{count} {text}"), "text {count}");
+    }
+    let bytes = vec![0xFF; 1 << 20];
+    let mut client = host.connect("/echo").await;
+    for count in 1..=50 {
+        client.send_binary(bytes.clone()).await;
+        assert!(client.recv_binary().await == bytes, "message {count}");
+    }
+}
+
 pub(super) async fn json(language: Language) {
     let host = language.host().start().await;
     let mut client = host.connect("/json").await;

@@ -56,6 +56,7 @@ macro_rules! features {
 features! {
     messages::text_and_binary_messages
     messages::large_messages
+    messages::many_large_messages
     messages::json
     handshake::the_request
     handshake::headers_of_the_answer
