@@ -38,7 +38,7 @@ typedef enum ws_json_kind {
     WS_JSON_OBJECT,
 } ws_json_kind;
 
-/** Whether the text is JSON (RFC 8259), with at most 128 arrays and objects in one another; then `value` is what it says. */
+/** Whether the text is JSON (RFC 8259) in UTF-8, with at most 128 arrays and objects in one another; then `value` is what it says. */
 bool ws_json_parse(const char *text, size_t length, ws_json *value);
 
 /** What it is. */
@@ -62,7 +62,7 @@ const char *ws_json_string(ws_json value, size_t *length);
 /** The number that a value is, or `otherwise`. */
 double ws_json_number(ws_json value, double otherwise);
 
-/** Adds a string in its quotes; up to the NUL if `length` is SIZE_MAX. */
+/** Adds a string in its quotes; up to the NUL if `length` is SIZE_MAX. What is not UTF-8 becomes U+FFFD. */
 void ws_append_json_string(ws_buffer *buffer, const char *text, size_t length);
 
 #ifdef __cplusplus

@@ -25,4 +25,10 @@ size_t ws_utf8_character(const unsigned char *at, const unsigned char *end);
 
 bool ws_is_utf8(const char *text, size_t length);
 
+/* Stands for a byte that is no character: U+FFFD. */
+#define WS_REPLACEMENT "\xef\xbf\xbd"
+
+/* Adds a text, with replacements for what in it is not UTF-8. */
+void ws_append_utf8(ws_buffer *buffer, const char *text);
+
 #endif

@@ -70,7 +70,7 @@ static long unit(cursor *c) {
     return value;
 }
 
-/* Behind the opening quote, to behind the closing one. Messages are UTF-8 already. */
+/* Behind the opening quote, to behind the closing one. */
 static bool skip_string(cursor *c) {
     while (c->at < c->end) {
         unsigned char byte = (unsigned char)*c->at++;
@@ -122,6 +122,8 @@ static bool skip_value(cursor *c, int depth) {
 }
 
 bool ws_json_parse(const char *text, size_t length, ws_json *value) {
+    /* RFC 8259 section 8.1. Binary messages, and states, may be anything; what is read here may be sent. */
+    if (!ws_is_utf8(text, length)) return false;
     cursor c = { text, text + length };
     skip_space(&c);
     const char *from = c.at;
@@ -262,12 +264,19 @@ void ws_append_json_string(ws_buffer *buffer, const char *text, size_t length) {
     static const char digits[] = "0123456789abcdef";
     if (length == SIZE_MAX) length = strlen(text);
     ws_append(buffer, "\"", 1);
+    const unsigned char *bytes = (const unsigned char *)text;
     size_t copied = 0;
     for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        if (byte >= 0x20 && byte != '"' && byte != '\\') continue;
+        unsigned char byte = bytes[i];
+        size_t character = ws_utf8_character(bytes + i, bytes + length);
+        if (character > 1) i += character - 1;
+        if (character > 0 && byte >= 0x20 && byte != '"' && byte != '\\') continue;
         ws_append(buffer, text + copied, i - copied);
         copied = i + 1;
+        if (character == 0) {
+            ws_append_text(buffer, WS_REPLACEMENT);
+            continue;
+        }
         const char *at = byte == '\0' ? NULL : strchr("\"\"\\\\\bb\ff\nn\rr\tt", byte);
         if (at != NULL) {
             char escape[2] = { '\\', at[1] };

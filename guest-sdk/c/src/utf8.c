@@ -18,6 +18,16 @@ size_t ws_utf8_character(const unsigned char *at, const unsigned char *end) {
     return length;
 }
 
+void ws_append_utf8(ws_buffer *buffer, const char *text) {
+    const unsigned char *at = (const unsigned char *)text, *end = at + strlen(text);
+    while (at < end) {
+        size_t valid = ws_utf8_character(at, end);
+        if (valid == 0) ws_append_text(buffer, WS_REPLACEMENT);
+        else ws_append(buffer, at, valid);
+        at += valid > 0 ? valid : 1;
+    }
+}
+
 bool ws_is_utf8(const char *text, size_t length) {
     const unsigned char *at = (const unsigned char *)text, *end = at + length;
     while (at < end) {

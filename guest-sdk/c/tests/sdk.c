@@ -242,6 +242,18 @@ static void json_is_read_and_written(void) {
     ws_buffer_free(&out);
 }
 
+static void json_that_is_not_utf8_is_none(void) {
+    ws_json value;
+    for (const char *const *text = (const char *const[]){ "\"\xff\"", "{\"\xe4\":1}", "[\"\xed\xa0\x80\"]", NULL }; *text != NULL; text++) {
+        check(!ws_json_parse(*text, strlen(*text), &value));
+    }
+    check(ws_json_parse("\"\xf0\x9f\x8c\xaa\"", 6, &value));
+    ws_buffer out = { 0 };
+    ws_append_json_string(&out, "\xff\"gr\xc3\xbc\xc3\n\xf0\x9f\x8c\xaa\xe2\x82", SIZE_MAX);
+    check(same(out.data, "\"\xef\xbf\xbd\\\"gr\xc3\xbc\xef\xbf\xbd\\n\xf0\x9f\x8c\xaa\xef\xbf\xbd\xef\xbf\xbd\""));
+    ws_buffer_free(&out);
+}
+
 static void buffers_grow_and_are_text(void) {
     ws_buffer buffer = { 0 };
     check(ws_buffer_text(&buffer).length == 0);
@@ -278,6 +290,7 @@ int main(void) {
         query_arguments_are_decoded_as_tornado_does,
         json_is_what_the_standard_says,
         json_is_read_and_written,
+        json_that_is_not_utf8_is_none,
         buffers_grow_and_are_text,
         a_message_read_lives_until_the_next_one,
     };
