@@ -114,7 +114,7 @@ typedef enum ws_error {
 /** A short name: "ok", "closed", "buffer-full", "timeout", "limit", "denied", "invalid", "end", "invalid-url", "network", "http", "protocol". */
 const char *ws_error_name(ws_error error);
 
-/** What the host said of the last call that failed, for people to read: the limit, or why it is invalid. "" if it said no more. */
+/** What the host said of the last call that failed in this function of the handler, for people to read: the limit, or why it is invalid. "" if it said no more. */
 const char *ws_error_detail(void);
 
 /** The status with which the server answered, after WS_HTTP. */
@@ -385,7 +385,7 @@ ws_error ws_client_ping(ws_client *client, const void *data, size_t length);
 ws_error ws_client_close(ws_client *client, int code, const char *reason);
 /** What the server closed with, once it has, or NULL. */
 const ws_close_frame *ws_client_close_frame(ws_client *client);
-/** Gives the pointer back and closes nothing. Not needed: it goes with the connection that opened it; for those that open many. */
+/** Gives the pointer back and closes nothing, in any connection's function. Not needed: it goes with the connection that opened it; for those that open many. */
 void ws_client_free(ws_client *client);
 
 /* ---- Configuration, memory, failing ---- */

@@ -12,6 +12,8 @@
 #include "internal.h"
 
 struct ws_client {
+    /* Whose list it is in, which need not be the one whose function is running; NULL if it is in none. */
+    ws_connection *owner;
     ws_client *next;
     client_own_client_connection_t handle;
     /* NULL until it is asked for. */
@@ -95,24 +97,18 @@ static const ws_close_frame *taken_frame(wit_close_frame_t *frame) {
 
 /* ---- Errors ---- */
 
-static char *last_detail;
+/* A constant or a temporary. */
+static const char *last_detail = "";
 static uint16_t last_http_status;
 
-static void set_detail(const void *text, size_t length) {
-    free(last_detail);
-    last_detail = ws_allocate(length + 1);
-    memcpy(last_detail, text, length);
-    last_detail[length] = '\0';
-}
-
+/* `detail` is a constant. */
 static ws_error failed(ws_error error, const char *detail) {
-    set_detail(detail, strlen(detail));
+    last_detail = detail;
     return error;
 }
 
 static ws_error failed_with(ws_error error, guest_string_t *detail) {
-    set_detail(detail->ptr, detail->len);
-    guest_string_free(detail);
+    last_detail = taken(detail);
     return error;
 }
 
@@ -160,7 +156,7 @@ const char *ws_error_name(ws_error error) {
     return (size_t)error < sizeof names / sizeof *names ? names[error] : "unknown";
 }
 
-const char *ws_error_detail(void) { return last_detail != NULL ? last_detail : ""; }
+const char *ws_error_detail(void) { return last_detail; }
 
 uint16_t ws_error_http_status(void) { return last_http_status; }
 
@@ -179,6 +175,7 @@ static ws_connection *enter(exports_handler_borrow_handler_t self) {
 }
 
 static void leave(void) {
+    last_detail = "";
     ws_free_temporaries();
     current = NULL;
 }
@@ -221,9 +218,20 @@ static void drop(ws_connection *conn) {
 
 void exports_handler_handler_destructor(exports_handler_handler_t *self) { drop((ws_connection *)self); }
 
+/* What a handler returned, for the host to free; with replacements where it is not UTF-8, at which the host would end the instance. */
+static void give(guest_string_t *into, const char *text) {
+    if (is_text(text)) {
+        guest_string_dup(into, text);
+        return;
+    }
+    ws_buffer replaced = { 0 };
+    ws_append_utf8(&replaced, text);
+    *into = (guest_string_t){ (uint8_t *)replaced.data, replaced.length };
+}
+
 static void set_header(guest_tuple2_string_string_t *header, const char *name, const char *value) {
-    guest_string_dup(&header->f0, name);
-    guest_string_dup(&header->f1, value);
+    give(&header->f0, name);
+    give(&header->f1, value);
 }
 
 /* The host's own comparison, for one name. */
@@ -274,7 +282,7 @@ bool exports_handler_method_handler_select_subprotocol(
     for (size_t i = 0; i < offered->len; i++) names[i] = or_empty(offered->ptr[i].ptr, offered->ptr[i].len);
     names[offered->len] = NULL;
     const char *name = ws_select_subprotocol(enter(self), names, offered->len);
-    if (name != NULL) guest_string_dup(selected, name);
+    if (name != NULL) give(selected, name);
     guest_list_string_free(offered);
     leave();
     return name != NULL;
@@ -395,7 +403,7 @@ bool exports_handler_static_handler_resume(
     *conn = (ws_connection){ .request = request, .connection = connection, .is_open = true };
     current = conn;
     const char *why = ws_resume(conn, lent_bytes(state));
-    if (why != NULL) guest_string_dup(refusal, why);
+    if (why != NULL) give(refusal, why);
     guest_list_u8_free(state);
     leave();
     if (why != NULL) {
@@ -413,7 +421,7 @@ bool exports_shared_suspend(guest_list_u8_t *into) {
 
 bool exports_shared_resume(guest_list_u8_t *state, guest_string_t *refusal) {
     const char *why = ws_shared_resume(lent_bytes(state));
-    if (why != NULL) guest_string_dup(refusal, why);
+    if (why != NULL) give(refusal, why);
     guest_list_u8_free(state);
     leave();
     return why == NULL;
@@ -644,7 +652,7 @@ void ws_clear_timer(ws_connection *conn, uint32_t token) {
 
 static ws_client *new_client(client_own_client_connection_t handle) {
     ws_client *client = ws_allocate(sizeof *client);
-    *client = (ws_client){ .handle = handle };
+    *client = (ws_client){ .owner = current, .handle = handle };
     /* The host gives handles out in functions of a connection only. */
     if (current != NULL) {
         client->next = current->clients;
@@ -788,10 +796,10 @@ const ws_close_frame *ws_client_close_frame(ws_client *client) {
 }
 
 void ws_client_free(ws_client *client) {
-    if (current != NULL) {
-        ws_client **link = &current->clients;
-        while (*link != NULL && *link != client) link = &(*link)->next;
-        if (*link == client) *link = client->next;
+    if (client->owner != NULL) {
+        ws_client **link = &client->owner->clients;
+        while (*link != client) link = &(*link)->next;
+        *link = client->next;
     }
     free_client(client);
 }

@@ -42,6 +42,28 @@ bool ws_prepare(ws_connection *conn, ws_rejection *rejection) {
 
 void ws_on_message(ws_connection *conn, ws_message message) { ws_write_message(conn, message); }
 
+/* What a connection's next pong has it do. */
+static void (*when_it_pongs)(ws_connection *conn);
+
+void ws_on_pong(ws_connection *conn, ws_bytes data) {
+    (void)data;
+    when_it_pongs(conn);
+}
+
+static void pong(exports_handler_borrow_handler_t handler, void (*then)(ws_connection *conn)) {
+    guest_list_u8_t nothing = { NULL, 0 };
+    when_it_pongs = then;
+    exports_handler_method_handler_on_pong(handler, &nothing);
+}
+
+/* Not UTF-8. */
+static const char *const broken = "gr\xfc\xdf dich";
+
+const char *ws_select_subprotocol(ws_connection *conn, const char *const *offered, size_t count) {
+    (void)conn, (void)offered;
+    return count > 0 ? broken : NULL;
+}
+
 static exports_handler_borrow_handler_t begin(void) {
     host = (struct host){ .error = -1 };
     exports_handler_own_handler_t own = exports_handler_constructor_handler((exports_handler_own_request_t){ 5 });
@@ -77,6 +99,62 @@ static void handles_are_given_back_with_the_connection(void) {
     check(host.dropped == 2); /* The client was opened in no function of the connection: it is its owner's. */
     ws_client_free(client);
     check(host.dropped == 3);
+}
+
+static ws_client *shared_client;
+
+static void open_shared(ws_connection *conn) {
+    (void)conn;
+    check(ws_start("ws://x", NULL, &shared_client) == WS_OK);
+}
+
+static void free_shared(ws_connection *conn) {
+    (void)conn;
+    ws_client_free(shared_client);
+}
+
+static void a_client_is_freed_once_whoever_frees_it(void) {
+    exports_handler_borrow_handler_t opener = open();
+    pong(opener, open_shared);
+    ws_client *first = shared_client;
+    pong(opener, open_shared);
+    exports_handler_borrow_handler_t other = open();
+    pong(other, free_shared);
+    check(host.dropped == 1);
+    shared_client = first;
+    pong(opener, free_shared);
+    check(host.dropped == 2);
+    end(opener);
+    end(other);
+    check(host.dropped == 2 + 4); /* And of each connection two. */
+}
+
+static void fail_twice(ws_connection *conn) {
+    host.error = WIT_ERROR_INVALID;
+    check(ws_write_text(conn, "x") == WS_INVALID);
+    const char *why = ws_error_detail();
+    host.error = WIT_ERROR_LIMIT;
+    check(ws_write_text(conn, "x") == WS_LIMIT && same(ws_error_detail(), "max-things is 3"));
+    check(same(why, "no such thing"));
+}
+
+static void a_detail_lives_until_the_handlers_function_returns(void) {
+    exports_handler_borrow_handler_t handler = open();
+    pong(handler, fail_twice);
+    check(same(ws_error_detail(), ""));
+    end(handler);
+}
+
+static void what_a_handler_returns_is_made_utf8(void) {
+    exports_handler_borrow_handler_t handler = begin();
+    guest_list_string_t offered = { calloc(1, sizeof *offered.ptr), 1 };
+    offered.ptr[0] = handed_over("chat");
+    guest_string_t selected;
+    check(exports_handler_method_handler_select_subprotocol(handler, &offered, &selected));
+    const char *replaced = "gr\xef\xbf\xbd\xef\xbf\xbd dich";
+    check(selected.len == strlen(replaced) && memcmp(selected.ptr, replaced, selected.len) == 0);
+    guest_string_free(&selected);
+    end(handler);
 }
 
 static void before_open_everything_is_closed(void) {
@@ -279,6 +357,9 @@ int main(void) {
     static void (*const tests[])(void) = {
         a_message_goes_back_as_it_came,
         handles_are_given_back_with_the_connection,
+        a_client_is_freed_once_whoever_frees_it,
+        a_detail_lives_until_the_handlers_function_returns,
+        what_a_handler_returns_is_made_utf8,
         before_open_everything_is_closed,
         every_error_has_its_name_and_detail,
         what_the_host_would_trap_at_is_invalid,
