@@ -49,3 +49,20 @@ fn compiler() -> String {
 fn wasi_compiler() -> String {
     format!("{} -target wasm32-wasi", compiler())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::PACKAGES;
+
+    #[test]
+    fn the_package_is_the_one_that_users_are_told_to_install() {
+        for told in [
+            include_str!("../../../guest-sdk/c/README.md"),
+            include_str!("../../../guest-sdk/c/waterspout.mk"),
+            include_str!("../../../docs/any-language.md"),
+        ] {
+            let install = format!("python3 -m venv .venv && .venv/bin/pip install {}", PACKAGES[0]);
+            assert!(told.contains(&install), "{install}\n{told}");
+        }
+    }
+}
