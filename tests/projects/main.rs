@@ -77,6 +77,8 @@ impl Project {
         let waterspout = program().parent().expect("it lies in a folder").display().to_string();
         let script = format!(". '{}'\nPATH='{waterspout}':\"$PATH\"\n{command}", environment.display());
         shell.args(["-e", "-c", &script]).current_dir(&self.folder);
+        // What Go's projects need lies in them.
+        shell.env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
         // Not the cache of whoever runs the tests.
         shell.env("XDG_CACHE_HOME", self.cache()).env("XDG_STATE_HOME", self.folder.join("target/state"));
         shell

@@ -18,17 +18,10 @@ pub(super) fn setup() -> Result<()> {
     pip::set_up(&folder("go"), &PACKAGES)
 }
 
-/// Nothing is fetched: what a project needs lies in it.
+/// Only where it is: what a user's own project may fetch, and where from, is his.
 pub(super) fn environment() -> Environment {
     let programs = folder("go").join("bin");
-    if !programs.is_dir() {
-        return Environment::default();
-    }
-    let variables = [("GOPROXY", "off"), ("GOTOOLCHAIN", "local")];
-    Environment {
-        programs: Some(programs),
-        variables: variables.map(|(name, value)| (name.into(), value.into())).into(),
-    }
+    Environment { programs: programs.is_dir().then_some(programs), ..Environment::default() }
 }
 
 /// `go build`. Names and lines of a panic stay; what a debugger needs does not, nor do this machine's paths.
