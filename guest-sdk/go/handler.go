@@ -8,7 +8,7 @@ import "time"
 // CompressionOptions, the 101, Open, then events as they come, one at a time, and OnClose once. A panic in any of them ends every
 // connection of the instance with 1011.
 type Handler interface {
-	// Initialize is called first. By default it does nothing.
+	// Initialize is called first, but not where a new version takes over: see [Suspender]. By default it does nothing.
 	Initialize(request *Request)
 	// Prepare may end the handshake: with a *[Rejection] as its error, which is the answer. Another error is 500, and in the log.
 	// Headers of the 101 may be set from here on, see [Request.SetResponseHeader]. By default nil.

@@ -1,7 +1,9 @@
 package waterspout
 
 import (
+	"encoding/json"
 	"errors"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -173,6 +175,80 @@ func TestAFieldThatWouldBeLostIsNamed(t *testing.T) {
 	}
 	if _, err := stateOf(&channel{}); err == nil || !strings.Contains(err.Error(), "Ready") {
 		t.Errorf("%v", err)
+	}
+}
+
+type baggage struct {
+	name string
+	Size int
+}
+
+type plain struct{ Size int }
+
+type secretive struct{ secret string }
+
+func (s *secretive) MarshalJSON() ([]byte, error) { return json.Marshal(s.secret) }
+
+func TestAFieldThatWouldBeLostDeeperDownIsNamedByItsPath(t *testing.T) {
+	type loop struct {
+		Next *loop
+		Bags []baggage
+	}
+	for path, lossy := range map[string]any{
+		"User.name":            &struct{ User baggage }{},
+		"User.name ":           &struct{ User *baggage }{},
+		"List[].name":          &struct{ List []baggage }{},
+		"Pair[].name":          &struct{ Pair [2]baggage }{},
+		"Map[].name":           &struct{ Map map[string]baggage }{},
+		"Deep.Next.Bags[]":     &struct{ Deep struct{ Next loop } }{},
+		"baggage.name":         &struct{ baggage }{},
+		"Any.name":             &struct{ Any any }{baggage{}},
+		"List[1].name":         &struct{ List []any }{[]any{1, &baggage{}}},
+		"Values[].secret":      &struct{ Values map[string]secretive }{},
+		"[].name":              &[]baggage{},
+		"Text":                 &struct{ Text string }{"\xff"},
+		"Notes[0].Text":        &struct{ Notes []struct{ Text string } }{[]struct{ Text string }{{"a\xc3"}}},
+		`Texts["key"]`:         &struct{ Texts map[string]string }{map[string]string{"key": "\xed\xa0\x80"}},
+		`Texts["\xff"]`:        &struct{ Texts map[string]string }{map[string]string{"\xff": ""}},
+		"Any ":                 &struct{ Any any }{"\xff"},
+		"the field Link.User.": &struct{ Link url.URL }{},
+	} {
+		if _, err := stateOf(lossy); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(path)) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	for want, whole := range map[string]any{
+		`{"At":"0001-01-01T00:00:00Z"}`: &struct{ At time.Time }{},
+		`{"Size":3}`:                    &struct{ plain }{plain{3}},
+		`{"Values":["a"],"Next":null}`: &struct {
+			Values []secretive
+			Next   *secretive
+		}{Values: []secretive{{"a"}}},
+		`{"Bytes":"/w==","Text":"grüß"}`: &struct {
+			Bytes []byte
+			Text  string
+		}{[]byte("\xff"), "grüß"},
+		`{}`: &struct {
+			Cache *baggage `json:"-"`
+			other baggage  `waterspout:"-"`
+		}{Cache: &baggage{}},
+	} {
+		if state, err := stateOf(whole); err != nil || string(state) != want {
+			t.Errorf("%s, %v; want %s", state, err, want)
+		}
+	}
+}
+
+func TestWhatIsSharedAndWouldBeLostIsNamed(t *testing.T) {
+	shared = nil
+	t.Cleanup(func() { shared = nil })
+	Share(&map[string]*baggage{})
+	Share(&map[string]int{})
+	if shared[0].name == shared[1].name {
+		t.Errorf("both are %q", shared[0].name)
+	}
+	if _, can := suspendShared(); can {
+		t.Error("names would be lost")
 	}
 }
 

@@ -1,17 +1,23 @@
 package waterspout
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"os"
 	"reflect"
+	"unicode/utf8"
 )
 
 // Suspender is for handlers, and for what they share, that say themselves what they leave to a new version.
 //
 // Without it a handler leaves its exported fields, as [encoding/json] has them: fields that are added or removed do no harm. A field that
-// is not exported would be lost, so a handler with one cannot be replaced while connected, and the log says so: export it, define this,
-// or tag it `waterspout:"-"` if the next version may begin with its zero value.
+// is not exported, of the handler or of anything that is in it, would be lost, and so would text that is not UTF-8: a handler with one
+// cannot be replaced while connected, and the log names it. Export it, define this, or tag it `waterspout:"-"` if the next version may
+// begin with its zero value.
+//
+// Initialize is not called in the new version: what the older one did not have is the zero value there, also a map. What is [Share]d is
+// read into what the new version made of it: of a map, entries are added.
 type Suspender interface {
 	// An error says why this handler cannot be replaced: then it goes on, and the log has it.
 	Suspend() ([]byte, error)
@@ -31,7 +37,11 @@ type Resumer interface {
 //
 // Call it where package variables are made, or in an init function.
 func Share[T any](value *T) *T {
-	name := reflect.TypeFor[T]().Name()
+	of := reflect.TypeFor[T]()
+	name := of.Name()
+	if name == "" {
+		name = of.String()
+	}
 	for _, other := range shared {
 		if other.name == name {
 			panic("waterspout: two shared values of a type called " + name)
@@ -84,35 +94,145 @@ func stateOf(value any) ([]byte, error) {
 	if own, is := value.(Suspender); is {
 		return own.Suspend()
 	}
-	if err := checkFields(reflect.TypeOf(value)); err != nil {
+	all := fields{map[seenType]bool{}}
+	if err := all.check(reflect.TypeOf(value), "", false); err != nil {
 		return nil, err
 	}
 	state, err := json.Marshal(value)
 	if err != nil {
 		return nil, culprit(reflect.ValueOf(value), err)
 	}
+	if err := all.checkValue(reflect.ValueOf(value), ""); err != nil {
+		return nil, err
+	}
 	return state, nil
 }
 
-var baseType = reflect.TypeFor[Base]()
+var (
+	baseType  = reflect.TypeFor[Base]()
+	jsonType  = reflect.TypeFor[json.Marshaler]()
+	plainType = reflect.TypeFor[encoding.TextMarshaler]()
+)
 
-// Whether all fields of a struct go along.
-func checkFields(of reflect.Type) error {
-	for of.Kind() == reflect.Pointer {
-		of = of.Elem()
-	}
-	if of.Kind() != reflect.Struct {
+// Whether a type says itself what it is in JSON. If that is a method of the pointer, only one that is reached by a pointer does.
+func saysItself(of reflect.Type, isReached bool) bool {
+	is := func(of reflect.Type) bool { return of.Implements(jsonType) || of.Implements(plainType) }
+	return is(of) || isReached && is(reflect.PointerTo(of))
+}
+
+// The fields of a struct that go along: exported ones, and what is embedded, unless a tag says otherwise.
+func goesAlong(field reflect.StructField) bool {
+	return field.Type != baseType && field.Tag.Get("waterspout") != "-" && field.Tag.Get("json") != "-"
+}
+
+// fields looks at what a state is made of.
+type fields struct {
+	seen map[seenType]bool
+}
+
+type seenType struct {
+	reflect.Type
+	isReached bool
+}
+
+// check refuses what JSON would leave out without a word. `path` leads to a value of that type.
+func (f fields) check(of reflect.Type, path string, isReached bool) error {
+	if f.seen[seenType{of, isReached}] || saysItself(of, isReached) {
 		return nil
 	}
-	for i := range of.NumField() {
-		field := of.Field(i)
-		if !field.IsExported() && field.Type != baseType && field.Tag.Get("waterspout") != "-" {
-			return fmt.Errorf(
-				"the field %s is not exported: export it, define Suspend and Resume, or tag it `waterspout:\"-\"`", field.Name,
-			)
+	f.seen[seenType{of, isReached}] = true
+	switch of.Kind() {
+	case reflect.Pointer:
+		return f.check(of.Elem(), path, true)
+	case reflect.Slice:
+		return f.check(of.Elem(), path+"[]", true)
+	case reflect.Array:
+		return f.check(of.Elem(), path+"[]", isReached)
+	case reflect.Map:
+		return f.check(of.Elem(), path+"[]", false)
+	case reflect.Struct:
+		for i := range of.NumField() {
+			field := of.Field(i)
+			if !goesAlong(field) {
+				continue
+			}
+			path := member(path, field.Name)
+			// Of an embedded struct the exported fields go along, whatever its name.
+			isStruct := field.Anonymous && field.Type.Kind() == reflect.Struct
+			if !field.IsExported() && !isStruct {
+				return fmt.Errorf(
+					"the field %s is not exported: export it, define Suspend and Resume, or tag it `waterspout:\"-\"`", path,
+				)
+			}
+			if err := f.check(field.Type, path, isReached); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// checkValue refuses text that JSON would change, and looks at what the types do not tell: what is in interfaces. What it is given has
+// no cycles.
+func (f fields) checkValue(value reflect.Value, path string) error {
+	if !value.IsValid() || saysItself(value.Type(), value.CanAddr()) {
+		return nil
+	}
+	switch value.Kind() {
+	case reflect.String:
+		if !utf8.ValidString(value.String()) {
+			return fmt.Errorf("the text %s is not UTF-8: keep bytes as []byte", path)
+		}
+	case reflect.Interface:
+		if value.IsNil() {
+			return nil
+		}
+		if err := f.check(value.Elem().Type(), path, false); err != nil {
+			return err
+		}
+		return f.checkValue(value.Elem(), path)
+	case reflect.Pointer:
+		return f.checkValue(value.Elem(), path)
+	case reflect.Slice, reflect.Array:
+		if isNumber(value.Type().Elem().Kind()) {
+			return nil
+		}
+		for i := range value.Len() {
+			if err := f.checkValue(value.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for entry := value.MapRange(); entry.Next(); {
+			path := fmt.Sprintf("%s[%#v]", path, entry.Key())
+			if err := f.checkValue(entry.Key(), path); err != nil {
+				return err
+			}
+			if err := f.checkValue(entry.Value(), path); err != nil {
+				return err
+			}
+		}
+	case reflect.Struct:
+		for i := range value.NumField() {
+			field := value.Type().Field(i)
+			if !goesAlong(field) {
+				continue
+			}
+			if err := f.checkValue(value.Field(i), member(path, field.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func isNumber(kind reflect.Kind) bool { return kind >= reflect.Bool && kind <= reflect.Complex128 }
+
+func member(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
 }
 
 // The field that JSON cannot say.
