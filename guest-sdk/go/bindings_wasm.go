@@ -1,8 +1,6 @@
 package waterspout
 
 import (
-	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"unsafe"
@@ -301,10 +299,7 @@ func (s *session) Prepare() wit.Result[wit.Unit, types.Rejection] {
 	if err == nil {
 		return wit.Ok[wit.Unit, types.Rejection](wit.Unit{})
 	}
-	var rejection *Rejection
-	if !errors.As(err, &rejection) {
-		panic(fmt.Sprintf("%s.Prepare: %v", nameOf(s.handler), err))
-	}
+	rejection := rejectionOf(s.handler, err)
 	headers := rejection.Headers
 	typed := false
 	for _, header := range headers {

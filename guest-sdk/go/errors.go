@@ -1,6 +1,11 @@
 package waterspout
 
-import "strconv"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+)
 
 // Why a call failed.
 const (
@@ -103,6 +108,17 @@ func Redirect(url string) *Rejection {
 func (r *Rejection) With(name, value string) *Rejection {
 	r.Headers = append(r.Headers, Header{name, value})
 	return r
+}
+
+// rejectionOf is the answer to an error of Prepare. One that is no Rejection is for the log, not for the peer; and it ends nobody
+// else's connection, as a panic would.
+func rejectionOf(handler Handler, err error) *Rejection {
+	var rejection *Rejection
+	if errors.As(err, &rejection) && rejection != nil {
+		return rejection
+	}
+	fmt.Fprintf(os.Stderr, "%s.Prepare: %v\n", nameOf(handler), err)
+	return Reject(500, "Internal Server Error")
 }
 
 // Error names the status.

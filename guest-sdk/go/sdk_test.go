@@ -3,6 +3,7 @@ package waterspout
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"reflect"
 	"strings"
@@ -249,6 +250,19 @@ func TestWhatIsSharedAndWouldBeLostIsNamed(t *testing.T) {
 	}
 	if _, can := suspendShared(); can {
 		t.Error("names would be lost")
+	}
+}
+
+func TestAnErrorOfPrepareIsAnAnswer(t *testing.T) {
+	rejection := Reject(418, "teapot")
+	if answer := rejectionOf(&counter{}, fmt.Errorf("why: %w", rejection)); answer != rejection {
+		t.Errorf("%+v", answer)
+	}
+	var none *Rejection
+	for _, err := range []error{errors.New("no database"), none} {
+		if answer := rejectionOf(&counter{}, err); answer.Status != 500 || strings.Contains(string(answer.Body), "database") {
+			t.Errorf("%+v", answer)
+		}
 	}
 }
 

@@ -66,6 +66,14 @@ var room = waterspout.Share(&Room{People: map[string]*waterspout.Connection{}})
 // Visitor is a connection in a room.
 type Visitor struct{ waterspout.Base }
 
+// Prepare fails, as looking something up may, for visitors who ask for that.
+func (v *Visitor) Prepare() error {
+	if reason, is := v.Request().Argument("fails"); is {
+		return errors.New("conformance: " + reason)
+	}
+	return nil
+}
+
 func (v *Visitor) Open() { room.People[v.ID()] = v.Connection() }
 
 func (v *Visitor) OnMessage(message waterspout.Message) {

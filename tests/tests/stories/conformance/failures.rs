@@ -40,6 +40,19 @@ pub(super) async fn before_the_answer(language: Language) {
     }
 }
 
+/// Errors are values in Go: one that is no answer ends the handshake that it is of, and no instance.
+#[tokio::test]
+async fn in_go_an_error_of_prepare_ends_nobody_else() {
+    let host = Language("go").host().instance("route").start().await;
+    let mut bystander = host.connect("/room").await;
+    assert_eq!(bystander.say("before").await, "1 before");
+    let answer = host.request("/room?fails=no+database").answer().await;
+    assert_eq!(answer.status, 500);
+    assert_eq!(answer.body, b"Internal Server Error");
+    host.guest_prints("Visitor.Prepare: conformance: no database").await;
+    assert_eq!(bystander.say("after").await, "2 after");
+}
+
 pub(super) async fn while_connected(language: Language) {
     let upstream = TestHost::new(Guest::Echo).start().await;
     for method in ["open", "on_message", "on_ping", "on_pong", "on_writable", "on_timer", "on_client_event"] {
