@@ -376,6 +376,7 @@ func (s *session) OnClientEvent(id string, event client.ClientEvent) {
 		told = ClientClosed{frameIn(event.Closed())}
 	}
 	s.handler.OnClientEvent(id, told)
+	forgetEnded(id, told)
 }
 
 func (s *session) OnClose(frame wit.Option[types.CloseFrame]) {

@@ -28,23 +28,54 @@ type ConnectOptions struct {
 const Forever time.Duration = -1
 
 // ClientConnection is a connection that a handler opened itself. It belongs to the handler whose method opened it: it ends by Close, by
-// the server, or with that handler (1001).
+// the server, or with that handler (1001). Once its handler has heard of the end, by OnClientEvent or ReadMessage, the host knows it no
+// more; ID and CloseFrame stay.
 //
 // It can be kept in what a handler leaves to its next version ([encoding/json] takes its id), and is the same connection there. If it has
 // gone meanwhile, it is like one that the server closed.
 type ClientConnection struct {
+	// nil once it has ended: who opens one after the other keeps none of the host's handles.
 	handle clientHandle
 	id     string
+	// What it ended with.
+	frame *CloseFrame
+	// Those of its handler, in which it is until then.
+	among map[string]*ClientConnection
 	// The first one with that id, for others that were read from what an older version left.
 	same *ClientConnection
 }
 
-// opened is the host's side of it, or nil.
-func (c *ClientConnection) opened() clientHandle {
+// itself is the first one with its id.
+func (c *ClientConnection) itself() *ClientConnection {
 	if c.same != nil {
-		return c.same.handle
+		return c.same
 	}
-	return c.handle
+	return c
+}
+
+// opened is the host's side of it, or nil.
+func (c *ClientConnection) opened() clientHandle { return c.itself().handle }
+
+// ended gives the host's handle back, and keeps how it ended.
+func (c *ClientConnection) ended(frame *CloseFrame) {
+	c.frame = frame
+	c.handle.drop()
+	c.handle = nil
+	delete(c.among, c.id)
+}
+
+// forgetEnded gives back the handle of a connection of which no more will be heard, once its handler has heard that.
+func forgetEnded(id string, event ClientEvent) {
+	client := clients[id]
+	if client == nil || client.handle == nil {
+		return
+	}
+	switch event := event.(type) {
+	case ClientFailed:
+		client.ended(nil)
+	case ClientClosed:
+		client.ended(event.Frame)
+	}
 }
 
 // What the host does for such a connection.
@@ -135,10 +166,15 @@ var clients map[string]*ClientConnection
 
 func newClient(handle clientHandle) *ClientConnection {
 	client := &ClientConnection{handle: handle, id: handle.id()}
-	if clients != nil {
-		clients[client.id] = client
-	}
+	client.join(clients)
 	return client
+}
+
+func (c *ClientConnection) join(among map[string]*ClientConnection) {
+	if among != nil {
+		c.among = among
+		among[c.id] = c
+	}
 }
 
 // Client is this handler's own connection with that id, also after a swap; nil if there is none.
@@ -159,7 +195,7 @@ func Client(id string) *ClientConnection {
 // ID is what OnClientEvent and [Client] call it.
 func (c *ClientConnection) ID() string { return c.id }
 
-// SelectedSubprotocol is what the server selected, or "".
+// SelectedSubprotocol is what the server selected, or ""; "" also once the connection has ended.
 func (c *ClientConnection) SelectedSubprotocol() string {
 	if c.opened() == nil {
 		return ""
@@ -183,7 +219,12 @@ func (c *ClientConnection) ReadMessage(timeout time.Duration) (*Message, error) 
 		most = &ms
 	}
 	collectIfDue(0)
-	return c.opened().readMessage(most)
+	message, err := c.opened().readMessage(most)
+	if message == nil && err == nil {
+		client := c.itself()
+		client.ended(client.handle.closeFrame())
+	}
+	return message, err
 }
 
 // WriteMessage is as [Connection.WriteMessage]; no event tells when there is room after an ErrBufferFull.
@@ -230,7 +271,7 @@ func (c *ClientConnection) Close(code int, reason string) error {
 // CloseFrame is what the server closed with, once it has; else nil.
 func (c *ClientConnection) CloseFrame() *CloseFrame {
 	if c.opened() == nil {
-		return nil
+		return c.itself().frame
 	}
 	return c.opened().closeFrame()
 }
@@ -259,9 +300,7 @@ func (c *ClientConnection) find() {
 	}
 	if handle := host.client(c.id); handle != nil {
 		c.handle = handle
-		if clients != nil {
-			clients[c.id] = c
-		}
+		c.join(clients)
 	}
 }
 

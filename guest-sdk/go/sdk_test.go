@@ -253,6 +253,67 @@ func TestWhatIsSharedAndWouldBeLostIsNamed(t *testing.T) {
 	}
 }
 
+// A host that lets handlers open connections, which are nothing but handles.
+type dialling struct {
+	nobody
+	opened, dropped int
+}
+
+type dialledTo struct {
+	clientHandle
+	host *dialling
+	name string
+}
+
+func (d *dialling) start(string, *connectOptions) (clientHandle, error) {
+	d.opened++
+	return &dialledTo{host: d, name: fmt.Sprint("u", d.opened)}, nil
+}
+
+func (d *dialledTo) id() string                            { return d.name }
+func (d *dialledTo) readMessage(*uint32) (*Message, error) { return nil, nil }
+func (d *dialledTo) closeFrame() *CloseFrame               { return &CloseFrame{4000, "enough"} }
+func (d *dialledTo) drop()                                 { d.host.dropped++ }
+
+func TestAConnectionThatHasEndedKeepsNoHandle(t *testing.T) {
+	there := &dialling{}
+	host, clients = there, map[string]*ClientConnection{}
+	t.Cleanup(func() { host, clients = nobody{}, nil })
+	ends := []ClientEvent{ClientFailed{ErrTimeout}, ClientClosed{&CloseFrame{4001, "bye"}}, ClientClosed{nil}}
+	for i := range 100 {
+		client, err := Start("ws://x", nil)
+		if err != nil || Client(client.ID()) != client {
+			t.Fatal(err)
+		}
+		forgetEnded(client.ID(), ClientOpened{})
+		if Client(client.ID()) != client {
+			t.Fatal("it is open")
+		}
+		end := ends[i%len(ends)]
+		forgetEnded(client.ID(), end)
+		if closed, is := end.(ClientClosed); is && client.CloseFrame() != closed.Frame {
+			t.Errorf("%v", client.CloseFrame())
+		}
+		if err := client.WriteMessage("too late"); !errors.Is(err, ErrClosed) || client.ID() == "" {
+			t.Errorf("%v", err)
+		}
+	}
+	read, _ := Start("ws://x", nil)
+	copied := &ClientConnection{id: read.ID(), same: read}
+	// Twice: the second time nobody is asked.
+	for range 2 {
+		if message, err := copied.ReadMessage(Forever); message != nil || err != nil {
+			t.Errorf("%v, %v", message, err)
+		}
+	}
+	if frame := copied.CloseFrame(); frame == nil || frame.Code != 4000 {
+		t.Errorf("%v", frame)
+	}
+	if there.opened != 101 || there.dropped != 101 || len(clients) != 0 {
+		t.Errorf("%d opened, %d dropped, %d kept", there.opened, there.dropped, len(clients))
+	}
+}
+
 func TestAnErrorOfPrepareIsAnAnswer(t *testing.T) {
 	rejection := Reject(418, "teapot")
 	if answer := rejectionOf(&counter{}, fmt.Errorf("why: %w", rejection)); answer != rejection {
