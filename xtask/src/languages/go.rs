@@ -56,3 +56,21 @@ pub(crate) fn path_with_gofmt() -> Result<OsString> {
     let others = env::var_os("PATH").unwrap_or_default();
     Ok(env::join_paths([root.join("bin")].into_iter().chain(env::split_paths(&others)))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::workspace;
+
+    /// A module's archive has what lies in its folder, without links (golang.org/x/mod/zip).
+    #[test]
+    fn the_modules_licences_are_files_and_the_repositorys() {
+        for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
+            let module = workspace::root().join("guest-sdk/go").join(name);
+            assert!(fs::symlink_metadata(&module).unwrap().is_file(), "{}", module.display());
+            let repository = workspace::root().join(name);
+            assert_eq!(fs::read(&module).unwrap(), fs::read(&repository).unwrap(), "{name}");
+        }
+    }
+}
