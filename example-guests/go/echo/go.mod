@@ -4,4 +4,4 @@ go 1.25
 
 require example.org/waterspout v0.0.0
 
-replace example.org/waterspout => ./../../../guest-sdk/go
+replace example.org/waterspout => ../../../guest-sdk/go

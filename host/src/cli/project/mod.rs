@@ -123,7 +123,7 @@ mod tests {
             ("package.json", "{\"name\": \"tide\"}", Language::JavaScript),
             ("pyproject.toml", "[project]\nname = \"tide\"\n", Language::Python),
             ("Makefile", "# A handler\nNAME := tide\nall: $(NAME).wasm\n", Language::C),
-            ("go.mod", "module example.com/weather/tide\n\ngo 1.24\n", Language::Go),
+            ("go.mod", "module example.com/weather/tide\n\ngo 1.25\n", Language::Go),
         ] {
             let folder = Folder::with(&[(manifest, text)]);
             let project = Project::at(&folder.0, None).expect(manifest);

@@ -254,7 +254,7 @@ fn c(project: &Project) -> anyhow::Result<()> {
 
 /// `go build`, for WASI preview 1: of that the host makes a component.
 fn go(project: &Project) -> anyhow::Result<()> {
-    require("go", &["version"], "Go is missing: install Go 1.24 or newer from https://go.dev/dl")?;
+    require("go", &["version"], "Go is missing: install Go 1.25 or newer from https://go.dev/dl")?;
     let component = project.component();
     run(Command::new("go")
         .current_dir(&project.folder)
