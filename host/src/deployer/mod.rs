@@ -650,11 +650,17 @@ mod tests {
 
     /// One route, `chat`, with the embedded echo.
     async fn deployer(state: &Scratch) -> Deployer {
+        deployer_within(state, Limits::default()).await
+    }
+
+    /// The same, with other limits.
+    async fn deployer_within(state: &Scratch, limits: Limits) -> Deployer {
         let options = RuntimeOptions { max_instances: 2, ..RuntimeOptions::default() };
-        let runtime = Arc::new(Runtime::new(&options, [&Limits::default()]).expect("room for two instances"));
+        let runtime = Arc::new(Runtime::new(&options, [&limits]).expect("room for two instances"));
         let state = StateDir::open(&state.0).expect("new");
         let mut starter = Starter::new(runtime, Some(state));
-        let route = Route::new("chat", Pattern::new("/chat").expect("a path"));
+        let mut route = Route::new("chat", Pattern::new("/chat").expect("a path"));
+        route.limits = limits;
         let handler = starter.load(&route, &HandlerSource::Echo).expect("room on the disk");
         let application = Application::new([(route, handler)], None);
         starter.deployer(application).await
@@ -688,6 +694,26 @@ mod tests {
         assert!(matches!(deployer.unpin(&chat()).await, Ok(Kept::Yes)));
         assert!(deployer.rollback(&chat()).await.is_ok());
         assert_eq!(scratch.kept()["current"]["number"], 1);
+    }
+
+    #[tokio::test]
+    async fn a_previous_version_that_cannot_be_loaded_now_stays_for_another_time() {
+        let scratch = Scratch::new();
+        let large = include_str!("../handler/echo.wat").replacen("\"memory\") 6", "\"memory\") 100", 1);
+        let first = deployer(&scratch).await;
+        first.deploy(&chat(), HandlerSource::Bytes(large.into()), None).await.expect("it fits");
+        first.deploy(&chat(), other(), None).await.expect("it fits");
+        first.hand_over();
+        drop(first);
+        let little = Limits { max_memory_bytes: 1 << 20, ..Limits::default() };
+        let second = deployer_within(&scratch, little).await;
+        assert!(second.rollback(&chat()).await.is_err(), "it is larger than it may be");
+        assert_eq!(scratch.kept()["previous"]["number"], 2);
+        second.hand_over();
+        drop(second);
+        let third = deployer(&scratch).await;
+        let rolled_back = third.rollback(&chat()).await.expect("it can be loaded again");
+        assert_eq!(rolled_back.report.version, 2);
     }
 
     #[tokio::test]

@@ -18,7 +18,19 @@ pub(super) struct Record {
     pub(super) folder: Option<RouteFolder>,
     pub(super) following: Following,
     /// What was kept, and could not be loaded at the start. It stands over the file as if it were served, until something is.
-    waiting: Option<KeptVersion>,
+    waiting: Waiting,
+}
+
+/// What was kept, and could not be loaded at the start. It stays kept until something comes after it.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// It stands over the file as if it were served, until something is.
+    pub(super) current: Option<KeptVersion>,
+    /// Beside the version that began.
+    pub(super) previous: Option<KeptVersion>,
+    pub(super) canary: Option<KeptCanary>,
+    /// Of the versions that there had been.
+    pub(super) latest_number: u32,
 }
 
 #[derive(Debug, Default)]
@@ -52,11 +64,11 @@ impl Record {
         failed: Option<Failed>,
     ) -> Self {
         let file = Mutex::new(FileRecord { path, seen, before: None, in_flight: BTreeMap::new(), failed });
-        Self { endpoint, file, folder, following: Following::default(), waiting: None }
+        Self { endpoint, file, folder, following: Following::default(), waiting: Waiting::default() }
     }
 
     /// With what was kept, and cannot be loaded now.
-    pub(super) fn waiting(self, waiting: Option<KeptVersion>) -> Self {
+    pub(super) fn waiting(self, waiting: Waiting) -> Self {
         Self { waiting, ..self }
     }
 
@@ -127,12 +139,13 @@ impl Record {
         }
         file.failed = None;
         let current = standing.current.as_ref().map(|current| (current.handler.digest(), current.since));
-        let waiting = || self.waiting.as_ref().map(|kept| (kept.sha256.as_str(), kept.since));
+        let waiting = || self.waiting.current.as_ref().map(|kept| (kept.sha256.as_str(), kept.since));
         let known = current.or_else(waiting);
         let served = Served {
             sha256: known.map(|(sha256, _)| sha256),
             since: known.map_or(std::time::SystemTime::UNIX_EPOCH, |(_, since)| since),
-            pinned: standing.pinned,
+            // What is not there cannot stay.
+            pinned: standing.pinned && current.is_some(),
             seen: file.seen.as_ref(),
         };
         match Verdict::of(&found.seen, &served) {
@@ -155,19 +168,22 @@ impl Record {
         let standing = self.endpoint.versions.standing();
         let mut file = self.file();
         file.settle(&standing);
+        // As long as nothing has come after it.
+        let waiting = Some(&self.waiting).filter(|waiting| waiting.latest_number == standing.latest_number);
+        let previous = standing.previous.as_deref().map(Into::into);
+        let canary = standing.canary.as_deref();
+        let canary =
+            canary.map(|canary| KeptCanary { candidate: (&*canary.version).into(), percent: canary.percent });
         Some(Manifest {
             format: FORMAT,
             tenant: self.endpoint.tenancy.name.clone(),
             route: self.endpoint.route.name.clone(),
             file: file.seen.clone(),
             current: (&**standing.current.as_ref()?).into(),
-            previous: standing.previous.as_deref().map(Into::into),
+            previous: previous.or_else(|| waiting?.previous.clone()),
             latest_number: standing.latest_number,
             pinned: standing.pinned,
-            canary: standing
-                .canary
-                .as_deref()
-                .map(|canary| KeptCanary { candidate: (&*canary.version).into(), percent: canary.percent }),
+            canary: canary.or_else(|| waiting?.canary.clone()),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::record::{Failed, Record};
+use super::record::{Failed, Record, Waiting};
 use super::{Deployer, Inner};
 use crate::handler::file::{HandlerFile, Seen};
 use crate::handler::loading::{Ahead, Loader, NotLoaded};
@@ -37,8 +37,8 @@ struct Begun {
     failed: Option<Failed>,
     folder: Option<RouteFolder>,
     standing: Option<Standing>,
-    /// What was kept, if it cannot be loaded now.
-    waiting: Option<KeptVersion>,
+    /// What was kept, and cannot be loaded now.
+    waiting: Waiting,
     /// The file's bytes, until a manifest names them.
     stored: Option<InFlight>,
 }
@@ -46,7 +46,7 @@ struct Begun {
 /// What there is of a route in its folder.
 enum Kept {
     Nothing,
-    Loaded(Handler, Standing, Option<Seen>),
+    Loaded(Handler, Standing, Option<Seen>, Waiting),
     /// It may be loaded another time, or under other limits.
     NotNow(NotLoaded, Box<Manifest>),
 }
@@ -139,12 +139,12 @@ impl Starter {
             None => Kept::Nothing,
         };
         let handler = match kept {
-            Kept::Loaded(handler, standing, seen) => {
-                (begun.standing, begun.seen) = (Some(standing), seen);
+            Kept::Loaded(handler, standing, seen, waiting) => {
+                (begun.standing, begun.seen, begun.waiting) = (Some(standing), seen, waiting);
                 Ok(handler)
             }
             Kept::NotNow(missing, manifest) => {
-                let Manifest { current, file, latest_number, pinned, .. } = *manifest;
+                let Manifest { current, previous, file, latest_number, pinned, canary, .. } = *manifest;
                 begun.standing = Some(Standing {
                     current: None,
                     previous: None,
@@ -153,7 +153,8 @@ impl Starter {
                     canary: None,
                     taken_back: None,
                 });
-                (begun.waiting, begun.seen) = (Some(current), file);
+                begun.waiting = Waiting { current: Some(current), previous, canary, latest_number };
+                begun.seen = file;
                 Err(missing)
             }
             Kept::Nothing => self.load_file(route, source, &mut begun)?,
@@ -238,16 +239,16 @@ impl Starter {
             }
         };
         let Manifest { file, previous, latest_number, pinned, canary, .. } = manifest;
-        let previous = previous.and_then(|previous| match self.load_version(route, folder, &previous) {
+        let mut waiting = Waiting { latest_number, ..Waiting::default() };
+        let previous = previous.and_then(|kept| match self.load_version(route, folder, &kept) {
             Ok(version) => Some(version),
             Err(error) => {
-                let why = error.why();
-                let aside = if self.takes_over { None } else { folder.put_bytes_aside(&previous.sha256) };
-                let aside = aside.as_deref().map(|aside| tracing::field::display(aside.display()));
                 tracing::warn!(
-                    tenant = route.tenant.name, route = %route.name, version = previous.number, error = why, aside,
+                    tenant = route.tenant.name, route = %route.name, version = kept.number, error = error.why(),
+                    aside = self.put_aside(folder, &kept, &error),
                     "the previous version cannot be used: there is none to roll back to"
                 );
+                waiting.previous = Some(kept).filter(|_| matches!(error, NoVersion::NotNow(_)));
                 None
             }
         });
@@ -261,25 +262,30 @@ impl Starter {
                 false
             }
         });
-        let canary = canary.and_then(|KeptCanary { candidate, percent }| {
-            match self.load_version(route, folder, &candidate) {
-                Ok(version) => Some(Arc::new(Canary::new(version, percent))),
-                Err(error) => {
-                    let why = error.why();
-                    let aside = if self.takes_over { None } else { folder.put_bytes_aside(&candidate.sha256) };
-                    let aside = aside.as_deref().map(|aside| tracing::field::display(aside.display()));
-                    tracing::warn!(
-                        tenant = route.tenant.name, route = %route.name, version = candidate.number, error = why, aside,
-                        "the canary cannot be used: there is none"
-                    );
-                    None
-                }
+        let canary = canary.and_then(|kept| match self.load_version(route, folder, &kept.candidate) {
+            Ok(version) => Some(Arc::new(Canary::new(version, kept.percent))),
+            Err(error) => {
+                tracing::warn!(
+                    tenant = route.tenant.name, route = %route.name, version = kept.candidate.number,
+                    error = error.why(), aside = self.put_aside(folder, &kept.candidate, &error),
+                    "the canary cannot be used: there is none"
+                );
+                waiting.canary = Some(kept).filter(|_| matches!(error, NoVersion::NotNow(_)));
+                None
             }
         });
         let handler = current.handler.clone();
         let standing =
             Standing { current: Some(current), previous, latest_number, pinned, canary, taken_back: None };
-        Ok(Kept::Loaded(handler, standing, file))
+        Ok(Kept::Loaded(handler, standing, file, waiting))
+    }
+
+    /// The bytes of a version that can never be used, if they are this process's to move. Where they are then.
+    fn put_aside(&self, folder: &RouteFolder, kept: &KeptVersion, why: &NoVersion) -> Option<String> {
+        if self.takes_over || matches!(why, NoVersion::NotNow(_)) {
+            return None;
+        }
+        Some(folder.put_bytes_aside(&kept.sha256)?.display().to_string())
     }
 
     fn load_version(
