@@ -46,7 +46,7 @@ struct Begun {
 /// What there is of a route in its folder.
 enum Kept {
     Nothing,
-    Loaded(Handler, Standing, Option<Seen>, Waiting),
+    Loaded(Handler, Standing, Option<Seen>, Box<Waiting>),
     /// It may be loaded another time, or under other limits.
     NotNow(NotLoaded, Box<Manifest>),
 }
@@ -140,7 +140,7 @@ impl Starter {
         };
         let handler = match kept {
             Kept::Loaded(handler, standing, seen, waiting) => {
-                (begun.standing, begun.seen, begun.waiting) = (Some(standing), seen, waiting);
+                (begun.standing, begun.seen, begun.waiting) = (Some(standing), seen, *waiting);
                 Ok(handler)
             }
             Kept::NotNow(missing, manifest) => {
@@ -277,7 +277,7 @@ impl Starter {
         let handler = current.handler.clone();
         let standing =
             Standing { current: Some(current), previous, latest_number, pinned, canary, taken_back: None };
-        Ok(Kept::Loaded(handler, standing, file, waiting))
+        Ok(Kept::Loaded(handler, standing, file, Box::new(waiting)))
     }
 
     /// The bytes of a version that can never be used, if they are this process's to move. Where they are then.
