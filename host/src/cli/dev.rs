@@ -42,7 +42,7 @@ impl Dev {
         let project = Project::at(&self.folder, self.language)?;
         let serve = ServeArguments::parse_from(self.serve_arguments(&project)).serve;
         // Before the build, so that what is changed meanwhile is noticed.
-        let mut built = Sources::of(&project.folder);
+        let mut built = Sources::of(&project);
         while let Err(error) = build(&project) {
             eprintln!("waterspout: {error:#}\nwaterspout: it is built again when its sources change");
             built = await_change(&project, &built);
@@ -68,7 +68,9 @@ impl Dev {
 /// Builds whenever the sources have changed. The server sees the new component by itself.
 fn build_changes(project: &Project, mut built: Sources) {
     loop {
-        built = await_change(project, &built);
+        let changed = await_change(project, &built);
+        super::say(format_args!("changed: {}", changed.difference(&built)));
+        built = changed;
         if let Err(error) = build(project) {
             eprintln!("waterspout: {error:#}\nwaterspout: what was built before is served on");
         }
@@ -77,10 +79,10 @@ fn build_changes(project: &Project, mut built: Sources) {
 
 /// The sources when they are others than `built` and somebody has finished writing them.
 fn await_change(project: &Project, built: &Sources) -> Sources {
-    let mut last = Sources::of(&project.folder);
+    let mut last = Sources::of(project);
     loop {
         thread::sleep(INTERVAL);
-        let found = Sources::of(&project.folder);
+        let found = Sources::of(project);
         if found == last && found != *built {
             return found;
         }

@@ -1,3 +1,5 @@
-//! `waterspout new` and `waterspout build`, with tools that only write down what they were told.
+//! `waterspout new`, `build` and `dev`, with tools that only write down what they were told.
 
+mod dev;
 mod python;
+mod tools;

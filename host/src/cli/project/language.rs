@@ -1,6 +1,8 @@
 //! The languages whose projects this program knows.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 
 use clap::ValueEnum;
 
@@ -27,6 +29,27 @@ impl Language {
             Self::C => "Makefile",
             Self::Go => "go.mod",
         }
+    }
+
+    /// Whether a file is one that this language's tools build from: a source, by its extension, or what tells how to build. Data that a
+    /// program takes in, and lock files, which builds write, are not.
+    pub(super) fn builds_from(self, file: &Path) -> bool {
+        let (extensions, files): (&[&str], &[&str]) = match self {
+            Self::Rust => (&["rs"], &["Cargo.toml"]),
+            Self::JavaScript => (
+                &["js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx"],
+                &["package.json", "package-lock.json", "tsconfig.json"],
+            ),
+            Self::Python => (&["py", "pyi"], &["pyproject.toml", "requirements.txt"]),
+            Self::C => (&["c", "h", "cc", "cpp", "cxx", "hh", "hpp", "inc", "mk"], &["Makefile"]),
+            Self::Go => (&["go", "s"], &["go.mod", "go.sum"]),
+        };
+        let is_one_of = |name: Option<&OsStr>, all: &[&str]| {
+            name.and_then(|name| name.to_str()).is_some_and(|name| all.contains(&name))
+        };
+        is_one_of(file.extension(), extensions)
+            || is_one_of(file.extension(), &["wit"])
+            || is_one_of(file.file_name(), files)
     }
 
     /// Where in its manifest a project has its name.
@@ -89,6 +112,27 @@ fn make_variable(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_languages_sources_and_what_tells_how_to_build_is_built_from_and_nothing_else() {
+        for (language, files) in [
+            (Language::Rust, ["src/lib.rs", "Cargo.toml", "wit/own.wit"]),
+            (Language::JavaScript, ["src/handler.js", "src/rooms.ts", "package.json"]),
+            (Language::Python, ["handler.py", "pyproject.toml", "requirements.txt"]),
+            (Language::C, ["chat.c", "sdk/include/waterspout.h", "sdk/waterspout.mk"]),
+            (Language::Go, ["main.go", "go.mod", "go.sum"]),
+        ] {
+            assert!(language.builds_from(Path::new(language.manifest())), "{language}");
+            for file in files {
+                assert!(language.builds_from(Path::new(file)), "{language}: {file}");
+            }
+            for file in
+                ["dev.log", "log", "out.txt", "state/manifest.json", "Cargo.lock", "tide.wasm", "words.csv"]
+            {
+                assert!(!language.builds_from(Path::new(file)), "{language}: {file}");
+            }
+        }
+    }
 
     #[test]
     fn names_that_are_no_file_names_are_not_taken() {
