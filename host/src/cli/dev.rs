@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::bail;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser};
 
 use super::build::build;
@@ -23,8 +25,8 @@ pub(super) struct Dev {
     /// The project's language, where its files do not tell
     #[arg(long = "lang", value_enum)]
     language: Option<Language>,
-    /// Flags of `waterspout serve`, such as `--listen 127.0.0.1:9000`; without them the project's waterspout.toml is served, if
-    /// it has one
+    /// Flags of `waterspout serve`, such as `--listen 127.0.0.1:9000`; the project's waterspout.toml is served with them, if it has
+    /// one
     #[arg(last = true)]
     serve: Vec<OsString>,
 }
@@ -40,7 +42,7 @@ struct ServeArguments {
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let project = Project::at(&self.folder, self.language)?;
-        let serve = ServeArguments::parse_from(self.serve_arguments(&project)).serve;
+        let serve = self.serve(&project)?;
         // Before the build, so that what is changed meanwhile is noticed.
         let mut built = Sources::of(&project);
         while let Err(error) = build(&project) {
@@ -51,17 +53,50 @@ impl Dev {
         serve.run()
     }
 
-    fn serve_arguments(&self, project: &Project) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = vec!["serve".into()];
+    /// What is served, and how.
+    fn serve(&self, project: &Project) -> anyhow::Result<Serve> {
         let configuration = self.folder.join(CONFIGURATION);
-        if self.serve.is_empty() && configuration.is_file() {
-            arguments.extend(["--config".into(), configuration.into()]);
+        let is_named = |argument: &OsString| {
+            argument.to_str().is_some_and(|text| text == "--config" || text.starts_with("--config="))
+        };
+        let mut arguments: Vec<OsString> = vec!["serve".into()];
+        let mut is_configured = false;
+        if self.serve.iter().any(is_named) {
+            // The user's own says what is served.
+        } else if configuration.is_file() {
+            is_configured = true;
+            arguments.extend(["--config".into(), configuration.clone().into()]);
         } else {
             arguments.push(project.component().into());
-            arguments.extend(self.serve.iter().cloned());
         }
+        arguments.extend(self.serve.iter().cloned());
         arguments.push("--watch".into());
-        arguments
+        match ServeArguments::try_parse_from(arguments) {
+            Ok(arguments) => Ok(arguments.serve),
+            Err(error) if is_configured && let Some(flag) = against_configuration(&error) => bail!(
+                "{} says what is served: write what `{flag}` says into it, or give another file by `-- --config FILE`",
+                configuration.display(),
+            ),
+            Err(error) => {
+                let mistaken = error.use_stderr();
+                // Nothing to be done where the terminal is gone.
+                let _ = error.print();
+                std::process::exit(i32::from(mistaken))
+            }
+        }
+    }
+}
+
+/// The flag that cannot stand beside `--config`, which nobody has typed, if that is the mistake.
+fn against_configuration(error: &clap::Error) -> Option<String> {
+    let named =
+        [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| error.get(kind).map(ToString::to_string));
+    let [Some(one), Some(other)] = named else { return None };
+    let is_configuration = |flag: &str| flag.starts_with("--config ");
+    match (error.kind(), is_configuration(&one), is_configuration(&other)) {
+        (ErrorKind::ArgumentConflict, true, false) => Some(other),
+        (ErrorKind::ArgumentConflict, false, true) => Some(one),
+        _ => None,
     }
 }
 

@@ -1,9 +1,9 @@
-//! `waterspout dev`: what makes it build again.
+//! `waterspout dev`: what makes it build again, and what it serves.
 
 use std::process::Command;
 
 use super::tools::Tools;
-use crate::support::Program;
+use crate::support::{Program, run};
 
 /// In place of `make`: the echo, and a line in a log that lies in the project's folder.
 const MAKE: &str = r#"
@@ -36,4 +36,46 @@ fn a_log_in_the_projects_folder_does_not_have_it_built_again() {
         assert_eq!(program.next_line(), "changed: echo.c");
         lines_to(&program, "built in ");
     }
+}
+
+#[test]
+fn flags_of_the_servers_come_to_the_projects_configuration() {
+    let tools = Tools::new().with("make", MAKE).with_project("c", "chat");
+    let program = Program::start(&mut dev(&tools, &["--", "--listen", "127.0.0.1:0"]));
+    let listening = lines_to(&program, "listening on ").pop().expect("a line");
+    assert!(
+        listening.starts_with("listening on ws://127.0.0.1:") && listening.ends_with("/chat/{room}"),
+        "{listening}"
+    );
+    assert!(!listening.contains(":8888/"), "{listening}");
+}
+
+#[test]
+fn another_configuration_is_served_instead_of_the_projects() {
+    let tools = Tools::new().with("make", MAKE).with_project("c", "chat");
+    tools.write(
+        "other.toml",
+        "listen = \"127.0.0.1:0\"\n[route.other]\npath = \"/other\"\nhandler = \"tide/tide.wasm\"\n",
+    );
+    let program = Program::start(&mut dev(&tools, &["--", "--config", "other.toml"]));
+    let listening = lines_to(&program, "listening on ").pop().expect("a line");
+    assert!(listening.ends_with("/other"), "{listening}");
+}
+
+#[test]
+fn a_flag_that_the_configuration_stands_for_is_refused_before_anything_is_built() {
+    let tools = Tools::new().with("make", MAKE).with_project("c", "chat");
+    for (flag, value) in [("--path", "/chat"), ("--instance", "route"), ("--host", "example.com")] {
+        let ended = run(&mut dev(&tools, &["--", flag, value]));
+        assert_eq!(ended.code, 1, "{ended:?}");
+        let sentence = ended.sentence();
+        assert!(sentence.contains("tide/waterspout.toml says what is served"), "{sentence}");
+        assert!(sentence.contains(&format!("write what `{flag} <")), "{sentence}");
+    }
+    for (flag, said) in [("--lissten", "'--listen'"), ("--no-watch", "cannot be used with")] {
+        let ended = run(&mut dev(&tools, &["--", flag]));
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.stderr.contains(said), "{ended:?}");
+    }
+    assert!(!tools.path("tide/build.log").exists());
 }
