@@ -73,8 +73,12 @@ impl Project {
 }
 
 fn recognise(folder: &Path) -> anyhow::Result<Language> {
-    let found: Vec<Language> =
+    let mut found: Vec<Language> =
         Language::ALL.into_iter().filter(|language| folder.join(language.manifest()).is_file()).collect();
+    // Projects in all languages have Makefiles: for chores, beside the manifest that says more.
+    if found.len() > 1 {
+        found.retain(|language| *language != Language::C);
+    }
     match found[..] {
         [language] => Ok(language),
         [] => {
@@ -133,6 +137,16 @@ mod tests {
     }
 
     #[test]
+    fn a_makefile_beside_another_manifest_is_for_chores() {
+        let folder = Folder::with(&[("Makefile", "all:\n\tgo test .\n"), ("go.mod", "module tide\n")]);
+        let project = Project::at(&folder.0, None).expect("Go");
+        assert_eq!((project.language, project.name.as_str()), (Language::Go, "tide"));
+        let folder = Folder::with(&[("Makefile", "NAME := tide\n"), ("package.json", "{}")]);
+        let project = Project::at(&folder.0, Some(Language::C)).expect("said to be C");
+        assert_eq!(project.name, "tide");
+    }
+
+    #[test]
     fn without_a_manifest_or_with_several_the_error_says_what_to_do() {
         let mistake = |files: &[(&str, &str)]| {
             let folder = Folder::with(files);
@@ -141,6 +155,8 @@ mod tests {
         assert!(mistake(&[("a.txt", "")]).contains("`waterspout new NAME --lang rust` makes one"));
         let both = mistake(&[("Cargo.toml", ""), ("go.mod", "")]);
         assert!(both.contains("say `--lang rust` or `--lang go`"), "{both}");
+        let three = mistake(&[("Makefile", "NAME := tide"), ("package.json", "{}"), ("go.mod", "")]);
+        assert!(three.contains("say `--lang js` or `--lang go`"), "{three}");
         let unnamed = mistake(&[("package.json", "{}")]);
         assert!(unnamed.contains("names no project"), "{unnamed}");
     }

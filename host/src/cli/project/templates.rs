@@ -48,6 +48,9 @@ struct Sdks;
 /// The workspace of which the examples in Rust are members.
 const WORKSPACE: &str = include_str!("../../../../Cargo.toml");
 
+/// The SDKs' own packages: no project can be called so and need them.
+const SDK_PACKAGES: [&str; 2] = ["waterspout", "waterspout-guest"];
+
 /// Where a project has its SDK.
 const SDK: &str = "sdk";
 
@@ -89,6 +92,9 @@ fn check_name(name: &str) -> anyhow::Result<()> {
         && name.len() <= 64;
     if !valid {
         bail!("`{name}` is no name for a project: lower-case letters, digits and hyphens, such as `my-chat`");
+    }
+    if SDK_PACKAGES.contains(&name) {
+        bail!("`{name}` is what an SDK is called, which the project needs: choose another name");
     }
     Ok(())
 }

@@ -16,6 +16,9 @@ const RUST_TARGET: &str = "wasm32-wasip2";
 /// What the SDK for JavaScript needs, as its manifest's `engines` says.
 const OLDEST_NODE: u32 = 20;
 
+/// What the SDK for Go needs, as its go.mod says.
+const OLDEST_GO: &str = "1.25";
+
 /// How a shell ends if there is no such program (POSIX, Shell Command Language, 2.8.2).
 const COMMAND_NOT_FOUND: i32 = 127;
 
@@ -47,9 +50,14 @@ fn rust(project: &Project) -> anyhow::Result<()> {
     // Who sets the variable has a toolchain of his own for it.
     if env::var_os("CARGO_BUILD_TARGET").is_none() {
         let target = configured_target(&project.folder).unwrap_or_else(|| RUST_TARGET.into());
-        let installed = output(Command::new("rustc").args(["--print", "target-libdir", "--target", &target]));
-        if !installed.is_ok_and(|folder| Path::new(folder.trim()).is_dir()) {
-            bail!("this Rust cannot compile for {target}: install that with `rustup target add {target}`");
+        // There, since a rust-toolchain.toml may name another Rust.
+        let mut rustc = Command::new("rustc");
+        rustc.current_dir(&project.folder).args(["--print", "target-libdir", "--target", &target]);
+        if !output(&mut rustc).is_ok_and(|folder| Path::new(folder.trim()).is_dir()) {
+            bail!(
+                "this Rust cannot compile for {target}: `rustup target add {target}` in {} installs that; a Rust that is not rustup's has to be replaced by one that is, from https://rustup.rs",
+                project.folder.display()
+            );
         }
         cargo.args(["--target", &target]);
     }
@@ -106,6 +114,15 @@ fn javascript(project: &Project) -> anyhow::Result<()> {
         bail!("Node.js {} is too old: {remedy}", version.trim());
     }
     require("npm", &["--version"], &format!("npm is missing: {remedy}, which brings it"))?;
+    // With `--silent`, without which npm says more than the build, it says nothing of this.
+    let manifest = fs::read_to_string(project.folder.join(project.language.manifest())).unwrap_or_default();
+    if !has_build_script(&manifest) {
+        bail!(
+            "{} has no script `build`: in a handler's project that is \"waterspout-componentize src/handler.js -o {}.wasm\"",
+            project.folder.join(project.language.manifest()).display(),
+            project.name
+        );
+    }
     let uninstalled =
         || anyhow!("what the project needs is not installed: `npm install` in {}", project.folder.display());
     // Node looks for packages in the folders above, too.
@@ -121,6 +138,12 @@ fn javascript(project: &Project) -> anyhow::Result<()> {
         status if status.code() == Some(COMMAND_NOT_FOUND) => Err(uninstalled()),
         status => bail!("npm has failed ({status}): it says why above"),
     }
+}
+
+/// Whether `npm run build` is something, by package.json.
+fn has_build_script(manifest: &str) -> bool {
+    let manifest: Option<serde_json::Value> = serde_json::from_str(manifest).ok();
+    manifest.is_some_and(|manifest| manifest["scripts"]["build"].is_string())
 }
 
 /// Of `v20.20.2` the first number.
@@ -254,7 +277,8 @@ fn c(project: &Project) -> anyhow::Result<()> {
 
 /// `go build`, for WASI preview 1: of that the host makes a component.
 fn go(project: &Project) -> anyhow::Result<()> {
-    require("go", &["version"], "Go is missing: install Go 1.25 or newer from https://go.dev/dl")?;
+    let remedy = format!("Go is missing: install Go {OLDEST_GO} or newer from https://go.dev/dl");
+    require("go", &["version"], &remedy)?;
     let component = project.component();
     run(Command::new("go")
         .current_dir(&project.folder)
@@ -310,6 +334,22 @@ mod tests {
             "warning: not JSON",
         ] {
             assert_eq!(made_by_cargo(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_to_install_is_what_the_sdks_need() {
+        let go = include_str!("../../../../guest-sdk/go/go.mod");
+        assert!(go.lines().any(|line| line == format!("go {OLDEST_GO}")), "{go}");
+        let javascript = include_str!("../../../../guest-sdk/javascript/package.json");
+        assert!(javascript.contains(&format!("\"node\": \">={OLDEST_NODE}\"")), "{javascript}");
+    }
+
+    #[test]
+    fn a_build_that_npm_cannot_run_is_seen() {
+        assert!(has_build_script(r#"{"scripts": {"build": "make"}}"#));
+        for none in ["", "{}", r#"{"scripts": {"test": "make"}}"#, r#"{"scripts": ["build"]}"#, "[]"] {
+            assert!(!has_build_script(none), "{none}");
         }
     }
 
