@@ -50,9 +50,13 @@ static void tell_everybody(const ws_buffer *event) {
     }
 }
 
-static void append_member(ws_buffer *event, const char *name, const char *value) {
+static void append_bytes(ws_buffer *event, const char *name, ws_bytes value) {
     ws_append_format(event, "%s\"%s\":", event->length > 1 ? "," : "", name);
-    ws_append_json_string(event, value, SIZE_MAX);
+    ws_append_json_string(event, value.data, value.length);
+}
+
+static void append_member(ws_buffer *event, const char *name, const char *value) {
+    append_bytes(event, name, (ws_bytes){ value, strlen(value) });
 }
 
 static ws_buffer begin_event(const char *type) {
@@ -87,21 +91,23 @@ static void tell_who_is_here(const char *type, const char *name) {
     free(names);
 }
 
-/* A copy of the text without surrounding space, if there is any, but not too much. */
-static char *bounded(const char *text, size_t max_chars) {
-    if (text == NULL) return NULL;
-    text += strspn(text, " \t\r\n");
-    size_t length = strlen(text), chars = 0;
-    while (length > 0 && strchr(" \t\r\n", text[length - 1]) != NULL) length--;
-    for (size_t i = 0; i < length; i++) chars += (text[i] & 0xc0) != 0x80;
-    return chars >= 1 && chars <= max_chars ? strndup(text, length) : NULL;
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+/* The text without surrounding space: whether there is any, but not too much. A NUL is as good as any other character. */
+static bool bounded(ws_bytes *text, size_t max_chars) {
+    size_t chars = 0;
+    while (text->length > 0 && is_space(*text->data)) text->data++, text->length--;
+    while (text->length > 0 && is_space(text->data[text->length - 1])) text->length--;
+    for (size_t i = 0; i < text->length; i++) chars += (text->data[i] & 0xc0) != 0x80;
+    return chars >= 1 && chars <= max_chars;
 }
 
 /* Each returns what was wrong, or NULL. */
 
-static const char *join(person *me, const char *wanted) {
-    char *name = bounded(wanted, MAX_NAME_CHARS);
-    if (name == NULL) return "A name has 1 to 32 characters.";
+static const char *join(person *me, ws_bytes wanted) {
+    /* Names are kept, compared and sorted as C's strings: none has a NUL. */
+    if (!bounded(&wanted, MAX_NAME_CHARS) || memchr(wanted.data, '\0', wanted.length) != NULL) return "A name has 1 to 32 characters.";
+    char *name = strndup(wanted.data, wanted.length);
     const char *wrong = me->name != NULL ? "You are here already." : NULL;
     for (person *person = room.people; wrong == NULL && person != NULL; person = person->next) {
         if (person->name != NULL && strcasecmp(person->name, name) == 0) wrong = "Somebody here has that name.";
@@ -134,17 +140,13 @@ static void remember(const char *line) {
     room.history[room.lines++] = strdup(line);
 }
 
-static const char *say(person *me, const char *said) {
-    char *text = bounded(said, MAX_TEXT_CHARS);
-    if (text == NULL) return "A text has 1 to 500 characters.";
-    if (me->name == NULL) {
-        free(text);
-        return "Join first.";
-    }
+static const char *say(person *me, ws_bytes text) {
+    if (!bounded(&text, MAX_TEXT_CHARS)) return "A text has 1 to 500 characters.";
+    if (me->name == NULL) return "Join first.";
     ws_buffer line = { 0 };
     ws_append_text(&line, "{");
     append_member(&line, "name", me->name);
-    append_member(&line, "text", text);
+    append_bytes(&line, "text", text);
     ws_append_format(&line, ",\"at\":%lld}", (long long)time(NULL));
     ws_buffer event = begin_event("said");
     ws_append_text(&event, ",");
@@ -153,7 +155,6 @@ static const char *say(person *me, const char *said) {
     remember(line.data);
     ws_buffer_free(&event);
     ws_buffer_free(&line);
-    free(text);
     return NULL;
 }
 
@@ -179,11 +180,12 @@ void ws_on_message(ws_connection *conn, ws_message message) {
     ws_json request = { 0 };
     bool is_json = ws_json_parse(message.data, message.length, &request);
     const char *type = is_json ? ws_json_string(ws_json_member(request, "type"), NULL) : NULL;
-    const char *name = is_json ? ws_json_string(ws_json_member(request, "name"), NULL) : NULL;
-    const char *text = is_json ? ws_json_string(ws_json_member(request, "text"), NULL) : NULL;
+    ws_bytes name = { 0 }, text = { 0 };
+    if (is_json) name.data = ws_json_string(ws_json_member(request, "name"), &name.length);
+    if (is_json) text.data = ws_json_string(ws_json_member(request, "text"), &text.length);
     const char *wrong = "That was neither a join nor a say.";
-    if (type != NULL && name != NULL && strcmp(type, "join") == 0) wrong = join(ws_data(conn), name);
-    if (type != NULL && text != NULL && strcmp(type, "say") == 0) wrong = say(ws_data(conn), text);
+    if (type != NULL && name.data != NULL && strcmp(type, "join") == 0) wrong = join(ws_data(conn), name);
+    if (type != NULL && text.data != NULL && strcmp(type, "say") == 0) wrong = say(ws_data(conn), text);
     if (wrong != NULL) {
         ws_buffer event = begin_event("error");
         append_member(&event, "text", wrong);
