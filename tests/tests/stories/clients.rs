@@ -70,7 +70,7 @@ pub(crate) fn installed(name: &str) -> PathBuf {
 }
 
 /// Runs a program whose every check must be ok.
-async fn all_is_ok(program: &mut Command) {
+pub(crate) async fn all_is_ok(program: &mut Command) {
     program.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, program.output()).await;
     let output = output.unwrap_or_else(|_| panic!("{program:?} has not ended after {PATIENCE:?}"));
@@ -84,7 +84,7 @@ async fn all_is_ok(program: &mut Command) {
     assert_eq!(text.lines().last(), Some(format!("{passed} passed, 0 failed").as_str()), "{}", failed());
 }
 
-fn python() -> Command {
+pub(crate) fn python() -> Command {
     let mut python = Command::new(installed("python/bin/python"));
     // Without this it would write its bytecode among the sources.
     python.arg("-B").arg(root().join("tests/clients/python/test_clients.py"));
@@ -92,7 +92,7 @@ fn python() -> Command {
 }
 
 /// Modules are found in the folder where it runs.
-fn node(program: &str) -> Command {
+pub(crate) fn node(program: &str) -> Command {
     let mut node = Command::new("node");
     node.arg(root().join("tests/clients").join(program)).current_dir(installed("node"));
     node

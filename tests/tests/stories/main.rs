@@ -11,6 +11,7 @@ mod closing;
 mod compression;
 mod conformance;
 mod dials;
+mod examples;
 mod fairness;
 mod fuel;
 mod handshake;
