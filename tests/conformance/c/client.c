@@ -10,7 +10,9 @@ static void report_failure(ws_connection *conn, ws_error error) {
     else ws_printf(conn, "failed %s%s%s", ws_error_name(error), *detail != '\0' ? " " : "", detail);
 }
 
-/* Connects to what {"url", "headers", "subprotocols", "timeout_ms"} says. */
+static uint32_t milliseconds(ws_json asked, const char *name) { return (uint32_t)ws_json_number(ws_json_member(asked, name), 0); }
+
+/* Connects to what the JSON says. */
 static ws_client *open_as(ws_connection *conn, opener open, ws_message message) {
     enum { MOST = 8 };
     ws_json asked, key, item = { 0 };
@@ -25,7 +27,20 @@ static ws_client *open_as(ws_connection *conn, opener open, ws_message message) 
     while (options.subprotocol_count < MOST && ws_json_next(ws_json_member(asked, "subprotocols"), NULL, &item)) {
         subprotocols[options.subprotocol_count++] = ws_json_string(item, NULL);
     }
-    options.connect_timeout_ms = (uint32_t)ws_json_number(ws_json_member(asked, "timeout_ms"), 0);
+    options.connect_timeout_ms = milliseconds(asked, "timeout_ms");
+    options.max_message_size = (uint32_t)ws_json_number(ws_json_member(asked, "max_message_size"), 0);
+    options.ping_interval_ms = milliseconds(asked, "ping_interval_ms");
+    if (ws_json_member(asked, "ping_timeout_ms").text != NULL) {
+        uint32_t timeout_ms = milliseconds(asked, "ping_timeout_ms");
+        options.ping_timeout_ms = timeout_ms != 0 ? timeout_ms : WS_FOREVER;
+    }
+    ws_compression_options compression = WS_COMPRESSION_DEFAULTS;
+    ws_json wanted = ws_json_member(asked, "compression");
+    if (wanted.text != NULL) {
+        compression.level = (int)ws_json_number(ws_json_member(wanted, "level"), WS_DEFAULT);
+        compression.mem_level = (int)ws_json_number(ws_json_member(wanted, "mem_level"), WS_DEFAULT);
+        options.compression = &compression;
+    }
     ws_client *client;
     ws_error error = open(ws_json_string(ws_json_member(asked, "url"), NULL), &options, &client);
     if (error != WS_OK) report_failure(conn, error);
@@ -117,8 +132,21 @@ static void event(ws_connection *conn, const char *id, const ws_client_event *ev
     }
 }
 
+/* What goes over to another version is the connection's id. */
+static bool suspend(ws_connection *conn, ws_buffer *state) {
+    ws_client *client = ((upstream *)own(conn))->client;
+    if (client != NULL) ws_append_text(state, ws_client_id(client));
+    return true;
+}
+
+static const char *resume(ws_connection *conn, ws_bytes state) {
+    init(conn);
+    if (state.length > 0) ((upstream *)own(conn))->client = ws_client_get(state.data);
+    return NULL;
+}
+
 const feature clients[] = {
-    { .name = "connect", .init = init, .on_message = connect_and_ask },
-    { .name = "start", .init = init, .on_message = start_and_tell, .on_client_event = event },
+    { .name = "connect", .init = init, .on_message = connect_and_ask, .suspend = suspend, .resume = resume },
+    { .name = "start", .init = init, .on_message = start_and_tell, .on_client_event = event, .suspend = suspend, .resume = resume },
     { 0 },
 };

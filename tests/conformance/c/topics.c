@@ -18,8 +18,8 @@ static void topic(ws_connection *conn, ws_message message) {
     }
 }
 
-static void timer(ws_connection *conn, ws_message message) {
-    const char *set = after(message.data, "set"), *clear = after(message.data, "clear");
+static void timer(ws_connection *conn, const char *command) {
+    const char *set = after(command, "set"), *clear = after(command, "clear");
     if (clear != NULL) {
         ws_clear_timer(conn, (uint32_t)strtoul(clear, NULL, 10));
     } else if (set != NULL) {
@@ -30,10 +30,18 @@ static void timer(ws_connection *conn, ws_message message) {
     }
 }
 
+static void timers(ws_connection *conn, ws_message message) {
+    for (const char *command = message.data; command != NULL;) {
+        timer(conn, command);
+        const char *end = strstr(command, "; ");
+        command = end != NULL ? end + 2 : NULL;
+    }
+}
+
 static void rang(ws_connection *conn, uint32_t token) { ws_printf(conn, "timer %u", token); }
 
 const feature topics[] = {
     { .name = "topics", .on_message = topic },
-    { .name = "timers", .on_message = timer, .on_timer = rang },
+    { .name = "timers", .on_message = timers, .on_timer = rang },
     { 0 },
 };

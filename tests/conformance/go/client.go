@@ -16,7 +16,17 @@ type asked struct {
 	Headers      map[string]string `json:"headers"`
 	Subprotocols []string          `json:"subprotocols"`
 	TimeoutMs    int               `json:"timeout_ms"`
+
+	MaxMessageSize uint32 `json:"max_message_size"`
+	PingIntervalMs int    `json:"ping_interval_ms"`
+	PingTimeoutMs  *int   `json:"ping_timeout_ms"`
+	Compression    *struct {
+		Level    *uint8 `json:"level"`
+		MemLevel *uint8 `json:"mem_level"`
+	} `json:"compression"`
 }
+
+func milliseconds(number int) time.Duration { return time.Duration(number) * time.Millisecond }
 
 type opener func(string, *waterspout.ConnectOptions) (*waterspout.ClientConnection, error)
 
@@ -28,7 +38,18 @@ func openAs(open opener, message waterspout.Message, write func(any) error) *wat
 	}
 	options := &waterspout.ConnectOptions{
 		Subprotocols:   asked.Subprotocols,
-		ConnectTimeout: time.Duration(asked.TimeoutMs) * time.Millisecond,
+		ConnectTimeout: milliseconds(asked.TimeoutMs),
+		MaxMessageSize: asked.MaxMessageSize,
+		PingInterval:   milliseconds(asked.PingIntervalMs),
+	}
+	if timeout := asked.PingTimeoutMs; timeout != nil {
+		options.PingTimeout = milliseconds(*timeout)
+		if *timeout == 0 {
+			options.PingTimeout = waterspout.Forever
+		}
+	}
+	if compression := asked.Compression; compression != nil {
+		options.Compression = &waterspout.CompressionOptions{Level: compression.Level, MemLevel: compression.MemLevel}
 	}
 	for name, value := range asked.Headers {
 		options.Headers = append(options.Headers, waterspout.Header{Name: name, Value: value})

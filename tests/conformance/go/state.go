@@ -1,8 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"example.org/waterspout"
 )
@@ -18,13 +21,14 @@ func (c *Counter) OnMessage(waterspout.Message) {
 	_ = c.WriteMessage(fmt.Sprint(c.Messages))
 }
 
-// Kept is a field of every kind.
+// Kept is a field of every kind, with what the suite sends.
 type Kept struct {
 	Text   string
 	Bytes  []byte
 	Number float64
 	List   []any
-	Map    map[string]map[int]bool
+	Map    map[string]map[string]int
+	Set    map[string]struct{}
 	Own    *waterspout.Connection
 }
 
@@ -35,18 +39,37 @@ type Keep struct {
 }
 
 func (k *Keep) OnMessage(message waterspout.Message) {
-	if message.String() == "set" {
-		k.Kept = Kept{
-			Text:   "grüß \"dich\"",
-			Bytes:  []byte{0, 255},
-			Number: 2.5,
-			List:   []any{1.0, "two", nil},
-			Map:    map[string]map[int]bool{"a": {7: true}},
-			Own:    k.Connection(),
+	word, values := command(message.String())
+	if word != "set" {
+		numbers := []int{}
+		for _, each := range k.Bytes {
+			numbers = append(numbers, int(each))
 		}
+		set := slices.AppendSeq([]string{}, maps.Keys(k.Set))
+		slices.Sort(set)
+		_ = k.Own.WriteMessage(map[string]any{
+			"text": k.Text, "bytes": numbers, "number": k.Number, "list": k.List, "map": k.Map, "set": set,
+		})
 		return
 	}
-	_ = k.Own.WriteMessage(k.Kept)
+	var asked struct {
+		Text   string
+		Bytes  []int
+		Number float64
+		List   []any
+		Map    map[string]map[string]int
+		Set    []string
+	}
+	if err := json.Unmarshal([]byte(values), &asked); err != nil {
+		panic(err)
+	}
+	k.Kept = Kept{Text: asked.Text, Number: asked.Number, List: asked.List, Map: asked.Map, Set: map[string]struct{}{}, Own: k.Connection()}
+	for _, each := range asked.Bytes {
+		k.Bytes = append(k.Bytes, byte(each))
+	}
+	for _, each := range asked.Set {
+		k.Set[each] = struct{}{}
+	}
 }
 
 // Refuse goes nowhere.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"example.org/waterspout"
@@ -31,7 +32,13 @@ func (t *Topics) OnMessage(message waterspout.Message) {
 type Timers struct{ waterspout.Base }
 
 func (t *Timers) OnMessage(message waterspout.Message) {
-	word, rest := command(message.String())
+	for _, text := range strings.Split(message.String(), "; ") {
+		t.one(text)
+	}
+}
+
+func (t *Timers) one(text string) {
+	word, rest := command(text)
 	number, delay := command(rest)
 	token, _ := strconv.ParseUint(number, 10, 32)
 	if word == "clear" {

@@ -1,6 +1,6 @@
 // What survives a swap.
 
-import { shared, WebSocketHandler, websocketStart } from "waterspout-guest";
+import { shared, WebSocketHandler } from "waterspout-guest";
 
 class Counter extends WebSocketHandler {
   messages = 0;
@@ -11,6 +11,7 @@ class Counter extends WebSocketHandler {
   }
 }
 
+/** Fields of every kind, with what the suite sends. */
 class Keep extends WebSocketHandler {
   text = null;
   bytes = null;
@@ -18,28 +19,25 @@ class Keep extends WebSocketHandler {
   list = null;
   map = null;
   set = null;
-  upstream = null;
 
   onMessage(message) {
-    if (message === "set") {
-      this.text = "grüß dich \0 🌍";
-      this.bytes = Uint8Array.from({ length: 256 }, (_, byte) => byte);
-      this.number = 1.5;
-      this.list = [1, "two", null, [true]];
-      this.map = new Map([["one", 1], ["zwei", new Map([["drei", 3]])]]);
-      this.set = new Set(["b", "a"]);
-      const url = this.getArgument("url");
-      if (url !== undefined) this.upstream = websocketStart(url);
+    if (message.startsWith("set ")) {
+      const asked = JSON.parse(message.slice("set ".length));
+      this.text = asked.text;
+      this.bytes = Uint8Array.from(asked.bytes);
+      this.number = asked.number;
+      this.list = asked.list;
+      this.map = new Map(Object.entries(asked.map).map(([name, inner]) => [name, new Map(Object.entries(inner))]));
+      this.set = new Set(asked.set);
       return;
     }
     this.writeMessage({
       text: this.text,
-      bytes: this.bytes && [...this.bytes],
+      bytes: [...this.bytes],
       number: this.number,
       list: this.list,
-      map: this.map && { one: this.map.get("one"), zwei: Object.fromEntries(this.map.get("zwei")) },
-      set: this.set && [...this.set].sort(),
-      upstream: this.upstream && this.upstream.id,
+      map: Object.fromEntries([...this.map].map(([name, inner]) => [name, Object.fromEntries(inner)])),
+      set: [...this.set].sort(),
     });
   }
 }

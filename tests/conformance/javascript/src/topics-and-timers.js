@@ -20,9 +20,11 @@ class Topics extends WebSocketHandler {
 
 class Timers extends WebSocketHandler {
   onMessage(message) {
-    const [what, token, ms] = message.split(" ");
-    if (what === "set") this.setTimer(Number(token), Number(ms));
-    if (what === "clear") this.clearTimer(Number(token));
+    for (const command of message.split("; ")) {
+      const [what, token, ms] = command.split(" ");
+      if (what === "set") this.setTimer(Number(token), Number(ms));
+      if (what === "clear") this.clearTimer(Number(token));
+    }
   }
 
   onTimer(token) {

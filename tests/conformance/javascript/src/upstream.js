@@ -13,7 +13,15 @@ import {
 const failed = ({ kind, detail }) => `failed ${kind}${detail ? ` ${detail}` : ""}`;
 const told = (message) => (typeof message === "string" ? `text ${message}` : `binary ${new TextDecoder().decode(message)}`);
 const closed = (frame) => (frame === null ? "none" : `${frame.code} ${frame.reason}`.trimEnd());
-const options = ({ headers, subprotocols, timeout_ms }) => ({ headers, subprotocols, connectTimeout: timeout_ms });
+const options = (asked) => ({
+  headers: asked.headers,
+  subprotocols: asked.subprotocols,
+  connectTimeout: asked.timeout_ms,
+  maxMessageSize: asked.max_message_size,
+  pingInterval: asked.ping_interval_ms,
+  pingTimeout: asked.ping_timeout_ms,
+  compression: asked.compression && { level: asked.compression.level, memLevel: asked.compression.mem_level },
+});
 
 /** What both styles can be told. */
 class Upstream extends WebSocketHandler {

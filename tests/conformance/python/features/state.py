@@ -1,6 +1,8 @@
 """What survives a swap."""
 
-from waterspout import WebSocketHandler, shared, websocket_start
+import json
+
+from waterspout import WebSocketHandler, shared
 
 
 class Counter(WebSocketHandler):
@@ -13,23 +15,24 @@ class Counter(WebSocketHandler):
 
 
 class Keep(WebSocketHandler):
+    """Fields of every kind, with what the suite sends."""
+
     def initialize(self):
-        self.text = self.bytes = self.number = self.list = self.map = self.set = self.upstream = None
+        self.text = self.bytes = self.number = self.list = self.map = self.set = None
 
     def on_message(self, message):
-        if message == "set":
-            self.text, self.bytes, self.number = "grüß dich \0 🌍", bytes(range(256)), 1.5
-            self.list, self.map, self.set = [1, "two", None, [True]], {"one": 1, "zwei": {"drei": 3}}, {"b", "a"}
-            if url := self.get_argument("url", None):
-                self.upstream = websocket_start(url)
+        if message.startswith("set "):
+            asked = json.loads(message.removeprefix("set "))
+            self.text, self.bytes, self.number = asked["text"], bytes(asked["bytes"]), asked["number"]
+            self.list, self.map, self.set = asked["list"], asked["map"], set(asked["set"])
+            return
         self.write_message({
             "text": self.text,
-            "bytes": None if self.bytes is None else list(self.bytes),
+            "bytes": list(self.bytes),
             "number": self.number,
             "list": self.list,
             "map": self.map,
-            "set": None if self.set is None else sorted(self.set),
-            "upstream": None if self.upstream is None else self.upstream.id,
+            "set": sorted(self.set),
         })
 
 

@@ -23,11 +23,12 @@ class Topics(WebSocketHandler):
 
 class Timers(WebSocketHandler):
     def on_message(self, message):
-        match message.split():
-            case ["set", token, ms]:
-                self.set_timer(int(token), int(ms) / 1000)
-            case ["clear", token]:
-                self.clear_timer(int(token))
+        for command in message.split("; "):
+            match command.split():
+                case ["set", token, ms]:
+                    self.set_timer(int(token), int(ms) / 1000)
+                case ["clear", token]:
+                    self.clear_timer(int(token))
 
     def on_timer(self, token):
         self.write_message(f"timer {token}")

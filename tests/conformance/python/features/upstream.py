@@ -19,7 +19,20 @@ from waterspout import (
 
 
 def options(asked):
-    return {"headers": asked.get("headers", {}), "subprotocols": asked.get("subprotocols", [])}
+    def seconds(name):
+        return None if name not in asked else asked[name] / 1000
+
+    compression = asked.get("compression")
+    return {
+        "headers": asked.get("headers", {}),
+        "subprotocols": asked.get("subprotocols", []),
+        "connect_timeout": seconds("timeout_ms"),
+        "max_message_size": asked.get("max_message_size"),
+        "ping_interval": seconds("ping_interval_ms"),
+        "ping_timeout": seconds("ping_timeout_ms"),
+        "compression_options": compression
+        and {"compression_level": compression.get("level"), "mem_level": compression.get("mem_level")},
+    }
 
 
 def failed(error):

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use waterspout_guest::client::{
     ClientConnection, ClientEvent, ConnectError, ConnectRequest, get, websocket_connect, websocket_start,
 };
-use waterspout_guest::{Connection, Error, Message};
+use waterspout_guest::{CompressionOptions, Connection, Error, Message};
 
 use crate::{Conformance, frame_text, kind, report, words};
 
@@ -19,15 +19,42 @@ struct Asked {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     subprotocols: Vec<String>,
+    timeout_ms: Option<u64>,
+    max_message_size: Option<u32>,
+    ping_interval_ms: Option<u64>,
+    ping_timeout_ms: Option<u64>,
+    compression: Option<Compression>,
+}
+
+#[derive(Deserialize)]
+struct Compression {
+    level: Option<u8>,
+    mem_level: Option<u8>,
 }
 
 impl From<Asked> for ConnectRequest {
     fn from(asked: Asked) -> Self {
-        let request = asked
+        let mut request = asked
             .headers
             .into_iter()
             .fold(Self::new(asked.url), |request, (name, value)| request.header(name, value));
-        asked.subprotocols.into_iter().fold(request, Self::subprotocol)
+        request = asked.subprotocols.into_iter().fold(request, Self::subprotocol);
+        if let Some(ms) = asked.timeout_ms {
+            request = request.connect_timeout(Duration::from_millis(ms));
+        }
+        if let Some(bytes) = asked.max_message_size {
+            request = request.max_message_size(bytes);
+        }
+        if let Some(ms) = asked.ping_interval_ms {
+            request = request.ping_interval(Duration::from_millis(ms));
+        }
+        if let Some(ms) = asked.ping_timeout_ms {
+            request = request.ping_timeout(Duration::from_millis(ms));
+        }
+        if let Some(Compression { level, mem_level }) = asked.compression {
+            request = request.compression(CompressionOptions { level, mem_level });
+        }
+        request
     }
 }
 

@@ -76,7 +76,11 @@ pub(crate) fn topics(conn: &Connection, text: &str) {
 }
 
 pub(crate) fn timers(conn: &Connection, text: &str) {
-    let (verb, rest) = words(text);
+    text.split("; ").for_each(|command| timer(conn, command));
+}
+
+fn timer(conn: &Connection, command: &str) {
+    let (verb, rest) = words(command);
     let (token, delay) = words(rest);
     let token = token.parse().expect("a token");
     match verb {

@@ -4,42 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use waterspout_guest::serde_json::json;
-use waterspout_guest::{Connection, Shared};
+use waterspout_guest::{Connection, Shared, serde_json};
 
-use crate::report;
+use crate::{report, words};
 
-/// Fields of every kind.
+/// Fields of every kind, with what the suite sends.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Kept {
     text: String,
     bytes: Vec<u8>,
     number: f64,
     list: Vec<Option<bool>>,
-    map: BTreeMap<String, u64>,
-    set: BTreeSet<i32>,
-    pair: (char, i8),
+    map: BTreeMap<String, BTreeMap<String, i64>>,
+    set: BTreeSet<String>,
 }
 
 impl Kept {
     pub(crate) fn run(&mut self, conn: &Connection, text: &str) {
-        if text == "set" {
-            *self = Self {
-                text: "ÄÖ€\0".into(),
-                bytes: vec![0, 255, 10],
-                number: 0.1,
-                list: vec![Some(true), None],
-                map: [("large".to_owned(), u64::MAX)].into(),
-                set: [-1, 0, 1].into(),
-                pair: ('\u{1F32A}', -7),
-            };
-            return;
+        match words(text) {
+            ("set", values) => *self = serde_json::from_str(values).expect("values of these kinds"),
+            _ => conn.write_json(self).expect("room for an answer"),
         }
-        let Self { text, bytes, number, list, map, set, pair } = self;
-        let fields = json!({
-            "text": text, "bytes": bytes, "number": number, "list": list, "map": map, "set": set, "pair": pair,
-        });
-        report(conn, fields.to_string());
     }
 }
 

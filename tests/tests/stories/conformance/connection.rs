@@ -112,7 +112,26 @@ pub(super) async fn flow_control(language: Language) {
 pub(super) async fn nodelay(language: Language) {
     let host = language.host().start().await;
     let mut client = host.connect("/nodelay").await;
-    for value in ["on", "off"] {
+    let peer = client.stream().get_ref().local_addr().expect("an address");
+    for value in ["off", "on", "off"] {
         assert_eq!(client.say(value).await, "ok");
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket_to(peer).nodelay().expect("a socket"), value == "on", "{value}");
     }
+}
+
+/// The host's socket, which is this process's, to a peer: another descriptor of it.
+#[cfg(target_os = "linux")]
+fn socket_to(peer: std::net::SocketAddr) -> std::net::TcpStream {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).expect("this process");
+    let sockets = std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten().filter(|entry| {
+        std::fs::read_link(entry.path()).is_ok_and(|what| what.to_string_lossy().starts_with("socket:"))
+    });
+    sockets
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok())
+        .map(std::net::TcpStream::from)
+        .find(|socket| socket.peer_addr().is_ok_and(|address| address == peer))
+        .expect("the host has this connection")
 }

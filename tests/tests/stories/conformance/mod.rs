@@ -75,11 +75,13 @@ features! {
     topics::timers
     client::connect_and_read
     client::connect_errors
+    client::connect_options
     client::start_and_events
     client::start_errors
     state::a_handlers_state_survives_a_swap
     state::values_of_every_kind_survive_a_swap
     state::a_state_may_be_refused
+    state::upstream_connections_go_over_a_swap
     state::shared_state
     surroundings::output_is_logged
     surroundings::clocks_and_randomness

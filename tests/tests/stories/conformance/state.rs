@@ -1,7 +1,7 @@
 //! What a handler, and what connections share, keep over a swap: here from one instance of the same component to another.
 
-use serde_json::Value;
-use waterspout_tests::TestHost;
+use serde_json::json;
+use waterspout_tests::{Guest, TestHost};
 
 use super::Language;
 
@@ -25,14 +25,44 @@ pub(super) async fn a_handlers_state_survives_a_swap(language: Language) {
 
 pub(super) async fn values_of_every_kind_survive_a_swap(language: Language) {
     let host = language.host().start().await;
-    let mut client = host.connect("/keep").await;
-    client.send_text("set").await;
-    client.send_text("check").await;
-    let before: Value = client.recv_json().await;
-    assert!(before.as_object().is_some_and(|fields| fields.len() >= 4), "{before}");
-    swapped(&host, language).await;
-    client.send_text("check").await;
-    assert_eq!(client.recv_json().await, before);
+    let (mut one, mut other) = (host.connect("/keep").await, host.connect("/keep").await);
+    let of_one = json!({
+        "text": "grüß \"dich\" \0 🌍", "bytes": [0, 255, 10], "number": 0.1, "list": [true, null, false],
+        "map": {"a": {"b": 7}, "ä": {"c": -1}}, "set": ["a", "b", "ü"],
+    });
+    let of_other = json!({"text": "", "bytes": [], "number": -2.5, "list": [], "map": {}, "set": []});
+    for (client, values) in [(&mut one, &of_one), (&mut other, &of_other)] {
+        client.send_text(format!("set {values}")).await;
+    }
+    for turn in 0..3 {
+        for (client, values) in [(&mut one, &of_one), (&mut other, &of_other)] {
+            client.send_text("check").await;
+            assert_eq!(client.recv_json().await, *values, "after {turn} swaps");
+        }
+        swapped(&host, language).await;
+    }
+}
+
+pub(super) async fn upstream_connections_go_over_a_swap(language: Language) {
+    let server = TestHost::new(Guest::Echo).start().await;
+    let host = language.host().connects_to(&[server.authority()]).start().await;
+    let asking = json!({"url": format!("ws://{}/websocket", server.authority())}).to_string();
+    let (mut told, mut reading) = (host.connect("/start").await, host.connect("/connect").await);
+    assert_eq!(told.say(asking.as_str()).await, "opened");
+    assert_eq!(reading.say(asking.as_str()).await, "connected none");
+    reading.send_text("send before").await;
+    reading.send_text("flush").await;
+    for turn in ["once", "twice"] {
+        swapped(&host, language).await;
+        assert_eq!(told.say(format!("send {turn}")).await, format!("text {turn}"));
+        assert_eq!(told.say("ping there?").await, "pong there?");
+        assert_eq!(reading.say("id").await, "same");
+    }
+    // What came for the old version is read by the new one.
+    assert_eq!(reading.say("read").await, "text before");
+    assert_eq!(told.say("close 4004 enough").await, "closed 4004 enough");
+    reading.send_text("close 4003 enough").await;
+    assert_eq!(reading.say("read").await, "end 4003 enough");
 }
 
 pub(super) async fn a_state_may_be_refused(language: Language) {

@@ -21,13 +21,17 @@ pub(super) async fn publish_and_subscribe(language: Language) {
 pub(super) async fn timers(language: Language) {
     let host = language.host().start().await;
     let mut client = host.connect("/timers").await;
-    // One event sets them one after the other: what rings later was set for later.
-    client.send_text("set 3 60000").await;
-    client.send_text("set 1 40").await;
-    client.send_text("set 2 20").await;
-    client.send_text("clear 3").await;
+    // One event sets them, so that they ring by their delays, however late the next event is.
+    client.send_text("set 1 400; set 2 20").await;
     assert_eq!(client.recv_text().await, "timer 2");
     assert_eq!(client.recv_text().await, "timer 1");
+    // What was cleared would have rung before what is heard.
+    client.send_text("set 3 20; set 4 60; clear 3").await;
+    assert_eq!(client.recv_text().await, "timer 4");
+    // One that is set again is one, which rings by the second.
+    client.send_text("set 5 60000; set 5 20; set 6 60").await;
+    assert_eq!(client.recv_text().await, "timer 5");
+    assert_eq!(client.recv_text().await, "timer 6");
     client.send_text("set 4294967295 1").await;
     assert_eq!(client.recv_text().await, "timer 4294967295");
 }
