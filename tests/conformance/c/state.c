@@ -128,6 +128,7 @@ static struct room {
     unsigned messages;
     ws_connection **people;
     size_t count;
+    bool stays, is_refused;
 } room;
 
 static void enter(ws_connection *conn) {
@@ -142,7 +143,13 @@ static void leave(ws_connection *conn) {
 }
 
 static void say(ws_connection *conn, ws_message message) {
+    const char *refused = after(message.data, "refuse");
     (void)conn;
+    if (refused != NULL) {
+        room.stays = strcmp(refused, "suspend") == 0;
+        room.is_refused = strcmp(refused, "resume") == 0;
+        return;
+    }
     room.messages++;
     for (size_t i = 0; i < room.count; i++) ws_printf(room.people[i], "%u %s", room.messages, message.data);
 }
@@ -154,11 +161,12 @@ static const char *reenter(ws_connection *conn, ws_bytes state) {
 }
 
 bool ws_shared_suspend(ws_buffer *state) {
-    ws_append_format(state, "%u", room.messages);
-    return true;
+    ws_append_format(state, room.is_refused ? "refused" : "%u", room.messages);
+    return !room.stays;
 }
 
 const char *ws_shared_resume(ws_bytes state) {
+    if (strcmp(state.data, "refused") == 0) return "not this room";
     room.messages = (unsigned)strtoul(state.data, NULL, 10);
     return NULL;
 }

@@ -82,6 +82,26 @@ func (r *Refuse) Resume([]byte) error { return errors.New("not this state") }
 type Room struct {
 	Messages int
 	People   map[string]*waterspout.Connection
+	Refuses  Reluctant
+}
+
+// Reluctant is not written if it is "suspend", and not read if it is "resume".
+type Reluctant string
+
+// MarshalJSON writes it.
+func (r Reluctant) MarshalJSON() ([]byte, error) {
+	if r == "suspend" {
+		return nil, errors.New("this room stays")
+	}
+	return json.Marshal(string(r))
+}
+
+// UnmarshalJSON reads it.
+func (r *Reluctant) UnmarshalJSON(text []byte) error {
+	if string(text) == `"resume"` {
+		return errors.New("not this room")
+	}
+	return json.Unmarshal(text, (*string)(r))
 }
 
 var room = waterspout.Share(&Room{People: map[string]*waterspout.Connection{}})
@@ -100,6 +120,10 @@ func (v *Visitor) Prepare() error {
 func (v *Visitor) Open() { room.People[v.ID()] = v.Connection() }
 
 func (v *Visitor) OnMessage(message waterspout.Message) {
+	if word, method := command(message.String()); word == "refuse" {
+		room.Refuses = Reluctant(method)
+		return
+	}
 	room.Messages++
 	for _, person := range room.People {
 		_ = person.WriteMessage(fmt.Sprintf("%d %s", room.Messages, message))

@@ -52,7 +52,22 @@ class Refuse extends WebSocketHandler {
   }
 }
 
-const room = shared({ messages: 0, people: new Set() }, "room");
+const room = shared(
+  {
+    messages: 0,
+    people: new Set(),
+    refuses: null,
+    /** Of what is shared a new version reads all properties, and sets them. */
+    get reluctant() {
+      // No function goes over.
+      return this.refuses === "suspend" ? () => {} : this.refuses;
+    },
+    set reluctant(method) {
+      if (method === "resume") throw new Error("not this room");
+    },
+  },
+  "room",
+);
 
 class InRoom extends WebSocketHandler {
   open() {
@@ -60,6 +75,10 @@ class InRoom extends WebSocketHandler {
   }
 
   onMessage(message) {
+    if (message.startsWith("refuse ")) {
+      room.refuses = message.slice("refuse ".length);
+      return;
+    }
     room.messages += 1;
     for (const person of room.people) person.writeMessage(`${room.messages} ${message}`);
   }

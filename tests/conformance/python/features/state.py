@@ -44,10 +44,27 @@ class Refuse(WebSocketHandler):
         raise ValueError("not this state")
 
 
+def refuse():
+    raise ValueError("not this room")
+
+
+class Reluctant:
+    """Not written if it is "suspend", and not read if it is "resume"."""
+
+    def __init__(self, method):
+        self.method = method
+
+    def __reduce__(self):
+        if self.method == "suspend":
+            raise TypeError("this room stays")
+        return refuse, ()
+
+
 class Room:
     def __init__(self):
         self.messages = 0
         self.people = []
+        self.reluctant = None
 
 
 room = shared(Room())
@@ -58,6 +75,9 @@ class InRoom(WebSocketHandler):
         room.people.append(self)
 
     def on_message(self, message):
+        if message.startswith("refuse "):
+            room.reluctant = Reluctant(message.removeprefix("refuse "))
+            return
         room.messages += 1
         for person in room.people:
             person.write_message(f"{room.messages} {message}")

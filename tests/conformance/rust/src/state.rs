@@ -47,11 +47,32 @@ impl<'de> Deserialize<'de> for Reluctant {
     }
 }
 
+/// What will not be written if it is `suspend`, and not be read again if it is `resume`, with an error.
+#[derive(Default)]
+struct Refused(String);
+
+impl Serialize for Refused {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 == "suspend" {
+            return Err(serde::ser::Error::custom("this room stays"));
+        }
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Refused {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let method = String::deserialize(deserializer)?;
+        if method == "resume" { Err(D::Error::custom("not this room")) } else { Ok(Self(method)) }
+    }
+}
+
 /// What the connections of an instance share.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Room {
     count: u32,
     people: Vec<Connection>,
+    refused: Refused,
 }
 
 impl Room {
@@ -61,6 +82,10 @@ impl Room {
 
     pub(crate) fn say(text: &str) {
         let mut room = Self::shared();
+        if let ("refuse", method) = words(text) {
+            room.refused = Refused(method.to_owned());
+            return;
+        }
         room.count += 1;
         let line = format!("{} {text}", room.count);
         for person in &room.people {

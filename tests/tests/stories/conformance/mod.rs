@@ -83,6 +83,7 @@ features! {
     state::a_state_may_be_refused
     state::upstream_connections_go_over_a_swap
     state::shared_state
+    state::shared_state_may_be_refused
     surroundings::output_is_logged
     surroundings::clocks_and_randomness
     surroundings::configuration

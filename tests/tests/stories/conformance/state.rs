@@ -1,7 +1,7 @@
 //! What a handler, and what connections share, keep over a swap: here from one instance of the same component to another.
 
 use serde_json::json;
-use waterspout_tests::{Guest, TestHost};
+use waterspout_tests::{Client, Guest, TestHost};
 
 use super::Language;
 
@@ -75,14 +75,44 @@ pub(super) async fn a_state_may_be_refused(language: Language) {
     assert_eq!(client.say("still here").await, "still here");
 }
 
+/// Two in one room, which has counted two lines: each has said one, and so has come in.
+async fn two_in_a_room(host: &TestHost) -> (Client, Client) {
+    let mut one = host.connect("/a/room").await;
+    assert_eq!(one.say("hello").await, "1 hello");
+    let mut two = host.connect("/a/room").await;
+    assert_eq!(two.say("hello, too").await, "2 hello, too");
+    assert_eq!(one.recv_text().await, "2 hello, too");
+    (one, two)
+}
+
 pub(super) async fn shared_state(language: Language) {
     let host = language.host().path("/{name}/{feature}").instance("{name}").start().await;
-    let (mut one, mut two) = (host.connect("/a/room").await, host.connect("/a/room").await);
+    let (mut one, mut two) = two_in_a_room(&host).await;
     let mut elsewhere = host.connect("/b/room").await;
-    assert_eq!(one.say("hello").await, "1 hello");
-    assert_eq!(two.recv_text().await, "1 hello");
     assert_eq!(elsewhere.say("alone").await, "1 alone");
     swapped(&host, language).await;
-    assert_eq!(two.say("again").await, "2 again");
-    assert_eq!(one.recv_text().await, "2 again");
+    assert_eq!(two.say("again").await, "3 again");
+    assert_eq!(one.recv_text().await, "3 again");
+    assert_eq!(elsewhere.say("alone").await, "2 alone");
+}
+
+pub(super) async fn shared_state_may_be_refused(language: Language) {
+    for method in ["suspend", "resume"] {
+        let host = language.host().path("/{name}/{feature}").instance("{name}").start().await;
+        let (mut one, mut two) = two_in_a_room(&host).await;
+        one.send_text(format!("refuse {method}")).await;
+        assert_eq!(one.say("not us").await, "3 not us");
+        assert_eq!(two.recv_text().await, "3 not us");
+        let outcome = host.swap(&language.guest(), None).await;
+        let told = format!("{outcome:?} {:?}", host.logs());
+        match (method, outcome) {
+            // The instance stays until its connections have left.
+            ("suspend", Ok(report)) => assert_eq!((report.moved, report.unsupported), (0, 2), "{told}"),
+            ("resume", _) => assert!(told.contains("not this room"), "{told}"),
+            _ => panic!("{told}"),
+        }
+        // All go on where they were, with what they had in common.
+        assert_eq!(two.say("again").await, "4 again");
+        assert_eq!(one.recv_text().await, "4 again");
+    }
 }
