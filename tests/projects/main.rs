@@ -4,6 +4,8 @@
 //! The languages' tools are those of `cargo xtask setup --lang`; what they compile stays from run to run where the language keeps it. A
 //! binary of its own, because it compiles.
 
+mod any_language;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
