@@ -50,7 +50,7 @@ const GO: &str = "guest-sdk/go/internal/bindings";
 pub(crate) struct Bindings {
     /// Change nothing; fail if they are not what the generator makes
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 /// A file below the workspace's root, and what it has to be.

@@ -2,14 +2,18 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{Environment, Project, folder, pip};
+use crate::step;
 
 /// Any of 0.17 would do; the same everywhere makes the same components.
 const PACKAGES: [&str; 1] = ["ziglang==0.17.1"];
 
 pub(super) fn setup() -> Result<()> {
+    // From the system, as Python and Node are.
+    step::output(Command::new("make").arg("--version"))
+        .context("install make (Debian: `apt-get install make`)")?;
     pip::set_up(&folder("c"), &PACKAGES)
 }
 
