@@ -42,7 +42,8 @@ struct ServeArguments {
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let project = Project::at(&self.folder, self.language)?;
-        let serve = self.serve(&project)?;
+        let mut serve = self.serve(&project)?;
+        serve.follows_files = true;
         // Before the build, so that what is changed meanwhile is noticed.
         let mut built = Sources::of(&project);
         while let Err(error) = build(&project) {

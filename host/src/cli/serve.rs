@@ -17,7 +17,7 @@ use waterspout::{
 };
 
 use super::progress::with_progress;
-use super::reload::{Configuration, Reload};
+use super::reload::{Configuration, Pages, Reload, Saved};
 use super::supervisor::Supervisor;
 use super::takeover::{Early, Takeover};
 
@@ -85,6 +85,9 @@ pub(super) struct Serve {
     /// Whom to become with --sandbox; needed, and only possible, as root
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// Whether the configuration's file and the page's are read again as soon as they have changed, as at SIGHUP.
+    #[arg(skip)]
+    pub(super) follows_files: bool,
 }
 
 impl Serve {
@@ -96,11 +99,16 @@ impl Serve {
         let file = self.config.clone();
         let watches = self.watches();
         // Before it is read: what changes in between is found when it is read again.
+        let mut saved = self.follows_files.then(|| Saved::now(file.as_deref()));
         let at_start = file.as_deref().map(Document::read).transpose()?;
         let listen = self.listen.clone();
         let configuration =
             file.clone().zip(at_start).map(|(file, at_start)| Configuration { file, at_start, listen });
+        let asked_page = self.page_choice();
         let mut config = self.into_config()?;
+        if let Some(saved) = &mut saved {
+            saved.set_page(&config.page);
+        }
         // Before there are threads, whose environment it is, too.
         let by_systemd = |address: &ListenAddress| matches!(address, ListenAddress::Systemd(_));
         let inherited = match &mut predecessor {
@@ -128,6 +136,7 @@ impl Serve {
             }
             None => None,
         };
+        let files = Files { configuration, asked_page, saved };
         let life = Life { predecessor, invocation, confined, supervisor };
         super::huge_pages::disable();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -140,7 +149,7 @@ impl Serve {
             .enable_all()
             .build()
             .context("the system gives no threads")?;
-        let served = runtime.block_on(serve(config, addresses, configuration, watches, life));
+        let served = runtime.block_on(serve(config, addresses, files, watches, life));
         // What is still being compressed on a thread of its own is for nobody any more.
         runtime.shutdown_background();
         served
@@ -155,11 +164,8 @@ impl Serve {
             Some(file) => Config::from_file_on(file, self.listen.clone())?,
             None => self.single()?,
         };
-        match self.page {
-            Some(Some(file)) => config.page = PageChoice::File(file),
-            Some(None) => config.page = PageChoice::Own,
-            None if self.no_page => config.page = PageChoice::Off,
-            None => {}
+        if let Some(page) = self.page_choice() {
+            config.page = page;
         }
         if self.no_cache {
             config.runtime.cache = None;
@@ -174,6 +180,15 @@ impl Serve {
         }
         check_user(&config)?;
         Ok(config)
+    }
+
+    /// The page that the arguments ask for, if they do.
+    fn page_choice(&self) -> Option<PageChoice> {
+        match &self.page {
+            Some(Some(file)) => Some(PageChoice::File(file.clone())),
+            Some(None) => Some(PageChoice::Own),
+            None => self.no_page.then_some(PageChoice::Off),
+        }
     }
 
     /// One handler on one path.
@@ -225,6 +240,15 @@ enum Addresses {
     Taken(Vec<Reserved>, InheritedSockets),
 }
 
+/// What is read again while it is served.
+struct Files {
+    configuration: Option<Configuration>,
+    /// By the arguments, whatever the configuration says.
+    asked_page: Option<PageChoice>,
+    /// Where files are followed: what they were at the start.
+    saved: Option<Saved>,
+}
+
 /// Where this process comes from, and what its successor needs.
 struct Life {
     predecessor: Option<Predecessor>,
@@ -256,7 +280,7 @@ impl Addresses {
 async fn serve(
     config: Config,
     addresses: Addresses,
-    configuration: Option<Configuration>,
+    files: Files,
     watches: bool,
     life: Life,
 ) -> anyhow::Result<()> {
@@ -265,6 +289,7 @@ async fn serve(
     let (hangups, early) = (super::reload::signals()?, Early::begin()?);
     super::takeover::let_signals_in();
     raise_descriptor_limit(config.server.max_connections);
+    let Files { configuration, asked_page, saved } = files;
     let file = configuration.as_ref().map(|configuration| configuration.file.clone());
     let in_file = |error: anyhow::Error| match &file {
         Some(file) => error.context(file.display().to_string()),
@@ -286,13 +311,12 @@ async fn serve(
             "fewer instances than `max-instances` fit into this system's limits"
         );
     }
-    let page = match &config.page {
-        PageChoice::Off => None,
-        PageChoice::Own => Some(Page::of_host(config.routes.iter().map(|(route, _)| route))),
-        PageChoice::File(path) => {
-            Some(Page::from_file(path).with_context(|| format!("--page {} cannot be read", path.display()))?)
-        }
+    let pages = Pages {
+        asked: asked_page,
+        at_start: config.page,
+        of_host: Page::of_host(config.routes.iter().map(|(route, _)| route)),
     };
+    let page = pages.page(&pages.at_start)?;
     let state = config.state_dir.as_deref().map(StateDir::open).transpose().context("state-dir")?;
     let mut starter = Starter::new(runtime, state);
     if predecessor.is_some() {
@@ -360,8 +384,10 @@ async fn serve(
         certificates,
         deployer: deployer.clone(),
         supervisor: supervisor.clone(),
+        application: application.clone(),
+        pages,
     };
-    reload.begin(hangups);
+    reload.begin(hangups, saved);
     let is_first = predecessor.is_none();
     if let Some(predecessor) = predecessor {
         if let Err(error) = predecessor.ready() {

@@ -24,7 +24,8 @@ pub struct Change {
     pub key: String,
     /// What has become of it.
     pub kind: ChangeKind,
-    /// Whether [`Deployer::reread`](crate::Deployer::reread) takes it; otherwise the server must be started again.
+    /// Whether [`Deployer::reread`](crate::Deployer::reread) takes it, or, of the page,
+    /// [`Application::replace_page`](crate::Application::replace_page); otherwise the server must be started again.
     pub is_live: bool,
 }
 
@@ -49,6 +50,9 @@ impl fmt::Display for ChangeKind {
         })
     }
 }
+
+/// The key of the page, which a running server takes.
+const PAGE: &str = "page";
 
 /// The keys of a route that a running server takes.
 const LIVE: [&str; 7] = [
@@ -103,7 +107,7 @@ impl Document {
                     (route.to_owned(), false)
                 }
                 Some((_, last)) => (key.clone(), LIVE.contains(&last)),
-                None => (key.clone(), false),
+                None => (key.clone(), key == PAGE),
             };
             changes.entry(key.clone()).or_insert(Change { key, kind, is_live });
         }
@@ -191,12 +195,16 @@ mod tests {
     #[test]
     fn each_key_that_has_changed_is_told_with_whether_it_is_taken() {
         assert_eq!(told(OLD, OLD), [""; 0]);
-        let new = OLD.replace("'1s'", "'2s'").replace("'a'", "'b'").replace("'x'", "'y'\non-swap = 'close'");
+        let new = OLD
+            .replace("'1s'", "'2s'\npage = true")
+            .replace("'a'", "'b'")
+            .replace("'x'", "'y'\non-swap = 'close'");
         assert_eq!(
             told(OLD, &new),
             [
                 "grace changed restart",
                 "listener changed restart",
+                "page added live",
                 "route.chat.handler changed live",
                 "tenant.acme.route.\"odd.name\".handler changed live",
                 "tenant.acme.route.\"odd.name\".on-swap added live",

@@ -1,6 +1,6 @@
 //! What is served: an [`Application`]'s routes and their handlers, and what each request is answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::client::Resolver;
 use crate::connection::compression::{CompressionMemory, Deflate};
@@ -48,7 +48,7 @@ pub struct Application {
 #[derive(Debug)]
 struct Inner {
     services: Vec<Service>,
-    page: Option<Page>,
+    page: RwLock<Option<Page>>,
     open: Arc<OpenConnections>,
     processors: Arc<Processors>,
     /// Whose work everything is that comes before a handshake with a route.
@@ -162,7 +162,7 @@ impl Application {
         Self {
             inner: Arc::new(Inner {
                 services: services.collect(),
-                page,
+                page: RwLock::new(page),
                 open,
                 strangers: Tenancy::of_strangers(&processors),
                 processors,
@@ -170,6 +170,14 @@ impl Application {
                 admission: Arc::default(),
             }),
         }
+    }
+
+    /// Serves another page from now on, or none; whether it is another.
+    pub fn replace_page(&self, page: Option<Page>) -> bool {
+        let mut served = self.inner.page.write().unwrap_or_else(PoisonError::into_inner);
+        let is_another = *served != page;
+        *served = page;
+        is_another
     }
 
     /// Replaces a route's handler; `handler` was loaded for the route's limits. Newcomers get it from now on; what becomes of open
@@ -404,7 +412,8 @@ impl Application {
     }
 
     fn page_for(&self, http: &HttpRequest<Incoming>, host: &Host) -> Result<Option<HttpAnswer>, Refusal> {
-        let Some(page) = &self.inner.page else { return Ok(None) };
+        let page = self.inner.page.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(page) = &*page else { return Ok(None) };
         let is_handshake =
             http.headers().contains_key(header::UPGRADE) || handshake::connect_protocol(http).is_some();
         if http.uri().path() != "/" || is_handshake {

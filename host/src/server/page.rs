@@ -11,7 +11,7 @@ use crate::server::answers::HttpAnswer;
 use crate::server::routes::Route;
 
 /// One HTML file, ready to be served.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     html: Bytes,
     /// Whether it is the host's own, which needs nothing from elsewhere.

@@ -1,9 +1,10 @@
 //! `waterspout dev`: what makes it build again, and what it serves.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use super::tools::Tools;
-use crate::support::{Program, run};
+use crate::support::{Program, get, run};
 
 /// In place of `make`: the echo, and a line in a log that lies in the project's folder.
 const MAKE: &str = r#"
@@ -24,6 +25,12 @@ fn lines_to(program: &Program, start: &str) -> Vec<String> {
         lines.push(program.next_line());
     }
     lines
+}
+
+/// Of `... ws://ADDRESS/...`.
+fn address_in(line: &str) -> SocketAddr {
+    let address = line.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no address: {line}"))
 }
 
 #[test]
@@ -78,4 +85,50 @@ fn a_flag_that_the_configuration_stands_for_is_refused_before_anything_is_built(
         assert!(ended.stderr.contains(said), "{ended:?}");
     }
     assert!(!tools.path("tide/build.log").exists());
+}
+
+#[test]
+fn a_page_that_is_saved_is_served_without_a_build() {
+    let tools = Tools::new().with("make", MAKE).with_project("c", "chat");
+    let program = Program::start(&mut dev(&tools, &["--", "--listen", "127.0.0.1:0"]));
+    let listening = lines_to(&program, "listening on ").pop().expect("a line");
+    let address = address_in(&listening);
+    assert!(get(address, "/").1.contains("<title>Chat</title>"));
+    tools.write("tide/page.html", "<title>MyChat</title>");
+    let record = program.record_with("another page is served");
+    assert!(record.contains("page.html has changed"), "{record}");
+    assert_eq!(get(address, "/"), (200, "<title>MyChat</title>".into()));
+    // Another file is followed, too.
+    tools.write("tide/other.html", "other");
+    let configuration = std::fs::read_to_string(tools.path("tide/waterspout.toml")).expect("it is written");
+    tools.write("tide/waterspout.toml", &configuration.replace("page.html", "other.html"));
+    program.record_with("another page is served");
+    program.record_with("the handlers are looked at");
+    assert_eq!(get(address, "/").1, "other");
+    tools.write("tide/other.html", "another");
+    program.record_with("another page is served");
+    assert_eq!(get(address, "/").1, "another");
+    let built = std::fs::read_to_string(tools.path("tide/build.log")).expect("it was built");
+    assert_eq!(built.lines().count(), 1, "{built}");
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_told_when_it_is_saved_and_so_is_what_needs_a_new_start() {
+    let tools = Tools::new().with("make", MAKE).with_project("c", "chat");
+    let program = Program::start(&mut dev(&tools, &["--", "--listen", "127.0.0.1:0"]));
+    lines_to(&program, "listening on ");
+    let configuration = std::fs::read_to_string(tools.path("tide/waterspout.toml")).expect("it is written");
+    tools.write("tide/waterspout.toml", &format!("{configuration}nonsense = 1\n"));
+    let record = program.record_with("is not taken");
+    assert!(record.contains("waterspout.toml has changed: the configuration is not taken"), "{record}");
+    assert!(record.contains("waterspout.toml:7:") && record.contains("nonsense"), "{record}");
+    tools.write("tide/waterspout.toml", &format!("{configuration}spare-instances = 1\nspread = \"0s\"\n"));
+    let records = program.records_to("the handlers are looked at");
+    let about = |key: &str| records.iter().find(|record| record.contains(key)).expect("told");
+    let refused = about("route.chat.spare-instances");
+    assert!(
+        refused.contains("is not taken") && refused.contains("end `waterspout dev` by ctrl-c"),
+        "{refused}"
+    );
+    assert!(about("route.chat.spread").contains("is taken"), "{records:#?}");
 }
