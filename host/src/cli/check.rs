@@ -34,21 +34,36 @@ impl Check {
     }
 }
 
-/// What it compiles is kept in `cache`, for who serves it next.
-pub(super) fn check_handler(source: HandlerSource, cache: Option<CacheFolders>) -> anyhow::Result<()> {
+fn check_handler(source: HandlerSource, cache: Option<CacheFolders>) -> anyhow::Result<()> {
+    check_another(&source, cache, None)?;
+    super::say(format_args!("ok       `waterspout serve {source}` runs it"));
+    Ok(())
+}
+
+/// Tells what a handler is, unless all but its size is `known`, and whether it can be run. Returns what is known then. What it compiles is
+/// kept in `cache`, for who serves it next.
+pub(super) fn check_another(
+    source: &HandlerSource,
+    cache: Option<CacheFolders>,
+    known: Option<&str>,
+) -> anyhow::Result<String> {
     let named = |error| anyhow::anyhow!("{source} {error}");
     let compiler = super::compiler(CompileLimits::default(), false)?;
     let inspection =
-        with_progress(&source.to_string(), || Inspection::of(&source, &compiler)).map_err(named)?;
-    super::say(&source);
-    super::say(inspection.to_string().trim_end());
+        with_progress(&source.to_string(), || Inspection::of(source, &compiler)).map_err(named)?;
+    let told = inspection.to_string();
+    // Behind the form and the size.
+    let kind = told.split_once('\n').map_or("", |(_, kind)| kind).to_owned();
+    if known != Some(kind.as_str()) {
+        super::say(source);
+        super::say(told.trim_end());
+    }
     let limits = Limits::default();
     let options =
         RuntimeOptions { max_instances: super::PLACES_OF_ONE, cache, compiler, ..RuntimeOptions::default() };
     let runtime = runtime(&options, [&limits])?;
-    with_progress(&source.to_string(), || runtime.load(&source, &limits)).map_err(named)?;
-    super::say(format_args!("ok       `waterspout serve {source}` runs it"));
-    Ok(())
+    with_progress(&source.to_string(), || runtime.load(source, &limits)).map_err(named)?;
+    Ok(kind)
 }
 
 fn runtime<'a>(

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use anyhow::bail;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser};
 
-use super::build::build;
+use super::build::Builder;
 use super::project::{CONFIGURATION, Language, Project, Sources};
-use super::serve::Serve;
+use super::serve::{Development, Serve};
 
 /// How often the sources are looked at; they are built when two looks have found the same.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -43,15 +44,21 @@ impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let project = Project::at(&self.folder, self.language)?;
         let mut serve = self.serve(&project)?;
-        serve.follows_files = true;
-        // Before the build, so that what is changed meanwhile is noticed.
-        let mut built = Sources::of(&project);
-        while let Err(error) = build(&project) {
-            eprintln!("waterspout: {error:#}\nwaterspout: it is built again when its sources change");
-            built = await_change(&project, &built);
-        }
-        thread::spawn(move || build_changes(&project, built));
-        serve.run()
+        let development = Development::default();
+        serve.development = Some(development.clone());
+        serve.run_after(|| {
+            super::say(format_args!("building {}", project.name));
+            // Before the build, so that what is changed meanwhile is noticed.
+            let mut built = Sources::of(&project);
+            let mut builder = Builder::new(project);
+            while let Err(error) = builder.build() {
+                eprintln!(
+                    "waterspout: {error:#}\nwaterspout: when that is mended, save a source, and it is built again"
+                );
+                built = await_change(&builder.project, &built);
+            }
+            thread::spawn(move || build_changes(builder, built, &development));
+        })
     }
 
     /// What is served, and how.
@@ -101,15 +108,21 @@ fn against_configuration(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// Builds whenever the sources have changed. The server sees the new component by itself.
-fn build_changes(project: &Project, mut built: Sources) {
+/// Builds whenever the sources have changed. The server sees the new component by itself, when it was checked.
+fn build_changes(mut builder: Builder, mut built: Sources, development: &Development) {
     loop {
-        let changed = await_change(project, &built);
-        super::say(format_args!("changed: {}", changed.difference(&built)));
+        let changed = await_change(&builder.project, &built);
+        super::say(format_args!(
+            "changed: {}; building {}",
+            changed.difference(&built),
+            builder.project.name
+        ));
         built = changed;
-        if let Err(error) = build(project) {
+        development.is_building.store(true, Ordering::Relaxed);
+        if let Err(error) = builder.build() {
             eprintln!("waterspout: {error:#}\nwaterspout: what was built before is served on");
         }
+        development.is_building.store(false, Ordering::Relaxed);
     }
 }
 

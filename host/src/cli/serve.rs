@@ -1,7 +1,9 @@
 //! `waterspout serve`: from arguments or a configuration file to a running server.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -85,26 +87,44 @@ pub(super) struct Serve {
     /// Whom to become with --sandbox; needed, and only possible, as root
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Whether the configuration's file and the page's are read again as soon as they have changed, as at SIGHUP.
+    /// Served by `waterspout dev`.
     #[arg(skip)]
-    pub(super) follows_files: bool,
+    pub(super) development: Option<Development>,
+}
+
+/// A handler that is served while it is written: configuration and page are read again as soon as they have changed, as at SIGHUP.
+#[derive(Clone, Default)]
+pub(super) struct Development {
+    /// Meanwhile handlers' files are left alone: what a build has written is taken when it was checked.
+    pub(super) is_building: Arc<AtomicBool>,
 }
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        self.run_after(|| {})
+    }
+
+    /// The same. `prepare` is done before any handler is loaded; under `waterspout dev` when the addresses are known to be free.
+    pub(super) fn run_after(self, prepare: impl FnOnce()) -> anyhow::Result<()> {
         let mut predecessor = Predecessor::of_this_process()?;
         let invocation = Invocation::of_this_process().map_err(|error| {
             super::Internal(format!("the system does not say which program this is: {error}"))
         })?;
         let file = self.config.clone();
-        let watches = self.watches();
+        let watching = match &self.development {
+            Some(development) => Watching::Unless(development.is_building.clone()),
+            None if self.watches() => Watching::Always,
+            None => Watching::Never,
+        };
         // Before it is read: what changes in between is found when it is read again.
-        let mut saved = self.follows_files.then(|| Saved::now(file.as_deref()));
+        let development = self.development.clone();
+        let mut saved = development.is_some().then(|| Saved::now(file.as_deref()));
         let at_start = file.as_deref().map(Document::read).transpose()?;
         let listen = self.listen.clone();
         let configuration =
             file.clone().zip(at_start).map(|(file, at_start)| Configuration { file, at_start, listen });
         let asked_page = self.page_choice();
+        let elsewhere = self.elsewhere();
         let mut config = self.into_config()?;
         if let Some(saved) = &mut saved {
             saved.set_page(&config.page);
@@ -131,12 +151,17 @@ impl Serve {
             }
             None if config.sandbox => {
                 // While we may: ports below 1024 are root's.
-                addresses = addresses.take(&config.listeners)?;
+                addresses = addresses.take(&config.listeners, elsewhere)?;
                 Some(super::sandbox::confine(&mut config, file.as_deref(), &invocation.program)?)
             }
             None => None,
         };
-        let files = Files { configuration, asked_page, saved };
+        if development.is_some() && predecessor.is_none() {
+            // A build may take long: who could not be served should know before.
+            addresses = addresses.take(&config.listeners, elsewhere)?;
+        }
+        prepare();
+        let files = Files { configuration, asked_page, saved, watching, elsewhere };
         let life = Life { predecessor, invocation, confined, supervisor };
         super::huge_pages::disable();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -149,10 +174,18 @@ impl Serve {
             .enable_all()
             .build()
             .context("the system gives no threads")?;
-        let served = runtime.block_on(serve(config, addresses, files, watches, life));
+        let served = runtime.block_on(serve(config, addresses, files, life));
         // What is still being compressed on a thread of its own is for nobody any more.
         runtime.shutdown_background();
         served
+    }
+
+    fn elsewhere(&self) -> Elsewhere {
+        match (&self.development, &self.config) {
+            (Some(_), _) => Elsewhere::Words("waterspout dev -- --listen"),
+            (None, Some(_)) => Elsewhere::Configuration,
+            (None, None) => Elsewhere::Words("waterspout serve --listen"),
+        }
     }
 
     fn watches(&self) -> bool {
@@ -247,6 +280,25 @@ struct Files {
     asked_page: Option<PageChoice>,
     /// Where files are followed: what they were at the start.
     saved: Option<Saved>,
+    watching: Watching,
+    elsewhere: Elsewhere,
+}
+
+/// Whether handlers' files are looked at again and again.
+enum Watching {
+    Never,
+    Always,
+    /// But for the time in which this is true.
+    Unless(Arc<AtomicBool>),
+}
+
+/// How one has it listen elsewhere.
+#[derive(Clone, Copy)]
+enum Elsewhere {
+    /// By these words and an address.
+    Words(&'static str),
+    /// As the configuration's file says.
+    Configuration,
 }
 
 /// Where this process comes from, and what its successor needs.
@@ -258,38 +310,53 @@ struct Life {
 }
 
 impl Addresses {
-    fn take(self, listeners: &[ListenerConfig]) -> anyhow::Result<Self> {
+    fn take(self, listeners: &[ListenerConfig], elsewhere: Elsewhere) -> anyhow::Result<Self> {
         let Self::Free(mut inherited) = self else { return Ok(self) };
         let reserve = |listener: &ListenerConfig| {
             Reserved::new(&listener.address, listener.mode, &mut inherited)
-                .with_context(|| format!("cannot listen on {}", listener.address))
+                .map_err(|error| cannot_listen(&listener.address, &error, elsewhere))
         };
         let reserved = listeners.iter().map(reserve).collect::<anyhow::Result<_>>()?;
         Ok(Self::Taken(reserved, inherited))
     }
 
     /// The addresses, and what was inherited that is none of them.
-    fn taken(self, listeners: &[ListenerConfig]) -> anyhow::Result<(Vec<Reserved>, InheritedSockets)> {
-        match self.take(listeners)? {
+    fn taken(
+        self,
+        listeners: &[ListenerConfig],
+        elsewhere: Elsewhere,
+    ) -> anyhow::Result<(Vec<Reserved>, InheritedSockets)> {
+        match self.take(listeners, elsewhere)? {
             Self::Taken(reserved, rest) => Ok((reserved, rest)),
             Self::Free(rest) => Ok((Vec::new(), rest)),
         }
     }
 }
 
-async fn serve(
-    config: Config,
-    addresses: Addresses,
-    files: Files,
-    watches: bool,
-    life: Life,
-) -> anyhow::Result<()> {
+/// Why nobody can listen on an address; where another program does, with what to do.
+fn cannot_listen(address: &ListenAddress, error: &io::Error, elsewhere: Elsewhere) -> anyhow::Error {
+    let in_use = error.kind() == io::ErrorKind::AddrInUse;
+    let remedy = match (address, elsewhere) {
+        (ListenAddress::Tcp(address), Elsewhere::Words(words)) if in_use => {
+            let mut other = *address;
+            other.set_port(address.port().checked_add(1).unwrap_or(0));
+            format!(": end the program that listens there, or listen elsewhere: `{words} {other}`")
+        }
+        (ListenAddress::Tcp(_), Elsewhere::Configuration) if in_use => {
+            ": end the program that listens there, or write another address into the configuration".into()
+        }
+        _ => String::new(),
+    };
+    anyhow!("cannot listen on {address}: {error}{remedy}")
+}
+
+async fn serve(config: Config, addresses: Addresses, files: Files, life: Life) -> anyhow::Result<()> {
     let Life { mut predecessor, invocation, confined, supervisor } = life;
     // Too early, neither must end the process.
     let (hangups, early) = (super::reload::signals()?, Early::begin()?);
     super::takeover::let_signals_in();
     raise_descriptor_limit(config.server.max_connections);
-    let Files { configuration, asked_page, saved } = files;
+    let Files { configuration, asked_page, saved, watching, elsewhere } = files;
     let file = configuration.as_ref().map(|configuration| configuration.file.clone());
     let in_file = |error: anyhow::Error| match &file {
         Some(file) => error.context(file.display().to_string()),
@@ -348,10 +415,10 @@ async fn serve(
     }
     let has_page = page.is_some();
     let mut listeners = Vec::new();
-    let (reserved, unused) = addresses.taken(&config.listeners)?;
+    let (reserved, unused) = addresses.taken(&config.listeners, elsewhere)?;
     for (listener, reserved) in config.listeners.into_iter().zip(reserved) {
         let mut bound =
-            reserved.listen().with_context(|| format!("cannot listen on {}", listener.address))?;
+            reserved.listen().map_err(|error| cannot_listen(&listener.address, &error, elsewhere))?;
         if let (true, Some(certificates)) = (listener.tls, &certificates) {
             bound = bound.with_tls(certificates.clone());
         }
@@ -399,8 +466,12 @@ async fn serve(
         unused.close_the_rest();
         of_admin.close_the_rest();
     }
-    if watches {
-        tokio::spawn(deployer.clone().watch());
+    match watching {
+        Watching::Never => {}
+        Watching::Always => drop(tokio::spawn(deployer.clone().watch())),
+        Watching::Unless(held) => {
+            drop(tokio::spawn(deployer.clone().watch_unless(move || held.load(Ordering::Relaxed))));
+        }
     }
     let takeover = Takeover {
         application,

@@ -60,10 +60,20 @@ impl Deployer {
     ///
     /// Cancel safety: what is being deployed goes on.
     pub async fn watch(self) {
+        self.watch_unless(|| false).await;
+    }
+
+    /// The same; while `is_held` says so, files are left alone. Who builds handlers holds them until they are whole and checked.
+    ///
+    /// Cancel safety: what is being deployed goes on.
+    pub async fn watch_unless(self, is_held: impl Fn() -> bool + Send) {
         let mut files: BTreeMap<PathBuf, Watched> = BTreeMap::new();
         let mut deploying: JoinSet<Dealt> = JoinSet::new();
         loop {
             tokio::time::sleep(INTERVAL).await;
+            if is_held() {
+                continue;
+            }
             while let Some(dealt) = deploying.try_join_next() {
                 // A panic has been told; that file is busy for ever.
                 let Ok(Dealt { path, settled }) = dealt else { continue };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use super::tools::Tools;
-use crate::support::{Program, get, run};
+use crate::support::{Program, get, handlers, run};
 
 /// In place of `make`: the echo, and a line in a log that lies in the project's folder.
 const MAKE: &str = r#"
@@ -40,7 +40,7 @@ fn a_log_in_the_projects_folder_does_not_have_it_built_again() {
     lines_to(&program, "listening on ");
     for turn in 0..3 {
         tools.write("tide/echo.c", &format!("/* {turn} */"));
-        assert_eq!(program.next_line(), "changed: echo.c");
+        assert_eq!(program.next_line(), "changed: echo.c; building tide");
         lines_to(&program, "built in ");
     }
 }
@@ -131,4 +131,47 @@ fn a_mistake_in_the_configuration_is_told_when_it_is_saved_and_so_is_what_needs_
         "{refused}"
     );
     assert!(about("route.chat.spread").contains("is taken"), "{records:#?}");
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_told_before_anything_is_built() {
+    let tools = Tools::new().with("make", MAKE).with_project("c", "chat");
+    tools.write("tide/waterspout.toml", "nonsense = 1\n");
+    let ended = run(&mut dev(&tools, &[]));
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.sentence().contains("waterspout.toml:1: "), "{ended:?}");
+    assert!(!tools.path("tide/build.log").exists());
+}
+
+#[test]
+fn an_address_in_use_is_told_before_anything_is_built() {
+    let tools = Tools::new().with("make", MAKE).with_project("c", "echo");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let ended = run(&mut dev(&tools, &["--", "--listen", &address]));
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let sentence = ended.sentence();
+    assert!(sentence.contains(&format!("cannot listen on {address}: ")), "{sentence}");
+    assert!(sentence.contains("`waterspout dev -- --listen 127.0.0.1:"), "{sentence}");
+    assert!(!tools.path("tide/build.log").exists());
+}
+
+#[test]
+fn what_was_built_is_told_in_a_line_at_each_save_and_what_is_the_same_is_said_to_be() {
+    let tools = Tools::new().with("make", MAKE).with_project("c", "echo");
+    let program = Program::start(&mut dev(&tools, &["--", "--listen", "127.0.0.1:0", "--no-page"]));
+    assert_eq!(program.first_line(), "building tide");
+    let first = lines_to(&program, "built in ");
+    assert!(first.iter().any(|line| line.starts_with("imports ")), "{first:#?}");
+    lines_to(&program, "listening on ");
+    tools.write("tide/echo.c", "/* the same */");
+    assert_eq!(program.next_line(), "changed: echo.c; building tide");
+    let built = program.next_line();
+    assert!(built.starts_with("built in ") && built.ends_with(" s: it is what it was"), "{built}");
+    // Another component, of the same kind.
+    std::fs::write(tools.path("echo.wasm"), handlers::binary_echo()).expect("writable");
+    tools.write("tide/echo.c", "/* another */");
+    assert_eq!(program.next_line(), "changed: echo.c; building tide");
+    let built = program.next_line();
+    assert!(built.starts_with("built in ") && built.ends_with(" bytes"), "{built}");
 }

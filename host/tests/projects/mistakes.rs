@@ -6,7 +6,7 @@ use crate::support::run;
 /// What `waterspout build` says of the project `tide` with nothing of the system's on its PATH.
 fn mistake(tools: &Tools) -> String {
     let ended = run(tools.waterspout_alone().args(["build", "tide"]));
-    assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{ended:?}");
+    assert_eq!((ended.code, ended.stdout.as_str()), (1, "building tide\n"), "{ended:?}");
     ended.sentence().to_owned()
 }
 
