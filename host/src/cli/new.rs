@@ -23,11 +23,7 @@ impl New {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let Self { name, language, template } = self;
         project::write(Path::new(&name), &name, language, template)?;
-        // Of the others' `dev` installs what it can, and says what it cannot.
-        let install = if language == Language::JavaScript { "    npm install\n" } else { "" };
-        super::say(format_args!(
-            "{name}/ is written; go on with\n\n    cd {name}\n{install}    waterspout dev\n"
-        ));
+        super::say(format_args!("{name}/ is written; go on with\n\n    cd {name}\n    waterspout dev\n"));
         Ok(())
     }
 }

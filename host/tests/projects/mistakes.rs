@@ -25,6 +25,12 @@ fn without_any_tools_each_language_says_what_to_install() {
 }
 
 #[test]
+fn a_folder_that_is_not_there_is_told_to_be_none() {
+    let ended = run(Tools::new().waterspout().args(["build", "nosuch"]));
+    assert_eq!((ended.code, ended.sentence()), (1, "waterspout: there is no folder nosuch"));
+}
+
+#[test]
 fn a_rust_without_the_target_is_told_and_asked_in_the_projects_folder() {
     // One that is not rustup's names folders that are not there.
     let asked = r#"pwd > "${ECHO%echo.wasm}asked"; echo /nowhere/lib"#;
@@ -94,6 +100,28 @@ fn a_new_project_names_itself_and_its_sdk() {
             assert!(text.lines().any(|written| written == *line), "{file} has no `{line}`:\n{text}");
         }
     }
-    let new = run(Tools::new().waterspout().args(["new", "tide", "--lang", "js"]));
-    assert!(new.stdout.contains("npm install\n    waterspout dev"), "{new:?}");
+}
+
+#[test]
+fn what_a_project_in_javascript_needs_is_installed_where_nothing_is() {
+    let npm = r#"
+case "$1" in
+    --version) ;;
+    install) mkdir node_modules && echo install >> told ;;
+    run) [ -d node_modules ] && cp "$ECHO" tide.wasm && echo build >> told ;;
+esac"#;
+    let tools = Tools::new().with("node", "echo v20.0.0").with("npm", npm).with_project("js", "echo");
+    for _ in 0..2 {
+        let built = run(tools.waterspout().args(["build", "tide"]));
+        assert_eq!(built.code, 0, "{built:?}");
+    }
+    let told = std::fs::read_to_string(tools.path("tide/told")).expect("npm was called");
+    assert_eq!(told, "install\nbuild\nbuild\n");
+    // One that cannot has said why.
+    let tools = tools.with("npm", "[ \"$1\" = --version ] || { echo no network >&2; exit 1; }");
+    std::fs::remove_dir(tools.path("tide/node_modules")).expect("ours");
+    let failed = run(tools.waterspout().args(["build", "tide"]));
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert!(failed.stdout.ends_with("npm install in tide\n"), "{failed:?}");
+    assert!(failed.stderr.contains("no network") && failed.stderr.contains("npm has failed"), "{failed:?}");
 }

@@ -73,6 +73,9 @@ impl Project {
 }
 
 fn recognise(folder: &Path) -> anyhow::Result<Language> {
+    if !folder.is_dir() {
+        bail!("there is no folder {}", folder.display());
+    }
     let mut found: Vec<Language> =
         Language::ALL.into_iter().filter(|language| folder.join(language.manifest()).is_file()).collect();
     // Projects in all languages have Makefiles: for chores, beside the manifest that says more.

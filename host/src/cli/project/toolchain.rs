@@ -105,7 +105,7 @@ fn replace(made: &Path, into: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", into.display()))
 }
 
-/// `npm run build`.
+/// `npm run build`, after `npm install` where nothing is installed yet.
 fn javascript(project: &Project) -> anyhow::Result<()> {
     let remedy = format!("install Node.js {OLDEST_NODE} or newer from https://nodejs.org");
     require("node", &["--version"], &format!("Node.js is missing: {remedy}"))?;
@@ -128,7 +128,7 @@ fn javascript(project: &Project) -> anyhow::Result<()> {
     // Node looks for packages in the folders above, too.
     let folder = project.folder.canonicalize().unwrap_or_else(|_| project.folder.clone());
     if !folder.ancestors().any(|folder| folder.join("node_modules").is_dir()) {
-        return Err(uninstalled());
+        install_from_npm(project)?;
     }
     let mut npm = Command::new("npm");
     npm.current_dir(&project.folder).args(["run", "--silent", "build"]).stdin(Stdio::null());
@@ -138,6 +138,13 @@ fn javascript(project: &Project) -> anyhow::Result<()> {
         status if status.code() == Some(COMMAND_NOT_FOUND) => Err(uninstalled()),
         status => bail!("npm has failed ({status}): it says why above"),
     }
+}
+
+/// What the project's manifest names, into its `node_modules`.
+fn install_from_npm(project: &Project) -> anyhow::Result<()> {
+    crate::cli::say(format_args!("npm install in {}", project.folder.display()));
+    let install = ["install", "--no-audit", "--no-fund", "--loglevel=error"];
+    run(Command::new("npm").current_dir(&project.folder).args(install))
 }
 
 /// Whether `npm run build` is something, by package.json.
