@@ -37,6 +37,7 @@ pub(super) struct FileTable {
     pub(super) max_instances: Option<Needed<u32, SetAside>>,
     pub(super) max_memory_bytes: Option<Limit<usize>>,
     pub(super) cache: Option<CacheValue>,
+    pub(super) max_cache_bytes: Option<Limit<usize>>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) admin: Option<AdminTable>,
     #[serde(default)]

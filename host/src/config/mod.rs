@@ -172,6 +172,7 @@ impl Config {
         [
             ("grace", server.grace.show()),
             ("handshake-timeout", server.handshake_timeout.show()),
+            ("max-cache-bytes", runtime.max_cache_bytes.show()),
             ("max-connections", server.max_connections.show()),
             ("max-connections-per-address", server.max_connections_per_address.show()),
             ("max-handshakes-per-address", server.max_handshakes_per_address.show()),
@@ -338,6 +339,9 @@ impl Config {
                 max_memory_bytes: table
                     .max_memory_bytes
                     .map_or_else(|| RuntimeOptions::default().max_memory_bytes, |Limit(bytes)| bytes),
+                max_cache_bytes: table
+                    .max_cache_bytes
+                    .map_or_else(|| RuntimeOptions::default().max_cache_bytes, |Limit(bytes)| bytes),
                 cache: match table.cache {
                     None | Some(CacheValue::OnOff(true)) => CacheFolders::of_user(),
                     Some(CacheValue::OnOff(false)) => None,

@@ -22,6 +22,7 @@ use crate::regular_file;
 pub(crate) struct Cache {
     folder: PathBuf,
     key: [u8; 32],
+    max_bytes: u64,
 }
 
 /// Where the cache is, and where its key.
@@ -87,13 +88,14 @@ const CONTENT: &str =
 const MAC_BYTES: usize = blake3::OUT_LEN;
 
 impl Cache {
-    /// Opens the folders and makes them where they are missing.
+    /// Opens the folders and makes them where they are missing. Of what is kept, what was used last stays, in `max_bytes`.
     ///
     /// # Errors
     /// A folder cannot be made, belongs to somebody else, or others may write to it.
-    pub(crate) fn open(folders: &CacheFolders) -> io::Result<Self> {
+    pub(crate) fn open(folders: &CacheFolders, max_bytes: usize) -> io::Result<Self> {
         folders.make(None)?;
-        Ok(Self { folder: folders.cache.clone(), key: read_or_make_key(&folders.state.join("cache.key"))? })
+        let key = read_or_make_key(&folders.state.join("cache.key"))?;
+        Ok(Self { folder: folders.cache.clone(), key, max_bytes: max_bytes as u64 })
     }
 
     /// The compiled form of `handler` for `engine`, if it is here, was written by us and is no larger than that.
@@ -127,18 +129,32 @@ impl Cache {
         if let Err(error) = self.write(&path, artefact) {
             tracing::warn!(file = %path.display(), %error, "a compiled handler could not be cached");
         }
-        self.trim(SystemTime::now());
+        self.trim(&path, SystemTime::now());
     }
 
-    /// Removes what no start has used for a long time: every version of a handler leaves a file.
-    fn trim(&self, now: SystemTime) {
+    /// Removes what no start has used for a long time, and what was not used for the longest while there is too much: every version of a
+    /// handler leaves a file. `newest` was just written, and stays.
+    fn trim(&self, newest: &Path, now: SystemTime) {
         let Ok(files) = fs::read_dir(&self.folder) else { return };
+        let mut kept: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for file in files.flatten().filter(|file| is_ours(&file.file_name())) {
-            let modified = file.metadata().and_then(|metadata| metadata.modified());
-            if modified.is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age > KEPT_UNUSED)) {
+            let Ok(about) = file.metadata() else { continue };
+            let Ok(used) = about.modified() else { continue };
+            if now.duration_since(used).is_ok_and(|age| age > KEPT_UNUSED) {
                 // Another process may have been faster.
                 let _ = fs::remove_file(file.path());
+            } else if !file.file_name().to_string_lossy().starts_with(ASIDE) {
+                kept.push((used, about.len(), file.path()));
             }
+        }
+        kept.sort_unstable();
+        let mut bytes: u64 = kept.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, length, path) in kept.into_iter().filter(|(_, _, path)| path != newest) {
+            if bytes <= self.max_bytes {
+                break;
+            }
+            let _ = fs::remove_file(path);
+            bytes -= length;
         }
     }
 
@@ -262,7 +278,7 @@ mod tests {
         }
 
         fn open(&self) -> Cache {
-            Cache::open(&self.folders()).expect("a cache")
+            Cache::open(&self.folders(), usize::MAX).expect("a cache")
         }
     }
 
@@ -319,13 +335,37 @@ mod tests {
         let engine = Engine::default();
         let cache = folder.open();
         cache.store(&engine, b"component", b"artefact");
-        cache.trim(SystemTime::now() + KEPT_UNUSED / 2);
+        let newest = Path::new("");
+        cache.trim(newest, SystemTime::now() + KEPT_UNUSED / 2);
         assert!(cache.load(&engine, b"component", usize::MAX).is_some());
         let stranger = folder.folders().cache.join("somebody-elses.toml");
         fs::write(&stranger, "").expect("writable");
-        cache.trim(SystemTime::now() + KEPT_UNUSED * 2);
+        cache.trim(newest, SystemTime::now() + KEPT_UNUSED * 2);
         assert!(cache.load(&engine, b"component", usize::MAX).is_none());
         assert!(stranger.exists(), "a file that is not the cache's was removed");
+    }
+
+    #[test]
+    fn a_cache_that_is_full_keeps_what_was_used_last() {
+        let folder = Folder::new();
+        let engine = Engine::default();
+        let a_file = MAC_BYTES + b"artefact".len();
+        let cache = Cache::open(&folder.folders(), 2 * a_file).expect("a cache");
+        let is_kept = |handler: &[u8]| cache.path(&engine, handler).exists();
+        let used_before = |handler: &[u8], seconds: u64| {
+            let file = File::options().append(true).open(cache.path(&engine, handler)).expect("kept");
+            file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).expect("ours");
+        };
+        cache.store(&engine, b"one", b"artefact");
+        cache.store(&engine, b"two", b"artefact");
+        assert!(is_kept(b"one") && is_kept(b"two"), "exactly as much as there may be");
+        (used_before(b"one", 20), used_before(b"two", 10));
+        assert!(cache.load(&engine, b"one", usize::MAX).is_some(), "used now");
+        cache.store(&engine, b"three", b"artefact");
+        assert!(is_kept(b"one") && !is_kept(b"two") && is_kept(b"three"));
+        // Alone it is too much, and yet what the next start needs.
+        cache.store(&engine, b"large", &[0; 1000]);
+        assert!(!is_kept(b"one") && !is_kept(b"three") && is_kept(b"large"));
     }
 
     #[test]
@@ -339,7 +379,7 @@ mod tests {
         assert!(folder.open().load(&engine, b"component", usize::MAX).is_some());
         let shared = elsewhere.folders().cache;
         fs::set_permissions(shared, fs::Permissions::from_mode(0o777)).expect("ours");
-        Cache::open(&folder.folders()).expect_err("what the link leads to is everybody's");
+        Cache::open(&folder.folders(), usize::MAX).expect_err("what the link leads to is everybody's");
     }
 
     #[test]
@@ -347,7 +387,7 @@ mod tests {
         let folder = Folder::new();
         folder.open();
         fs::set_permissions(folder.folders().cache, fs::Permissions::from_mode(0o777)).expect("ours");
-        let error = Cache::open(&folder.folders()).expect_err("refused").to_string();
+        let error = Cache::open(&folder.folders(), usize::MAX).expect_err("refused").to_string();
         assert!(error.contains("chmod 700"), "{error}");
     }
 }

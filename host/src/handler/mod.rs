@@ -67,6 +67,9 @@ pub struct RuntimeOptions {
     pub max_memory_bytes: usize,
     /// Where compiled handlers are kept; none compiles at every start. Default: none.
     pub cache: Option<CacheFolders>,
+    /// Bytes of all that is kept there; what was not used for the longest goes first, when something is added. Protects the disk: every
+    /// version of a handler leaves a file. Default: 4 GiB.
+    pub max_cache_bytes: usize,
     /// Where handlers are compiled. Default: in this process, which is for handlers that are trusted.
     pub compiler: Compiler,
 }
@@ -77,6 +80,7 @@ impl Default for RuntimeOptions {
             max_instances: 10_000,
             max_memory_bytes: machine::memory_bytes() / 4 * 3,
             cache: None,
+            max_cache_bytes: 4 << 30,
             compiler: Compiler::InProcess,
         }
     }
@@ -99,7 +103,7 @@ impl Runtime {
     ) -> wasmtime::Result<Self> {
         let (engines, shortage) = Engines::new(limits, options.max_instances)?;
         let cache = options.cache.as_ref().and_then(|folders| {
-            Cache::open(folders)
+            Cache::open(folders, options.max_cache_bytes)
                 .inspect_err(|error| tracing::warn!(%error, "compiled handlers are not cached"))
                 .ok()
         });

@@ -42,6 +42,7 @@ const BOUNDS: &[(&str, &[Bound])] = &[
         bound("max-handshakes-per-address", "an_address_has_so_many_a_second_and_no_more_after_a_long_silence", "an_address_has_so_many_handshakes_a_second"),
         both("max-instances", "all_routes_together_have_the_runtimes_instances"),
         both("max-memory-bytes", "all_tenants_together_have_the_runtimes_memory"),
+        both("max-cache-bytes", "a_cache_that_is_full_keeps_what_was_used_last"),
     ]),
     ("Keys of a route", &[
         both("spare-instances", "a_route_may_have_a_thousand_spares_and_no_more_than_instances"),
