@@ -7,18 +7,35 @@ import { Rejection, Request } from "./request.js";
 import { started } from "./starting.js";
 import * as values from "./values.js";
 
+/** What the host calls. */
+const CALLED = [
+  "prepare", "checkOrigin", "selectSubprotocol", "getCompressionOptions", "open", "onMessage", "onPing", "onPong",
+  "onWritable", "onTimer", "onClientEvent", "onClose", "suspend", "resume",
+];
+
+const AsyncFunction = (async () => {}).constructor;
+
+const whyNotAsync = "nothing would ever run what comes after an await; writing and flushing need none";
+
 /** `chosen` is a handler class, or a function that returns one for a request. */
 export function component(chosen, what) {
   const isHandler = (value) => typeof value === "function" && value.prototype instanceof WebSocketHandler;
   if (typeof chosen !== "function") {
     throw new TypeError(`${what} has no handler: \`export default class extends WebSocketHandler\`, or a function that returns one for a request`);
   }
+  const withoutAsync = (kind) => {
+    const method = CALLED.find((name) => kind.prototype[name] instanceof AsyncFunction);
+    if (method === undefined) return kind;
+    throw new TypeError(`${what}: ${kind.name || "its class"}'s ${method} is async: ${whyNotAsync}`);
+  };
   const choose = (request) => {
     if (isHandler(chosen)) return chosen;
     const kind = chosen(request);
     if (!isHandler(kind)) throw new TypeError("what the module exports returned no class that extends WebSocketHandler");
-    return kind;
+    return withoutAsync(kind);
   };
+  // While the component is built: nobody is connected to what is refused.
+  if (isHandler(chosen)) withoutAsync(chosen);
   if (!isHandler(chosen) && /^class\b/.test(Function.prototype.toString.call(chosen))) {
     throw new TypeError(`${what}: ${chosen.name || "its class"} does not extend WebSocketHandler`);
   }
@@ -133,7 +150,7 @@ export function component(chosen, what) {
 /** What a method gave. */
 function settled(method, result) {
   if (typeof result?.then === "function") {
-    throw new TypeError(`${method} is async: nothing would ever run what comes after an await; writing and flushing need none`);
+    throw new TypeError(`${method} returned a promise: ${whyNotAsync}`);
   }
   return result;
 }

@@ -39,6 +39,7 @@ test("mistakes name the file and the line", async (t) => {
     ['import "left-pad";', /handler\.ts:1:7/, /npm install left-pad/],
     ['import "node:fs";', /A handler has no files/],
     ['export default 1;\n\nthrow new RangeError("at once");', /Error: at once\n {4}at handler\.ts:3/],
+    ['import { WebSocketHandler } from "waterspout-guest"; export default class Echo extends WebSocketHandler { async open() {} }', /handler\.ts: Echo's open is async/],
     ["export const nothing = 1;", /handler\.ts has no handler/],
   ]) {
     const { code, stdout, stderr, component } = await built(t, source);

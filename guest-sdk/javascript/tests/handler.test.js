@@ -183,15 +183,28 @@ test("an exception goes to the log with its message and stack before it ends the
   assert.match(logged.join("\n"), /^Uncaught RangeError: too far\n.*handler\.test\.js:\d+(.|\n)*Caused by: the map$/);
 });
 
-test("an async method is refused, because nobody would wait for it", () => {
-  const handler = opened(class extends WebSocketHandler {
+test("an async method is refused before anything of it has run, because nobody would wait for it", () => {
+  class Echo extends WebSocketHandler {
     async onMessage() {}
+  }
+  class Derived extends Echo {}
+  for (const kind of [Echo, Derived]) {
+    assert.throws(() => component(kind, "src/handler.js"), /src\/handler\.js: \w+'s onMessage is async/);
+  }
+  // One that is chosen for a request, when it is.
+  assert.throws(() => opened(() => Derived), /Derived's onMessage is async/);
+  const handler = opened(class extends WebSocketHandler {
+    onMessage() {
+      return Promise.resolve();
+    }
   });
-  assert.throws(() => handler.onMessage({ tag: "text", val: "" }), /onMessage is async/);
+  assert.throws(() => handler.onMessage({ tag: "text", val: "" }), /onMessage returned a promise/);
   const preparing = new (component(class extends WebSocketHandler {
-    async prepare() {}
+    prepare() {
+      return Promise.resolve();
+    }
   }, "a test"))(request());
-  assert.throws(() => preparing.prepare(), /prepare is async/);
+  assert.throws(() => preparing.prepare(), /prepare returned a promise/);
 });
 
 test("what is no handler is told when the component is made", () => {
