@@ -74,6 +74,9 @@ fn without_a_compiler_a_project_in_c_says_which_to_install() {
         assert!(ended.stderr.contains(remedy), "{ended:?}");
     }
     assert!(ended.stderr.contains("make has failed"), "{ended:?}");
+    assert!(!ended.stderr.contains("WASI_SDK_PATH is"), "{ended:?}");
+    let ended = run(tools.waterspout().args(["build", "tide"]).env("WASI_SDK_PATH", "/nowhere"));
+    assert!(ended.stderr.contains("WASI_SDK_PATH is /nowhere, where there is no bin/clang"), "{ended:?}");
 }
 
 #[test]
