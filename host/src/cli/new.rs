@@ -11,7 +11,7 @@ use super::project::{self, Language, Template};
 pub(super) struct New {
     /// What the handler is called: lower-case letters, digits and hyphens; the folder is, too
     name: String,
-    /// The language that it is written in
+    /// The language that it is written in; `js` is for TypeScript, too
     #[arg(long = "lang", value_enum)]
     language: Language,
     /// What it does until you change it
