@@ -105,52 +105,51 @@ impl Reload {
                         if hangup.is_none() {
                             return;
                         }
-                        self.on_hangup().await;
+                        self.on_hangup(saved.as_mut()).await;
                     }
-                    file = next_saved => {
-                        let page = self.on_saved(file).await;
-                        if let Some((saved, page)) = saved.as_mut().zip(page) {
-                            saved.set_page(&page);
-                        }
-                    }
+                    file = next_saved => self.on_saved(file, saved.as_mut()).await,
                 }
             }
         });
     }
 
-    async fn on_hangup(&self) {
+    async fn on_hangup(&self, saved: Option<&mut Saved>) {
         // As `Type=notify-reload` wants it (`systemd.service(5)`); for others `systemctl reload` waits, too.
         let now = clock_gettime(ClockId::Monotonic);
         let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
         self.supervisor.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));
-        self.reload(&Cause::Hangup).await;
+        self.reload(&Cause::Hangup, saved).await;
         self.supervisor.tell("READY=1");
     }
 
-    /// The page that is served from now on, if it is another file's.
-    async fn on_saved(&self, file: PathBuf) -> Option<PageChoice> {
+    async fn on_saved(&self, file: PathBuf, saved: Option<&mut Saved>) {
         let is_configuration = self.file.as_ref().is_some_and(|configuration| configuration.file == file);
         let choice = PageChoice::File(file.clone());
         let cause = Cause::Saved(file);
         if is_configuration {
-            return self.reload(&cause).await;
+            self.reload(&cause, saved).await;
+        } else {
+            tokio::task::block_in_place(|| self.take_page(&choice, &cause));
         }
-        tokio::task::block_in_place(|| self.take_page(&choice, &cause));
-        None
     }
 
-    /// The page that is served from now on, if the configuration is taken.
-    async fn reload(&self, cause: &Cause) -> Option<PageChoice> {
+    /// `saved` follows the page that is served from now on.
+    async fn reload(&self, cause: &Cause, saved: Option<&mut Saved>) {
         let config = match tokio::task::block_in_place(|| self.configuration(cause)) {
             Ok(config) => config,
             Err(error) => {
                 tracing::warn!(%error, "{cause}: the configuration is not taken; everything goes on as it was");
-                return None;
+                return;
             }
         };
         let configured = config.as_ref().map_or(&self.pages.at_start, |config| &config.page);
-        let page = self.pages.asked.as_ref().unwrap_or(configured).clone();
-        tokio::task::block_in_place(|| self.take_page(&page, cause));
+        let page = self.pages.asked.as_ref().unwrap_or(configured);
+        tokio::task::block_in_place(|| {
+            if let Some(saved) = saved {
+                saved.set_page(page);
+            }
+            self.take_page(page, cause);
+        });
         match self.certificates.clone() {
             None => tracing::info!("{cause}: there are no certificates to reload"),
             Some(certificates) => {
@@ -160,14 +159,13 @@ impl Reload {
                         tracing::warn!(%error, "{cause}: the certificates are not taken; those of before go on");
                     }
                     // The runtime ends.
-                    Err(_) => return None,
+                    Err(_) => return,
                 }
             }
         }
         let routes = config.map(|config| config.routes).unwrap_or_default();
         let replaced = self.deployer.reread(&routes).await;
         tracing::info!(replaced, "{cause}: the handlers are looked at");
-        Some(page)
     }
 
     fn take_page(&self, choice: &PageChoice, cause: &Cause) {
@@ -252,7 +250,7 @@ impl Saved {
         Self { configuration: configuration.map(Followed::new), page: None }
     }
 
-    /// Follows the page's file, if it is one: from what it is now, so to be called before it is read, or when it was read just now.
+    /// Follows the page's file, if it is one: from what it is now, so to be called before it is read.
     pub(super) fn set_page(&mut self, page: &PageChoice) {
         self.page = match page {
             PageChoice::File(path) if self.page.as_ref().is_some_and(|page| page.path == *path) => return,
