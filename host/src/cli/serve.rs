@@ -1,7 +1,7 @@
 //! `waterspout serve`: from arguments or a configuration file to a running server.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use waterspout::{
 };
 
 use super::progress::with_progress;
+use super::project::{CONFIGURATION, Project};
 use super::reload::{Configuration, Pages, Reload, Saved};
 use super::supervisor::Supervisor;
 use super::takeover::{Early, Takeover};
@@ -110,6 +111,12 @@ impl Serve {
         let invocation = Invocation::of_this_process().map_err(|error| {
             super::Internal(format!("the system does not say which program this is: {error}"))
         })?;
+        if let Some(command) = self.overlooked() {
+            // It looks right: it listens, it has a page, it answers.
+            eprintln!(
+                "waterspout: the embedded echo is served, and not what is in this folder: that does `{command}`"
+            );
+        }
         let file = self.config.clone();
         let watching = match &self.development {
             Some(development) => Watching::Unless(development.is_building.clone()),
@@ -178,6 +185,23 @@ impl Serve {
         // What is still being compressed on a thread of its own is for nobody any more.
         runtime.shutdown_background();
         served
+    }
+
+    /// What would serve the folder one is in, where nothing is named and so the embedded echo is served.
+    fn overlooked(&self) -> Option<String> {
+        if self.handler.is_some() || self.config.is_some() {
+            return None;
+        }
+        let here = Path::new("");
+        if here.join(CONFIGURATION).is_file() {
+            return Some(format!("waterspout serve --config {CONFIGURATION}"));
+        }
+        let component = Project::at(here, None).ok()?.component();
+        Some(if component.is_file() {
+            format!("waterspout serve {}", component.display())
+        } else {
+            "waterspout dev".into()
+        })
     }
 
     fn elsewhere(&self) -> Elsewhere {

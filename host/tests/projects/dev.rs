@@ -175,3 +175,21 @@ fn what_was_built_is_told_in_a_line_at_each_save_and_what_is_the_same_is_said_to
     let built = program.next_line();
     assert!(built.starts_with("built in ") && built.ends_with(" bytes"), "{built}");
 }
+
+#[test]
+fn the_embedded_echo_in_a_projects_folder_says_that_it_is_not_the_project() {
+    for (template, is_built, command) in [
+        ("chat", true, "waterspout serve --config waterspout.toml"),
+        ("echo", true, "waterspout serve tide.wasm"),
+        ("echo", false, "waterspout dev"),
+    ] {
+        let tools = Tools::new().with_project("c", template);
+        if is_built {
+            tools.write("tide/tide.wasm", "");
+        }
+        let mut serve = tools.waterspout();
+        serve.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(tools.path("tide"));
+        let record = Program::start(&mut serve).record_with("the embedded echo is served");
+        assert!(record.ends_with(&format!("that does `{command}`\n")), "{record}");
+    }
+}

@@ -73,7 +73,7 @@ impl Project {
 }
 
 fn recognise(folder: &Path) -> anyhow::Result<Language> {
-    if !folder.is_dir() {
+    if !folder.as_os_str().is_empty() && !folder.is_dir() {
         bail!("there is no folder {}", folder.display());
     }
     let mut found: Vec<Language> =
