@@ -359,7 +359,8 @@ mod tests {
         cache.store(&engine, b"one", b"artefact");
         cache.store(&engine, b"two", b"artefact");
         assert!(is_kept(b"one") && is_kept(b"two"), "exactly as much as there may be");
-        (used_before(b"one", 20), used_before(b"two", 10));
+        used_before(b"one", 20);
+        used_before(b"two", 10);
         assert!(cache.load(&engine, b"one", usize::MAX).is_some(), "used now");
         cache.store(&engine, b"three", b"artefact");
         assert!(is_kept(b"one") && !is_kept(b"two") && is_kept(b"three"));
