@@ -2,6 +2,7 @@ package waterspout
 
 import (
 	"encoding/json"
+	"fmt"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -35,8 +36,38 @@ func (m Message) IsText() bool { return m.Kind == Text }
 // String is the text; of a binary message, its bytes as if they were one.
 func (m Message) String() string { return string(m.Data) }
 
-// JSON reads the message, text or binary, as [json.Unmarshal] does.
-func (m Message) JSON(into any) error { return json.Unmarshal(m.Data, into) }
+// deepest is how deeply the JSON of a message may be nested; several times as much is still safe.
+const deepest = 1000
+
+// JSON reads the message, text or binary, as [json.Unmarshal] does. What is nested more deeply than 1,000 levels is an error: encoding/json would
+// take ten times as much, which is more than a component's stack holds.
+func (m Message) JSON(into any) error {
+	if isTooDeep(m.Data) {
+		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("JSON is nested more deeply than %d levels", deepest)}
+	}
+	return json.Unmarshal(m.Data, into)
+}
+
+func isTooDeep(data []byte) bool {
+	depth, inString, escaped := 0, false, false
+	for _, char := range data {
+		switch {
+		case escaped:
+			escaped = false
+		case inString:
+			escaped, inString = char == '\\', char != '"'
+		case char == '"':
+			inString = true
+		case char == '[' || char == '{':
+			if depth++; depth > deepest {
+				return true
+			}
+		case char == ']' || char == '}':
+			depth--
+		}
+	}
+	return false
+}
 
 // messageOf is what WriteMessage sends for a value. It does not copy strings: nobody writes to the message.
 func messageOf(value any) (Message, error) {

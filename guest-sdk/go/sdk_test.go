@@ -426,3 +426,22 @@ func TestWhatWasAllocatedIsLookedAtBeforeItIsMuch(t *testing.T) {
 		t.Errorf("looked at after %d calls that allocate much", calls)
 	}
 }
+
+func TestJSONMayBeNestedSoDeeplyAndNotALevelMore(t *testing.T) {
+	for _, brackets := range [][2]string{{"[", "]"}, {`{"a":[`, "]}"}} {
+		levels := deepest / len(brackets[1])
+		nested := strings.Repeat(brackets[0], levels) + strings.Repeat(brackets[1], levels)
+		var into any
+		if err := TextMessage(nested).JSON(&into); err != nil {
+			t.Error(err)
+		}
+		if err := TextMessage("[" + nested + "]").JSON(&into); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a level more: %v", err)
+		}
+	}
+	text := `["` + strings.Repeat(`[{\"`, 2*deepest) + `"]`
+	var into []string
+	if err := TextMessage(text).JSON(&into); err != nil || len(into) != 1 {
+		t.Errorf("brackets in a string are text: %v", err)
+	}
+}

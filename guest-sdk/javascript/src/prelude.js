@@ -6,6 +6,7 @@ import { getStderr } from "wasi:cli/stderr@0.2.0";
 import { getStdout } from "wasi:cli/stdout@0.2.0";
 import { getRandomBytes } from "wasi:random/random@0.2.0";
 
+import "./nesting.js";
 import { described } from "./describing.js";
 import { isStarted } from "./starting.js";
 

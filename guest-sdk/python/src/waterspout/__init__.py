@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Callable, TypeVar, Union
 
-from . import client, config
+from . import _nesting as _nesting, client, config
 from .client import (
     ClientClosed,
     ClientConnection,
