@@ -12,7 +12,8 @@ pub(super) struct Tools(Folder);
 
 impl Tools {
     pub(super) fn new() -> Self {
-        let folder = Folder::new();
+        // npm's packages are looked for in the folders above, and those of the repository are there.
+        let folder = Folder::elsewhere();
         folder.write("echo.wasm", handlers::echo());
         fs::create_dir(folder.path("bin")).expect("writable");
         Self(folder)

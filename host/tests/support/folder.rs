@@ -16,10 +16,19 @@ pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Self {
+        Self::within(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    /// Not within the repository: for those who look for something in the folders above, too.
+    pub(crate) fn elsewhere() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    fn within(folder: &Path) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("program-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).expect("the target folder is writable");
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!("waterspout-program-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("the folder is writable");
         Self(path)
     }
 
