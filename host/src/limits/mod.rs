@@ -236,8 +236,8 @@ limits! {
     /// (`buffer-full`), so are a topic and a timer (`limit`), a peer's message closes its connection (1013). An instance that fails for want of it, or
     /// makes a handle, ends: 1013, or 503 before the upgrade, and no pause; with 1011, as for any trap, if it wanted more than half of it itself.
     max_memory_bytes: usize = 2 << 30;
-    /// The tenant's part of the processors: its share divided by the sum of all tenants' shares. Protects the other tenants' latency. Past its part
-    /// the tenant's events wait for processors that nobody else wants.
+    /// The tenant's part of the processors: its share divided by the sum of all tenants' shares and 100 of strangers', who are nobody's before a
+    /// handshake with a route. Protects the other tenants' latency. Past its part the tenant's events wait for processors that nobody else wants.
     cpu_share: u32 = 100;
     /// Bytes that the tenant's handlers print in a second, all instances together; as much may come at once after a silence. Protects the log. What
     /// is over it is dropped and counted in the log.
