@@ -55,7 +55,12 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack {
         name: "want more memory than the tenant has, from one address",
         handler: Guest("probe"),
-        settings: &[TEN_SECONDS_OF_CPU, tenant("total.max-memory-bytes", "\"48MiB\"")],
+        settings: &[
+            TEN_SECONDS_OF_CPU,
+            tenant("total.max-memory-bytes", "\"48MiB\""),
+            // He comes again faster than that.
+            server("max-handshakes-per-address", "\"unlimited\""),
+        ],
         assault: |field| {
             clients(field, 8, |field, _| async move {
                 let from = Some(Ipv4Addr::new(203, 0, 113, 9));
